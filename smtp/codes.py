@@ -1,10 +1,11 @@
 """SMTP replies: reply codes, enhanced status codes, and the two families of errors.
 
-A code stands here with its number, its meaning and the section it comes from (RFC 5321 section 4.2.3,
-RFC 3463 section 3, RFC 5248, RFC 4954 section 6, RFC 6531 section 3.5), so that all other modules speak in names.
+A code stands here with its number, its meaning and the section it comes from (RFC 5321 section 4.2.3, RFC
+3463 section 3, RFC 5248, RFC 4954 section 6, RFC 6531 section 3.5), so that all other modules speak in names.
 
-`Reply` is one complete answer, sent by our server or received by our client. `Temporary` and `Permanent` are the
-two ways in which mail work fails: the reply they carry may be shown to anyone, the log fields stay in the log.
+`Reply` is one complete answer, sent by our server or received by our client. `Temporary` and `Permanent` are
+the two ways in which mail work fails: the reply they carry may be shown to anyone, the log fields stay in the
+log.
 
 Nothing here reads or writes a socket.
 """
@@ -143,8 +144,8 @@ class Reply:
     def render(self) -> bytes:
         """The octets on the wire: CRLF after every line, the enhanced code on each (RFC 2034 section 4).
 
-        Only printable ASCII leaves (RFC 5321 section 4.2, textstring); anything else is shown as an escape, so
-        that no text, wherever it came from, can forge a line of its own.
+        Only printable ASCII leaves (RFC 5321 section 4.2, textstring); anything else is shown as an escape,
+        so that no text, wherever it came from, can forge a line of its own.
         """
         enhanced = f"{self.enhanced} " if self.enhanced else ""
         lines = self.text.split("\n")
