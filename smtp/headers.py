@@ -1,0 +1,288 @@
+"""The header of a message, field by field, on raw octets: cut it off, judge it, complete it, put it back.
+
+Fields keep the octets they came with; only a field that is added or removed changes the message, so that
+signatures of others survive. The body is never looked into: `parse` finds where it starts, and whoever joins
+copies it once.
+
+Sources: RFC 5322 sections 2.1, 2.2 and 3.6 (form, and how often a field may stand), RFC 6409 section 8 (what
+a submission server may add), RFC 5321 section 4.4 (Received, Return-Path), RFC 6532 (UTF-8 in fields).
+
+Raises `HeaderError`, a `Permanent` 5.6.0 whose text names the field or line at fault. Takes the time and the
+ids as parameters. Line lengths and the end of DATA are the server's matter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from email import policy as email_policy
+from email.utils import format_datetime
+from typing import cast
+
+from smtp.codes import Permanent, Reply, Status
+
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")  # RFC 5322 section 2.2, with the blanks of 4.5.1 before the colon
+_NAME = re.compile(r"[!-9;-~]{1,76}")
+_CRLF = b"\r\n"
+_FOLD_AT = 78  # RFC 5322 section 2.1.1
+
+# RFC 5322 section 3.6: at most one of each. The MIME fields: RFC 2045 section 3, read the same way by all.
+ONCE = frozenset(
+    {"date", "from", "sender", "reply-to", "to", "cc", "bcc", "message-id", "in-reply-to", "references"}
+    | {"subject", "mime-version", "content-type", "content-transfer-encoding", "content-id"}
+    | {"content-description"}
+)
+# Return-Path is written by the final delivery alone (RFC 5321 section 4.4); Bcc must not travel (RFC 5322
+# 3.6.3).
+NEVER_SENT = frozenset({"bcc", "resent-bcc", "return-path"})
+
+_SIMPLE_AUTHOR = re.compile(
+    r"(?:[A-Za-z0-9 .!#$%&'*+/=?^_`{|}~\-]*<([^<>@\s,;:\"()\\\[\]]+@[A-Za-z0-9.\-]+)>"
+    r"|([^<>@\s,;:\"()\\\[\]]+@[A-Za-z0-9.\-]+))"
+)
+
+# Defects the library's parser notes that leave the address beyond doubt: a bad charset or a dot in a display
+# name, and a UTF-8 local part. Any other means that two readers may see two addresses.
+_HARMLESS = ("Unknown charset", "period in 'phrase'", "local-part contains non-ASCII", "encoded word")
+
+
+class HeaderError(Permanent):
+    """A header that must not be sent on.
+
+    `field` is the field's name, lower case, or "" for the whole header.
+    """
+
+    default = Reply(554, Status.CONTENT, "Bad message header")
+
+    def __init__(self, reason: str, field: str = "") -> None:
+        self.field = field
+        super().__init__(reason, {"field": field})
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One header field: its name in lower case, its octets from the name to the last CRLF, folds included."""
+
+    name: str
+    raw: bytes
+
+    @property
+    def value(self) -> str:
+        """What stands after the colon, unfolded and stripped; octets that are no UTF-8 become U+FFFD."""
+        after = self.raw.partition(b":")[2]
+        return after.replace(_CRLF, b"").decode("utf-8", "replace").strip(" \t")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """What a Received field tells (RFC 5321 section 4.4).
+
+    `protocol` is registered by RFC 3848 and RFC 6531.
+    """
+
+    helo: str
+    client_ip: str
+    client_name: str = ""  # from reverse DNS; "" when unknown
+    by: str
+    protocol: str  # ESMTPSA, UTF8SMTPSA, HTTP, …
+    message_id: str  # our queue id
+    recipient: str = ""  # only when there is a single one, lest a blind copy is shown
+
+
+def parse(raw: bytes) -> tuple[list[Field], int]:
+    """The fields of a message and the offset at which its body starts.
+
+    A message whose first line is no field has no header: all of it is body. A leading mbox "From " line is
+    dropped. Raises `HeaderError` for NUL, for a CR or LF outside CRLF, and for a later line that is neither a
+    field nor a fold.
+    """
+    start = 0
+    if raw.startswith((b"From ", b">From ")):
+        start = raw.find(_CRLF) + 2 or len(raw)
+    if raw.startswith(_CRLF, start):
+        return [], start + 2
+    if _FIELD.match(raw, start) is None:
+        return [], start
+    end = raw.find(b"\r\n\r\n", start)
+    if end >= 0:
+        head, body_start = raw[start : end + 2], end + 4
+    else:
+        head, body_start = raw[start:], len(raw)
+    if not head.endswith(_CRLF):
+        head += _CRLF
+    if b"\0" in head:
+        raise HeaderError("the header holds a NUL")
+    if has_bare_line_end(head):
+        raise HeaderError("the header holds a CR or LF that is not part of CRLF")
+    return _fields(head), body_start
+
+
+def _fields(head: bytes) -> list[Field]:
+    """Cut at offsets, not by adding line to line: a field of a million folds costs no more than its octets."""
+    names: list[str] = []
+    starts: list[int] = []
+    offset = 0
+    for number, line in enumerate(head.split(_CRLF)[:-1], 1):
+        if line[:1] not in (b" ", b"\t"):  # else a fold (RFC 5322 section 2.2.3)
+            found = _FIELD.match(line)
+            if found is None:
+                raise HeaderError(
+                    f"line {number} of the header is neither a field nor a continuation; "
+                    "is the empty line before the body missing?"
+                )
+            names.append(found[1].decode("ascii").lower())
+            starts.append(offset)
+        offset += len(line) + 2
+    ends = [*starts[1:], len(head)]
+    return [Field(name, head[start:end]) for name, start, end in zip(names, starts, ends, strict=True)]
+
+
+def join(fields: Iterable[Field], body: bytes) -> bytes:
+    """The whole message: the fields, the empty line, the body."""
+    parts = [field.raw for field in fields]
+    parts += (_CRLF, body)
+    return b"".join(parts)
+
+
+def has_bare_line_end(octets: bytes) -> bool:
+    """Whether a CR or LF stands anywhere outside a CRLF pair (RFC 5321 section 2.3.8)."""
+    pairs = octets.count(_CRLF)
+    return octets.count(b"\n") != pairs or octets.count(b"\r") != pairs
+
+
+def find(fields: Iterable[Field], name: str) -> Field | None:
+    """The first field of this name, or None."""
+    name = name.lower()
+    return next((field for field in fields if field.name == name), None)
+
+
+def remove(fields: Iterable[Field], *names: str) -> list[Field]:
+    """The fields without those of these names."""
+    unwanted = {name.lower() for name in names}
+    return [field for field in fields if field.name not in unwanted]
+
+
+def make(name: str, value: str) -> Field:
+    """A field of our own, folded at blanks where it is long.
+
+    Raises `HeaderError` for what must not be in a header.
+    """
+    check_name(name)
+    check_value(name, value)
+    return Field(name.lower(), fold(f"{name}: {value}").encode() + _CRLF)
+
+
+def check_name(name: str) -> None:
+    """Raise `HeaderError` unless this may name a field: printable ASCII without colon (RFC 5322 2.2)."""
+    if _NAME.fullmatch(name) is None:
+        shown = name[:76].encode("ascii", "backslashreplace").decode()
+        raise HeaderError(f"{shown!r} is not a header field name", name.lower())
+
+
+def check_value(name: str, value: str) -> None:
+    """Raise `HeaderError` if the value could end its field or its header: CR, LF, NUL, lone surrogates."""
+    for bad, word in (("\r", "CR"), ("\n", "LF"), ("\0", "NUL")):
+        if bad in value:
+            raise HeaderError(f"{name}: {word} is not allowed in a header field", name.lower())
+    if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+        raise HeaderError(f"{name}: not valid Unicode text", name.lower())
+
+
+def fold(line: str) -> str:
+    """The line with CRLF put before blanks, so that pieces keep to 78 characters where blanks allow it."""
+    if len(line) <= _FOLD_AT:
+        return line
+    pieces: list[str] = []
+    current = ""
+    for word in re.split(r"(?<=[^ ])(?= )", line):
+        if current and len(current) + len(word) > _FOLD_AT and word.strip(" "):
+            pieces.append(current)
+            current = word
+        else:
+            current += word
+    return "\r\n".join([*pieces, current])
+
+
+def check_counts(fields: Iterable[Field]) -> None:
+    """Raise `HeaderError` for a field that stands twice though only one is allowed (RFC 5322 section 3.6)."""
+    counts = Counter(field.name for field in fields)
+    for name, count in counts.items():
+        if count > 1 and name in ONCE and name not in NEVER_SENT:
+            raise HeaderError(f"the field {name.title()} stands {count} times, only one is allowed", name)
+
+
+def complete(
+    fields: Sequence[Field], *, now: datetime, message_id: str, mail_from: str, received: Field | None = None
+) -> list[Field]:
+    """The fields as they leave us: checked, without Bcc and Return-Path, with From, Date, Message-ID and
+    Received.
+
+    `message_id` comes with its angle brackets and is used where the message has none (RFC 6409 section 8). A
+    missing From is taken from the envelope, and is an error for the null reverse-path ("").
+    """
+    check_counts(fields)
+    kept = [field for field in fields if field.name not in NEVER_SENT]
+    names = {field.name for field in kept}
+    if "from" not in names:
+        if not mail_from:
+            raise HeaderError("the field From is missing", "from")
+        kept.append(make("From", mail_from))
+    if "date" not in names:  # RFC 6409 section 8.2
+        kept.append(make("Date", format_datetime(now)))
+    if "message-id" not in names:  # RFC 6409 section 8.3
+        kept.append(make("Message-ID", message_id))
+    return kept if received is None else [received, *kept]
+
+
+def needs_smtputf8(fields: Iterable[Field]) -> bool:
+    """Whether a field holds octets above 127, which travel only under SMTPUTF8 (RFC 6531 section 3.6)."""
+    return not all(field.raw.isascii() for field in fields)
+
+
+def author_addresses(fields: Iterable[Field]) -> list[str]:
+    """The addresses in From, in order, as `local@domain`.
+
+    Raises `HeaderError` where From is missing or leaves room for two readings: a sender check that reads
+    another address than the recipient's program shows would be no check.
+    """
+    field = find(fields, "from")
+    if field is None:
+        raise HeaderError("the field From is missing", "from")
+    value = field.value
+    simple = _SIMPLE_AUTHOR.fullmatch(value)
+    if simple is not None:
+        return [simple[1] or simple[2]]
+    try:
+        parsed = email_policy.SMTPUTF8.header_factory("from", value)
+        addresses = [cast(str, address.addr_spec) for address in parsed.addresses]
+        faulty = [defect for defect in parsed.defects if not str(defect).startswith(_HARMLESS)]
+    except (ValueError, IndexError, AttributeError, TypeError, LookupError) as error:
+        # The library's parser is known to raise all of these on hostile input.
+        raise HeaderError("the field From cannot be read", "from") from error
+    if faulty or not addresses or any("@" not in address for address in addresses):
+        raise HeaderError("the field From does not hold a valid address", "from")
+    return addresses
+
+
+def received(trace: Trace, now: datetime) -> Field:
+    """The Received field of our hop (RFC 5321 section 4.4), already folded."""
+    name = f"{_printable(trace.client_name)} " if trace.client_name else ""
+    literal = f"IPv6:{trace.client_ip}" if ":" in trace.client_ip else trace.client_ip
+    recipient = f"\r\n\tfor <{_printable(trace.recipient)}>" if trace.recipient else ""
+    text = (
+        f"Received: from {_printable(trace.helo) or 'unknown'} ({name}[{literal}])\r\n"
+        f"\tby {trace.by} with {trace.protocol} id {_printable(trace.message_id)}{recipient};\r\n"
+        f"\t{format_datetime(now)}\r\n"
+    )
+    return Field("received", text.encode())
+
+
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f()<>;\\\ud800-\udfff]")
+
+
+def _printable(text: str) -> str:
+    """What a client told us, without anything that could end a word, a comment or a line."""
+    return _UNPRINTABLE.sub("?", text[:255])
