@@ -1,7 +1,8 @@
 """What the keys of a configuration say to each other: contradictions, and names that lead nowhere.
 
 `check` runs on settings whose every key is right by itself, and leaves out what needs a section that could
-not be read. It also settles what needs several keys or the folder to settle: the store's URL. A new contradiction is a function here and a line in `_CHECKS`.
+not be read. It also settles what needs several keys or the folder to settle: the store's URL. A new
+contradiction is a function here and a line in `_CHECKS`.
 """
 
 import difflib

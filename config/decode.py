@@ -56,57 +56,53 @@ def from_mapping(data: Mapping[str, Any], *, folder: Path, env: Mapping[str, str
     return settings
 
 
-def _decode_table(decoding: Decoding, path: str, cls: type[Any], table: Mapping[str, Any]) -> Any:
-    """An instance of a schema class from one table; the stand-in when a value in it is faulty."""
-    values = _decode_keys(decoding, path, cls, table)
+def _decode_table(decoding: Decoding, path: str, cls: type[Any], table: Any, base: Any = None) -> Any:
+    """An instance of a schema class from one table; the stand-in when a value in it is faulty.
+
+    Keys that are not in the table have the value they have in `base`, or else the class's default.
+    """
+    if not isinstance(table, dict):
+        return decoding.fault(path, f"must be a table, not {_show(table)}", f"write [{path}]")
+    values = _decode_keys(decoding, path, cls, table, base)
     return _FAULTY if any(value is _FAULTY for value in values.values()) else cls(**values)
 
 
-def _decode_keys(decoding: Decoding, path: str, cls: type[Any], table: Mapping[str, Any]) -> dict[str, Any]:
+def _decode_keys(
+    decoding: Decoding, path: str, cls: type[Any], table: Mapping[str, Any], base: Any = None
+) -> dict[str, Any]:
     """The value of every field of a schema class; a fault for every key that is none of its fields."""
     hints = get_type_hints(cls, include_extras=True)
-    known = {f.name: f for f in fields(cls)}
+    known = {f.name: _default(f, base) for f in fields(cls)}
     secrets = [name for name in known if _is_secret(hints[name])]
     spelled = {f"{name}{form}" for name in secrets for form in SECRET_FORMS}
     for key in table:
         if key not in known and key not in spelled:
             decoding.fault(_join(path, key), "unknown key", did_you_mean(key, [*known, *spelled]))
     return {
-        name: _decode_secret(decoding, path, name, known[name], table)
+        name: _decode_secret(decoding, path, name, default, table)
         if name in secrets
-        else _decode_field(decoding, _join(path, name), hints[name], known[name], table)
-        for name in known
+        else _decode_field(decoding, _join(path, name), hints[name], default, table.get(name, MISSING))
+        for name, default in known.items()
     }
 
 
-def _decode_field(
-    decoding: Decoding, path: str, hint: Any, spec: Field[Any], table: Mapping[str, Any]
-) -> Any:
-    """The value of one key, or its default."""
-    if spec.name in table:
-        return _decode(decoding, path, hint, table[spec.name])
-    return _default(decoding, path, hint, spec)
+def _default(spec: Field[Any], base: Any) -> Any:
+    """A field's default, or MISSING when it has none."""
+    if base is not None:
+        return getattr(base, spec.name)
+    return spec.default_factory() if spec.default_factory is not MISSING else spec.default
 
 
-def _default(decoding: Decoding, path: str, hint: Any, spec: Field[Any]) -> Any:
-    """The default of a key that is not in the file; its paths are resolved like written ones."""
-    if spec.default_factory is not MISSING:
-        value = spec.default_factory()
-        return _resolve_defaults(decoding, value)
-    if spec.default is MISSING:
+def _decode_field(decoding: Decoding, path: str, hint: Any, default: Any, value: Any) -> Any:
+    """The value of one key, or its default; a default path is resolved like a written one."""
+    if is_dataclass(hint):
+        table = {} if value is MISSING else value
+        return _decode_table(decoding, path, cast(type[Any], hint), table, default)
+    if value is not MISSING:
+        return _decode(decoding, path, hint, value)
+    if default is MISSING:
         return decoding.fault(path, "missing", f"it needs {_meaning(hint)}")
-    return decoding.folder / spec.default if isinstance(spec.default, Path) else spec.default
-
-
-def _resolve_defaults(decoding: Decoding, value: Any) -> Any:
-    """A default section with its relative paths resolved."""
-    if not is_dataclass(value) or isinstance(value, type):
-        return value
-    changed = {f.name: getattr(value, f.name) for f in fields(value)}
-    for name, item in changed.items():
-        if isinstance(item, Path):
-            changed[name] = decoding.folder / item
-    return type(value)(**changed)
+    return decoding.folder / default if isinstance(default, Path) else default
 
 
 def _decode(decoding: Decoding, path: str, hint: Any, value: Any) -> Any:
@@ -129,8 +125,6 @@ def _decode_plain(decoding: Decoding, path: str, hint: Any, value: Any) -> Any:
     if origin is Mapping:
         return _decode_named(decoding, path, get_args(args[1]), value)
     if is_dataclass(hint):
-        if not isinstance(value, dict):
-            return decoding.fault(path, f"must be a table, not {_show(value)}", f"write [{path}]")
         return _decode_table(decoding, path, cast(type[Any], hint), value)
     return _decode_scalar(decoding, path, hint, value)
 
@@ -206,15 +200,15 @@ def _demand(decoding: Decoding, path: str, demands: Iterable[Any], value: Any) -
 
 
 def _decode_secret(
-    decoding: Decoding, path: str, name: str, spec: Field[Any], table: Mapping[str, Any]
+    decoding: Decoding, path: str, name: str, default: Any, table: Mapping[str, Any]
 ) -> Secret | None:
     """A secret given in place, by a variable or by a file; the default when in none of them."""
     given = [f"{name}{form}" for form in SECRET_FORMS if f"{name}{form}" in table]
     if not given:
-        if spec.default is MISSING:
+        if default is MISSING:
             suggestion = f"give {name}, {name}_env or {name}_file"
             return cast(None, decoding.fault(_join(path, name), "missing", suggestion))
-        return cast("Secret | None", spec.default)
+        return cast("Secret | None", default)
     if len(given) > 1:
         text = f"contradicts {', '.join(given[:-1])}"
         return cast(None, decoding.fault(_join(path, given[-1]), text, "keep one of them"))
