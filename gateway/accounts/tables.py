@@ -1,0 +1,31 @@
+"""Tables of accounts, their credentials and sender domains."""
+
+from sqlalchemy import Column, Index, String, Table
+
+from gateway.store.metadata import id_column, int_column, metadata, ms_column, text_column
+
+account = Table(
+    "account",
+    metadata,
+    id_column("id", key=True),
+    text_column("name"),
+    Column("status", String(16), nullable=False),  # active, suspended, closed
+    text_column("email", nullable=True),  # where notices go
+    int_column("rate_per_s", None, nullable=True),  # R29: limits of its own
+    ms_column("created_ms"),
+)
+
+credential = Table(
+    "credential",
+    metadata,
+    id_column("account_id", key=True),
+    id_column("id", key=True),
+    Column("kind", String(8), nullable=False),  # api, smtp, smpp
+    Column("username", String(64), nullable=False),  # api: the key's public prefix
+    text_column("secret_hash"),
+    text_column("scopes"),  # JSON list; api only
+    text_column("label", nullable=True),
+    ms_column("created_ms"),
+    ms_column("revoked_ms", nullable=True),
+)
+Index("uq_credential_kind_username", credential.c.kind, credential.c.username, unique=True)

@@ -1,0 +1,220 @@
+"""Acceptance in the store: idempotency, debit, message, queue and content in one transaction (R12, A1, A2, A4).
+
+All submissions that gathered for one commit run together: one look-up of lots and one posting per account,
+product and lot, and one executemany per table, however many messages there are.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gateway.credits import ledger
+from gateway.messages.model import Message, Status, Verdict
+from gateway.store.tx import Tx
+from gateway.store.writer import Operation
+
+_INSERT_MESSAGE = """
+INSERT INTO message (account_id, id, channel, ingress, sender, subject, status, recipients, size_octets,
+  price_credits, lots, envelope, tags, metadata, accepted_ms, send_at_ms, expires_ms)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_INSERT_DELIVERY = """
+INSERT INTO delivery (account_id, message_id, n, address, destination, status, price_credits,
+  next_attempt_ms, holder, updated_ms)
+VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)
+"""
+_INSERT_CONTENT = "INSERT INTO content (account_id, message_id, data) VALUES (?, ?, ?)"
+_FIND_KEY = "SELECT digest, answer FROM idempotency WHERE account_id = ? AND key = ? AND expires_ms > ?"
+_KEEP_KEY = """
+INSERT INTO idempotency (account_id, key, digest, answer, expires_ms) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (account_id, key) DO UPDATE
+SET digest = excluded.digest, answer = excluded.answer, expires_ms = excluded.expires_ms
+"""
+
+_encode = msgspec.json.Encoder().encode
+_decode_answer = msgspec.json.Decoder(list[Verdict]).decode
+
+
+class KeyReused(Exception):
+    """The idempotency key was used before with another payload (HTTP 422)."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """A caller's key and the digest of what it sent under it."""
+
+    key: str
+    digest: bytes
+    expires_ms: int
+
+
+class AcceptMessages(Operation[list[Verdict]]):
+    """Makes messages of one account durable and pays for them.
+
+    `slots` holds one entry per submission: a Message to accept, or the Verdict of one already refused. The
+    result has a verdict for each; with an idempotency key that was used before, the verdicts of then. A
+    message whose id is in `held` belongs to `holder` from the start; the others wait in the database.
+    `on_commit` runs after COMMIT with the verdicts: that is where held messages pass to delivery.
+    """
+
+    priority = 0
+
+    def __init__(
+        self,
+        *,
+        account_id: str,
+        slots: Sequence[Message | Verdict],
+        now_ms: int,
+        held: frozenset[str],
+        holder: str,
+        key: IdempotencyKey | None,
+        terms: ledger.Terms,
+        on_commit: Callable[["AcceptMessages", list[Verdict]], None],
+    ) -> None:
+        self.account_id = account_id
+        self.slots = slots
+        self.now_ms = now_ms
+        self.held = held
+        self.holder = holder
+        self.key = key
+        self.terms = terms
+        self._on_commit = on_commit
+        self.balances: dict[str, int] = {}
+        """Balances after the batch, by product: what caches may believe."""
+        self.recharges: list[str] = []
+        """Ids of orders that this batch created because a balance fell below its threshold (R13)."""
+
+    def committed(self, result: list[Verdict]) -> None:
+        self._on_commit(self, result)
+
+    @classmethod
+    def run_batch(cls, tx: Tx, operations: "Sequence[AcceptMessages]") -> list[Any]:
+        answers: list[Any] = [_replay(tx, operation) for operation in operations]
+        fresh = [one for one, answer in zip(operations, answers, strict=True) if answer is None]
+        lots = _debit(tx, fresh)
+        _insert(tx, fresh, lots)
+        for index, operation in enumerate(operations):
+            if answers[index] is None:
+                answers[index] = [_verdict(slot, lots) for slot in operation.slots]
+                _keep_answer(tx, operation, answers[index])
+        return answers
+
+
+def _replay(tx: Tx, operation: AcceptMessages) -> list[Verdict] | KeyReused | None:
+    if operation.key is None:
+        return None
+    row = tx.one(_FIND_KEY, (operation.account_id, operation.key.key, operation.now_ms))
+    if row is None:
+        return None
+    if bytes(row[0]) != operation.key.digest:
+        return KeyReused("This Idempotency-Key was used with another payload.")
+    return [msgspec.structs.replace(verdict, replayed=True) for verdict in _decode_answer(row[1])]
+
+
+def _keep_answer(tx: Tx, operation: AcceptMessages, verdicts: list[Verdict]) -> None:
+    """Keeps the answer under the key; a submission that stored nothing leaves the key free for another try."""
+    if operation.key is None or not any(verdict.accepted for verdict in verdicts):
+        return
+    key = operation.key
+    answer = _encode(verdicts).decode()
+    tx.run(_KEEP_KEY, (operation.account_id, key.key, key.digest, answer, key.expires_ms))
+
+
+def _debit(tx: Tx, operations: Sequence[AcceptMessages]) -> dict[str, ledger.Parts | None]:
+    """What each message's debit burnt, by message id; None where its whole price was not there."""
+    groups: dict[tuple[str, str], list[tuple[AcceptMessages, Message]]] = {}
+    for operation in operations:
+        for slot in operation.slots:
+            if isinstance(slot, Message):
+                groups.setdefault((operation.account_id, slot.channel), []).append((operation, slot))
+    burnt: dict[str, ledger.Parts | None] = {}
+    for (account_id, product), members in groups.items():
+        last = members[-1][0]
+        debit = ledger.debit(
+            tx,
+            account_id,
+            product,
+            [message.price_credits for _, message in members],
+            now_ms=last.now_ms,
+            terms=last.terms,
+        )
+        for (operation, message), parts in zip(members, debit.parts, strict=True):
+            burnt[message.id] = parts
+            operation.balances[product] = debit.balance
+        if debit.recharge_order is not None:
+            last.recharges.append(debit.recharge_order)
+    return burnt
+
+
+def _insert(tx: Tx, operations: Sequence[AcceptMessages], lots: dict[str, ledger.Parts | None]) -> None:
+    messages, deliveries, contents = [], [], []
+    for operation in operations:
+        for message in operation.slots:
+            if not isinstance(message, Message) or (parts := lots[message.id]) is None:
+                continue
+            messages.append(_message_row(message, parts, operation.now_ms))
+            contents.append((message.account_id, message.id, message.content))
+            holder = operation.holder if message.id in operation.held else None
+            deliveries += [
+                (
+                    message.account_id,
+                    message.id,
+                    delivery.n,
+                    delivery.address,
+                    delivery.destination,
+                    delivery.price_credits,
+                    delivery.next_attempt_ms,
+                    holder,
+                    message.accepted_ms,
+                )
+                for delivery in message.deliveries
+            ]
+    tx.run_many(_INSERT_MESSAGE, messages)
+    tx.run_many(_INSERT_DELIVERY, deliveries)
+    tx.run_many(_INSERT_CONTENT, contents)
+
+
+def _message_row(message: Message, parts: ledger.Parts, now_ms: int) -> tuple[Any, ...]:
+    return (
+        message.account_id,
+        message.id,
+        message.channel.value,
+        message.ingress,
+        message.sender,
+        message.subject,
+        _status(message, now_ms).value,
+        len(message.deliveries),
+        len(message.content),
+        message.price_credits,
+        _encode(parts).decode(),
+        _encode(message.envelope).decode(),
+        None if not message.tags else _encode(message.tags).decode(),
+        None if not message.metadata else _encode(message.metadata).decode(),
+        message.accepted_ms,
+        message.send_at_ms,
+        message.expires_ms,
+    )
+
+
+def _status(message: Message, now_ms: int) -> Status:
+    return Status.SCHEDULED if (message.send_at_ms or 0) > now_ms else Status.QUEUED
+
+
+def _verdict(slot: Message | Verdict, lots: dict[str, ledger.Parts | None]) -> Verdict:
+    if isinstance(slot, Verdict):
+        return slot
+    if lots[slot.id] is None:
+        return Verdict(
+            refused="insufficient_credits",
+            price_credits=slot.price_credits,
+            detail=f"This message costs {slot.price_credits} {slot.channel} credits and the balance does not "
+            "cover it. Buy credits or turn on auto-recharge, then send it again.",
+        )
+    return Verdict(
+        id=slot.id,
+        price_credits=slot.price_credits,
+        status=_status(slot, slot.accepted_ms).value,
+        segments=getattr(slot.envelope, "segments", None),
+    )

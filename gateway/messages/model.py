@@ -1,0 +1,195 @@
+"""The words of the road: what a message, a recipient, a work and an outcome are.
+
+A *message* is what an application handed in once; each of its recipients is one *delivery*, the unit that is
+queued, tried and settled. A *work* is one attempt: a message with those of its deliveries that share a
+destination. Every attempt ends in one *outcome* per delivery.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Channel(StrEnum):
+    """What carries the message; also the name of the credit product that pays for it."""
+
+    MAIL = "mail"
+    SMS = "sms"
+
+
+class Status(StrEnum):
+    """Of a message and of a delivery. `SENT` (an SMS that awaits its receipts) is shown as queued."""
+
+    QUEUED = "queued"
+    SCHEDULED = "scheduled"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    PARTLY_DELIVERED = "partly_delivered"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINAL = frozenset({Status.DELIVERED, Status.FAILED, Status.CANCELLED, Status.PARTLY_DELIVERED})
+
+
+class MailEnvelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The SMTP envelope beyond its recipients (RFC 5321 section 2.3.1), and what DSN needs (RFC 3461)."""
+
+    mail_from: str  # "" is the null reverse-path
+    smtputf8: bool = False
+    body_8bit: bool = False
+    envid: str | None = None
+    ret: str | None = None
+    notify: dict[str, str] | None = None  # recipient address → NOTIFY value
+
+
+class SmsEnvelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How an SMS leaves, and what was asked for (R25: both are recorded and shown)."""
+
+    requested_source: str
+    data_coding: int | None = None  # set: content is raw user data as an SMPP client gave it
+    udhi: bool = False
+    segments: int = 1
+    validity_s: int | None = None
+    sources: dict[str, "Source"] = {}  # by recipient, where the country's rules changed it
+    source: "Source | None" = None
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """A source address as submitted, with its type of number and numbering plan (SMPP 3.4 section 5.2.5-6)."""
+
+    address: str
+    ton: int
+    npi: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Delivery:
+    """One recipient of a message on its way."""
+
+    n: int
+    address: str
+    destination: str
+    price_credits: int
+    attempts: int = 0
+    next_attempt_ms: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Message:
+    """A message in memory, from acceptance (or from being claimed) until all its deliveries here are settled."""
+
+    account_id: str
+    id: str
+    channel: Channel
+    ingress: str
+    sender: str
+    envelope: MailEnvelope | SmsEnvelope
+    content: bytes
+    accepted_ms: int
+    expires_ms: int
+    deliveries: list[Delivery]
+    subject: str | None = None
+    tags: list[str] | None = None
+    metadata: dict[str, Any] | None = None
+    send_at_ms: int | None = None
+    prepared: bytes | None = None
+    """The content as it goes out (trace fields added, signed): made once, shared by every attempt."""
+    held: dict[str, int] = field(default_factory=dict)
+    """How many of its deliveries the lanes hold in memory, by destination."""
+    recipients: int = 0
+    """How many deliveries the whole message has; those in `deliveries` may be a part of them."""
+
+    @property
+    def price_credits(self) -> int:
+        """The whole price: what acceptance debits."""
+        return sum(delivery.price_credits for delivery in self.deliveries)
+
+
+@dataclass(slots=True)
+class Work:
+    """One attempt: `deliveries` of one message that share a destination."""
+
+    message: Message
+    destination: str
+    deliveries: list[Delivery]
+
+
+# --- outcomes ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an attempt ended for one delivery; `reply` is the other side's words, one line."""
+
+    reply: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered(Outcome):
+    """The next hop took responsibility (250 after the final dot; a receipt DELIVRD)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted(Outcome):
+    """An SMSC took every part; receipts will tell the rest. `upstream_ids` in the order of the parts."""
+
+    upstream: str
+    upstream_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deferred(Outcome):
+    """A temporary failure: try again later. `after_s` overrides the schedule (a destination backing off)."""
+
+    after_s: float | None = None
+    counts: bool = True
+    """False when the other side was never asked (link down, our own limit): no attempt is counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Outcome):
+    """A permanent failure. `reason` (bounded set) decides about a refund: rejected, expired, undelivered."""
+
+    reason: str = "rejected"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown(Outcome):
+    """No answer after the final dot or after submit_sm: it may or may not have been taken.
+
+    We try again (delivery is at least once) and say so in an event: this is a named window for a duplicate.
+    """
+
+
+# --- verdicts of acceptance ----------------------------------------------------------------------------
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What acceptance answers for one message; kept with the idempotency key and replayed from there."""
+
+    id: str | None = None
+    price_credits: int = 0
+    status: str = "queued"
+    segments: int | None = None
+    refused: str | None = None
+    """The reason, one of a bounded set (`insufficient_credits`, `sender_not_allowed`, …); None: accepted."""
+    detail: str | None = None
+    """What to tell the caller, and what to do."""
+    replayed: bool = False
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the message is durable and paid for."""
+        return self.refused is None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A submission that acceptance refused before the store was asked."""
+
+    reason: str
+    detail: str
+    fields: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,65 @@
+"""The seams of the gateway: what each part may assume of the others, and must guarantee to them.
+
+Adapters (`upstreams/`, `store/`) implement these; the road (`messages/`) is written against them alone, so a
+fake in a test is an ordinary class with the same methods.
+"""
+
+from collections.abc import Sequence
+import time
+from typing import Protocol
+
+from gateway.messages.model import Outcome, Work
+
+
+class Clock(Protocol):
+    """Where time comes from; tests move it by hand."""
+
+    def now_ms(self) -> int:
+        """Wall-clock time in epoch milliseconds, UTC."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """A clock that never jumps, in seconds, for durations and deadlines."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def monotonic_s(self) -> float:
+        return time.monotonic()
+
+
+class Upstream(Protocol):
+    """A way out of the gateway: an MX, a smarthost, an SMPP operator, a sandbox.
+
+    The caller has made the work durable and holds it; it calls `deliver` from at most `concurrency` tasks per
+    destination at once. `deliver` returns exactly one outcome per recipient of the work, in order, and never
+    raises for anything the other side does: an answer that did not come is `Unknown`, a link that is down is
+    `Deferred`. It may wait (for a window, a rate), but never for ever.
+    """
+
+    name: str
+    concurrency: int
+    """How many works of one destination may be under way at once."""
+    recipients_per_work: int
+    """How many recipients of one message it takes in one go (1 for SMS)."""
+
+    def destination(self, address: str) -> str:
+        """The queue that `address` waits in: what fails together belongs to one destination."""
+        ...
+
+    async def start(self) -> None:
+        """Opens what lives as long as the daemon (binds, pools). Must not wait for the other side."""
+        ...
+
+    async def deliver(self, work: Work) -> Sequence[Outcome]:
+        """One attempt for every recipient of `work`."""
+        ...
+
+    async def stop(self, drain_s: float) -> None:
+        """Ends politely within `drain_s` seconds; deliveries under way get their outcomes first."""
+        ...

@@ -1,0 +1,16 @@
+"""What the store raises; each message says what to do."""
+
+
+class StoreError(Exception):
+    """The store cannot be opened or is not as it must be: the daemon does not start."""
+
+
+class StoreBusy(Exception):
+    """The writer's queue is full, or the database is away for the moment: nothing was written, try again.
+
+    Ingress answers 451 (SMTP), 503 (HTTP) or ESME_RTHROTTLED (SMPP).
+    """
+
+
+class StoreFailed(Exception):
+    """The write failed (disk full, I/O error) and was rolled back: nothing was written."""

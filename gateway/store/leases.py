@@ -1,0 +1,51 @@
+"""Leases: what may exist only once is a row with a holder and an expiry.
+
+A process's own lease (`process:<holder>`) says that the deliveries it holds are alive; when it runs out, anyone
+may take them over. Upstream binds and schedulers are leased by name the same way.
+"""
+
+from gateway.store.tx import Tx
+
+_TAKE = """
+INSERT INTO lease (name, holder, expires_ms) VALUES (?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_ms = excluded.expires_ms
+WHERE lease.holder = excluded.holder OR lease.expires_ms <= ?
+"""
+
+
+def take(tx: Tx, name: str, holder: str, *, now_ms: int, lease_ms: int) -> bool:
+    """Takes or renews the lease `name`; False when another holder has it."""
+    return tx.run(_TAKE, (name, holder, now_ms + lease_ms, now_ms)) == 1
+
+
+def drop(tx: Tx, name: str, holder: str) -> None:
+    """Gives the lease back, if we still hold it."""
+    tx.run("DELETE FROM lease WHERE name = ? AND holder = ?", (name, holder))
+
+
+def process_lease(holder: str) -> str:
+    """The name of a process's own lease."""
+    return f"process:{holder}"
+
+
+def dead_holders(tx: Tx, *, now_ms: int, own: str) -> list[str]:
+    """Holders of deliveries whose process lease is gone or has run out (never ourselves)."""
+    return [
+        holder
+        for (holder,) in tx.rows("SELECT DISTINCT holder FROM delivery WHERE holder IS NOT NULL")
+        if holder != own and not _alive(tx, holder, now_ms)
+    ]
+
+
+def _alive(tx: Tx, holder: str, now_ms: int) -> bool:
+    row = tx.one("SELECT expires_ms FROM lease WHERE name = ?", (process_lease(holder),))
+    return row is not None and int(row[0]) > now_ms
+
+
+def release_deliveries(tx: Tx, holder: str, limit: int) -> int:
+    """Puts up to `limit` deliveries of a dead holder back into the queue; how many it were."""
+    keys = tx.rows("SELECT account_id, message_id, n FROM delivery WHERE holder = ? LIMIT ?", (holder, limit))
+    tx.run_many(
+        "UPDATE delivery SET holder = NULL WHERE account_id = ? AND message_id = ? AND n = ?", keys
+    )
+    return len(keys)

@@ -1,0 +1,9 @@
+"""Alembic's entry: runs the migrations on the connection that `gateway.store.schema` hands over."""
+
+from alembic import context
+from gateway import tables  # noqa: F401 - fills the metadata
+from gateway.store.metadata import metadata
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=False)
+context.run_migrations()

@@ -1,0 +1,65 @@
+"""The version of the schema: Alembic migrations in `migrations/`, applied and checked from here."""
+
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Engine
+
+from alembic import command
+from gateway.store.errors import StoreError
+
+_MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    return config
+
+
+def head() -> str:
+    """The version this program needs."""
+    version = ScriptDirectory.from_config(_config()).get_current_head()
+    assert version is not None
+    return version
+
+
+def current(engine: Engine) -> str | None:
+    """The database's version, None for an empty database."""
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade(engine: Engine) -> None:
+    """Brings the database to `head()`, in one transaction. Raises StoreError for a newer database."""
+    _refuse_newer(current(engine))
+    config = _config()
+    with engine.connect() as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def check(engine: Engine) -> None:
+    """Raises StoreError unless the database is exactly at `head()`."""
+    version = current(engine)
+    _refuse_newer(version)
+    if version != head():
+        raise StoreError(
+            f"The database's schema is {'empty' if version is None else f'at version {version}'}, "
+            f"this program needs {head()}. Run: gateway db upgrade"
+        )
+
+
+def _refuse_newer(version: str | None) -> None:
+    if version is None:
+        return
+    try:
+        ScriptDirectory.from_config(_config()).get_revision(version)
+    except CommandError as error:
+        raise StoreError(
+            f"The database's schema is at version {version}, newer than this program knows ({head()}). "
+            "Install the newer gateway, or restore the backup made before the upgrade."
+        ) from error

@@ -1,0 +1,111 @@
+"""SQLite as the embedded engine: WAL, synchronous=FULL, BEGIN IMMEDIATE for the writer.
+
+One daemon per database: an advisory lock on `<database>.lock` says so, which also means that whoever gets it may
+take over at once everything a dead process held. The command line needs no lock: its short transactions
+queue behind the daemon's.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+import sqlite3
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.pool import QueuePool
+
+from gateway.store.errors import StoreError
+
+_READERS = 4
+
+
+def open_engines(path: Path, *, busy_timeout_s: float) -> tuple[Engine, Engine]:
+    """The writer's engine and the readers' engine for the database file at `path`.
+
+    Raises StoreError when the folder is not writable or the file is no SQLite database.
+    """
+    _ensure_usable(path)
+    writer = _engine(path, "BEGIN IMMEDIATE", pool_size=1, busy_timeout_s=busy_timeout_s)
+    readers = _engine(path, "BEGIN", pool_size=_READERS, busy_timeout_s=busy_timeout_s)
+    try:
+        with writer.connect() as connection:
+            connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").fetchone()
+    except (DatabaseError, OperationalError) as error:
+        raise StoreError(
+            f"{path}: not a usable SQLite database ({error.orig}). "
+            "Restore it from a backup, or move it away to start with an empty one."
+        ) from error
+    path.chmod(0o600)
+    return writer, readers
+
+
+def _ensure_usable(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StoreError(
+            f"{path.parent}: cannot create this folder ({error.strerror}). Set store.url to one you own."
+        ) from error
+    if not os.access(path.parent, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise StoreError(
+            f"{path}: not writable for this user. Change the owner of the folder and its files, "
+            "or set store.url to another place."
+        )
+
+
+def _engine(path: Path, begin: str, *, pool_size: int, busy_timeout_s: float) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        poolclass=QueuePool,
+        pool_size=pool_size,
+        max_overflow=0,
+        connect_args={"timeout": busy_timeout_s, "check_same_thread": False, "isolation_level": None},
+    )
+
+    def prepare(connection: sqlite3.Connection, _record: Any) -> None:
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",  # A1: COMMIT returns after the fsync of the log
+            "temp_store=MEMORY",
+            "cache_size=-32768",
+            "wal_autocheckpoint=4000",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    def begin_transaction(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", begin_transaction)
+    return engine
+
+
+class DaemonLock:
+    """The lock that keeps a second daemon off the same SQLite database."""
+
+    def __init__(self, database: Path) -> None:
+        self._path = database.with_name(database.name + ".lock")
+        self._file: int | None = None
+
+    def acquire(self) -> None:
+        """Takes the lock or raises StoreError; the system releases it when the process dies."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(descriptor)
+            raise StoreError(
+                f"{self._path}: another gateway (process {holder}) runs on this database. "
+                "Stop it first, or give this one a store.url of its own."
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)
+        self._file = descriptor
+
+    def release(self) -> None:
+        """Gives the lock back."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

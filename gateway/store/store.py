@@ -1,0 +1,118 @@
+"""The store: one way to write (the group-committing writer), one way to read, leases and the schema's version.
+
+`Store.open` checks that the schema is the one this program knows; `gateway.store.schema` brings it there.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Engine, make_url
+
+from gateway.store import schema, sqlite
+from gateway.store.errors import StoreBusy, StoreError
+from gateway.store.tx import Tx
+from gateway.store.writer import Call, Operation, Writer
+
+T = TypeVar("T")
+_READER_THREADS = 4
+_READS_MAX = 256
+
+
+class Store:
+    """An open database. Writes resolve after COMMIT; reads see only what was committed."""
+
+    def __init__(self, writer_engine: Engine, reader_engine: Engine, writer: Writer) -> None:
+        self._writer_engine = writer_engine
+        self._reader_engine = reader_engine
+        self.writer = writer
+        self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="store-reader")
+        self._reading = 0
+        self._lock: sqlite.DaemonLock | None = None
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        batch_max: int = 500,
+        queue_max: int = 10_000,
+        busy_timeout_s: float = 10.0,
+        exclusive: bool = False,
+        upgrade: bool = False,
+        observe: Callable[[int, float], None] = lambda _operations, _seconds: None,
+    ) -> "Store":
+        """Opens the database at `url` and starts its writer on the running event loop.
+
+        `exclusive` takes the daemon's lock; `upgrade` brings an older schema up to date first. Raises
+        StoreError with what to do: unusable file, a schema newer or older than this program's, lock held.
+        """
+        path = sqlite_path(url)
+        writer_engine, reader_engine = sqlite.open_engines(path, busy_timeout_s=busy_timeout_s)
+        lock = None
+        try:
+            if exclusive:
+                lock = sqlite.DaemonLock(path)
+                lock.acquire()
+            if upgrade:
+                schema.upgrade(writer_engine)
+            schema.check(writer_engine)
+        except BaseException:
+            writer_engine.dispose()
+            reader_engine.dispose()
+            if lock is not None:
+                lock.release()
+            raise
+        writer = Writer(writer_engine, batch_max=batch_max, queue_max=queue_max, observe=observe)
+        store = cls(writer_engine, reader_engine, writer)
+        store._lock = lock
+        writer.start()
+        return store
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether no other daemon can be working on this database."""
+        return self._lock is not None
+
+    def submit(self, operation: Operation[T], *, urgent: bool = False) -> "asyncio.Future[T]":
+        """Queues an operation; see `Writer.submit`."""
+        return self.writer.submit(operation, urgent=urgent)
+
+    async def write(self, function: Callable[[Tx], T], *, urgent: bool = False) -> T:
+        """Runs `function` in the writer's next batch; its result, after COMMIT."""
+        return await self.writer.submit(Call(function), urgent=urgent)
+
+    async def read(self, function: Callable[[Tx], T]) -> T:
+        """Runs `function` on a reader's connection, in one consistent snapshot."""
+        if self._reading >= _READS_MAX:
+            raise StoreBusy("Too many reads wait for the database.")
+        self._reading += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, function)
+        finally:
+            self._reading -= 1
+
+    def _read(self, function: Callable[[Tx], T]) -> T:
+        with self._reader_engine.connect() as connection, connection.begin():
+            return function(Tx(connection))
+
+    async def close(self) -> None:
+        """Commits what waits, then closes every connection."""
+        await self.writer.stop()
+        self._readers.shutdown(wait=True)
+        self._reader_engine.dispose()
+        self._writer_engine.dispose()
+        if self._lock is not None:
+            self._lock.release()
+
+
+def sqlite_path(url: str) -> Path:
+    """The file of a `sqlite:path` or `sqlite:///path` URL."""
+    if url.startswith("sqlite:") and not url.startswith("sqlite://"):
+        return Path(url.removeprefix("sqlite:"))
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        raise StoreError(f"store.url: {parsed.get_backend_name()} is not supported; use sqlite:var/gateway.db")
+    return Path(parsed.database)

@@ -1,0 +1,20 @@
+"""Tables of the store itself: leases and the counter that tells caches that something changed."""
+
+from sqlalchemy import Column, Integer, String, Table
+
+from gateway.store.metadata import id_column, int_column, metadata, ms_column
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", String(80), primary_key=True),  # process:<id>, upstream:<name>:<bind>, retention, …
+    id_column("holder"),
+    ms_column("expires_ms"),
+)
+
+revision = Table(  # one row; counted up by every change to what caches hold
+    "revision",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    int_column("value"),
+)

@@ -1,0 +1,38 @@
+"""Tables of webhooks and what is still to be told to them."""
+
+from sqlalchemy import Column, Index, String, Table, text
+
+from gateway.store.metadata import id_column, int_column, metadata, ms_column, text_column
+
+webhook = Table(
+    "webhook",
+    metadata,
+    id_column("account_id", key=True),
+    id_column("id", key=True),
+    text_column("url"),
+    text_column("events"),  # JSON list of event kinds; ["*"] for all
+    text_column("secret"),  # whsec_…: needed in clear to sign (Standard Webhooks)
+    Column("status", String(16), nullable=False),  # active, disabled
+    ms_column("created_ms"),
+)
+
+webhook_delivery = Table(
+    "webhook_delivery",
+    metadata,
+    id_column("account_id", key=True),
+    id_column("id", key=True),  # the webhook-id header: the same at every try
+    id_column("webhook_id"),
+    text_column("body"),  # JSON, as it is signed and sent
+    Column("status", String(16), nullable=False),  # waiting, delivered, failed
+    int_column("attempts"),
+    ms_column("next_attempt_ms"),
+    id_column("holder", nullable=True),
+    text_column("reply", nullable=True),
+    ms_column("created_ms"),
+)
+Index(
+    "ix_webhook_delivery_due",
+    webhook_delivery.c.next_attempt_ms,
+    sqlite_where=text("status = 'waiting'"),
+    postgresql_where=text("status = 'waiting'"),
+)
