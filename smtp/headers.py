@@ -24,7 +24,8 @@ from typing import cast
 
 from smtp.codes import Permanent, Reply, Status
 
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")  # RFC 5322 section 2.2, with the blanks of 4.5.1 before the colon
+_FIELD = re.compile(rb"([!-9;-~]+)([ \t]*):")  # RFC 5322 section 2.2; the blanks (4.5) only to say no to them
+_MBOX_LINE = re.compile(rb">?From [^ \t:]")
 _NAME = re.compile(r"[!-9;-~]{1,76}")
 _CRLF = b"\r\n"
 _FOLD_AT = 78  # RFC 5322 section 2.1.1
@@ -100,7 +101,7 @@ def parse(raw: bytes) -> tuple[list[Field], int]:
     field nor a fold.
     """
     start = 0
-    if raw.startswith((b"From ", b">From ")):
+    if _MBOX_LINE.match(raw):
         start = raw.find(_CRLF) + 2 or len(raw)
     if raw.startswith(_CRLF, start):
         return [], start + 2
@@ -121,7 +122,7 @@ def parse(raw: bytes) -> tuple[list[Field], int]:
 
 
 def _fields(head: bytes) -> list[Field]:
-    """Cut at offsets, not by adding line to line: a field of a million folds costs no more than its octets."""
+    """Cut at offsets, not by adding line to line: a field of a million folds costs only its octets."""
     names: list[str] = []
     starts: list[int] = []
     offset = 0
@@ -133,6 +134,8 @@ def _fields(head: bytes) -> list[Field]:
                     f"line {number} of the header is neither a field nor a continuation; "
                     "is the empty line before the body missing?"
                 )
+            if found[2]:  # programs disagree on what such a field is called, and some on whether it is one
+                raise HeaderError(f"line {number} of the header has a blank before the colon")
             names.append(found[1].decode("ascii").lower())
             starts.append(offset)
         offset += len(line) + 2
