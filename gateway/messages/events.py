@@ -1,0 +1,72 @@
+"""Events: what happened to a message (or to an account's credits), written with the change itself.
+
+Each is a row of `event`, shown with its message, and goes to the webhooks of its account in the same
+transaction, so that no event is told that did not happen and none is lost that did.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from gateway.store.tx import Tx
+from gateway.webhooks import outbox
+
+_INSERT = """
+INSERT INTO event (account_id, message_id, id, kind, n, at_ms, detail) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_encode = msgspec.json.Encoder().encode
+
+
+class EventKind(StrEnum):
+    """Every kind of event. `message.accepted` is not a row: it is the message's own first line."""
+
+    ACCEPTED = "message.accepted"
+    SUBMITTED = "message.submitted"  # an SMSC took every part
+    DELIVERED = "message.delivered"
+    DEFERRED = "message.deferred"
+    FAILED = "message.failed"
+    UNKNOWN = "message.unknown"  # no answer at the end of an attempt: the next may be a duplicate
+    CANCELLED = "message.cancelled"
+    REFUNDED = "message.refunded"
+    CREDITS_LOW = "credits.low"
+    CREDITS_RECHARGE = "credits.recharge"  # a recharge was ordered, confirmed, declined or capped
+    SENDERNAME_DECIDED = "sendername.decided"
+    DOMAIN_VERIFIED = "domain.verified"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One event. `message_id` equals `id` for an event of the account itself."""
+
+    account_id: str
+    message_id: str
+    id: str
+    kind: EventKind
+    at_ms: int
+    n: int | None = None
+    detail: dict[str, Any] | None = None
+
+
+def record(tx: Tx, events: Sequence[Event]) -> None:
+    """Writes `events` and queues them for the webhooks that asked for them."""
+    if not events:
+        return
+    tx.run_many(
+        _INSERT,
+        [
+            (
+                event.account_id,
+                event.message_id,
+                event.id,
+                event.kind.value,
+                event.n,
+                event.at_ms,
+                None if event.detail is None else _encode(event.detail).decode(),
+            )
+            for event in events
+        ],
+    )
+    outbox.enqueue(tx, events)
