@@ -66,7 +66,7 @@ def _routes(settings: Settings) -> Iterator[Fault]:
     for channel, routes in sections:
         fitting = list(settings.upstreams_of(channel))
         seen: set[str] = set()
-        if not routes:
+        if not routes and len(fitting) > 1:
             message = f"missing, with several {channel} upstreams ({', '.join(fitting)})"
             yield _fault(f"{channel}.route", message, f"write [[{channel}.route]] with match and upstream")
         for index, route in enumerate(routes):

@@ -97,7 +97,8 @@ def _decode_field(decoding: Decoding, path: str, hint: Any, default: Any, value:
     """The value of one key, or its default; a default path is resolved like a written one."""
     if is_dataclass(hint):
         table = {} if value is MISSING else value
-        return _decode_table(decoding, path, cast(type[Any], hint), table, default)
+        base = None if default is MISSING else default
+        return _decode_table(decoding, path, cast(type[Any], hint), table, base)
     if value is not MISSING:
         return _decode(decoding, path, hint, value)
     if default is MISSING:
