@@ -4,8 +4,8 @@ Because an id begins with its time, tables keyed by it are clustered by time: re
 PostgreSQL can partition by it. Ids are unguessable enough to be queue ids, never secrets.
 """
 
-from collections.abc import Callable
 import os
+from collections.abc import Callable
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32: no i, l, o, u
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]

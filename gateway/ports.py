@@ -4,8 +4,8 @@ Adapters (`upstreams/`, `store/`) implement these; the road (`messages/`) is wri
 fake in a test is an ordinary class with the same methods.
 """
 
-from collections.abc import Sequence
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.messages.model import Outcome, Work

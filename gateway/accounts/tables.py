@@ -12,7 +12,9 @@ account = Table(
     Column("status", String(16), nullable=False),  # active, suspended, closed
     text_column("email", nullable=True),  # where notices go
     int_column("rate_per_s", None, nullable=True),  # R29: limits of its own
+    text_column("note", nullable=True),  # why it was suspended, told to the client
     ms_column("created_ms"),
+    ms_column("status_ms", nullable=True),  # since when it has its status (R37 counts from closing)
 )
 
 credential = Table(

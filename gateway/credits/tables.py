@@ -52,7 +52,9 @@ credit_order = Table(
     ms_column("settled_ms", nullable=True),
     **CLUSTERED,
 )
-_OPEN_RECHARGE = text("reason = 'recharge' AND status IN ('created', 'pending', 'unknown')")
+_OPEN_RECHARGE = text(
+    "reason = 'recharge' AND status IN ('created', 'pending', 'needs-authentication', 'unknown')"
+)
 Index(  # R13: one recharge in flight per account and product, whatever races
     "uq_credit_order_open_recharge",
     credit_order.c.account_id,

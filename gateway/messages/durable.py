@@ -1,4 +1,4 @@
-"""Acceptance in the store: idempotency, debit, message, queue and content in one transaction (R12, A1, A2, A4).
+"""Acceptance in the store: idempotency, debit, message, queue, content: one transaction (R12, A1, A2, A4).
 
 All submissions that gathered for one commit run together: one look-up of lots and one posting per account,
 product and lot, and one executemany per table, however many messages there are.
@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from gateway.credits import ledger
+from gateway.credits.terms import Terms
 from gateway.messages.model import Message, Status, Verdict
 from gateway.store.tx import Tx
 from gateway.store.writer import Operation
@@ -70,7 +71,7 @@ class AcceptMessages(Operation[list[Verdict]]):
         held: frozenset[str],
         holder: str,
         key: IdempotencyKey | None,
-        terms: ledger.Terms,
+        terms: Terms,
         on_commit: Callable[["AcceptMessages", list[Verdict]], None],
     ) -> None:
         self.account_id = account_id
@@ -148,32 +149,43 @@ def _debit(tx: Tx, operations: Sequence[AcceptMessages]) -> dict[str, ledger.Par
     return burnt
 
 
+def insert_free(tx: Tx, messages: Sequence[Message]) -> None:
+    """Makes messages of our own (notifications) durable, without a debit; the queue picks them up."""
+    if messages:
+        _write(tx, [(message, [], None) for message in messages], messages[0].accepted_ms)
+
+
 def _insert(tx: Tx, operations: Sequence[AcceptMessages], lots: dict[str, ledger.Parts | None]) -> None:
-    messages, deliveries, contents = [], [], []
     for operation in operations:
-        for message in operation.slots:
-            if not isinstance(message, Message) or (parts := lots[message.id]) is None:
-                continue
-            messages.append(_message_row(message, parts, operation.now_ms))
-            contents.append((message.account_id, message.id, message.content))
-            holder = operation.holder if message.id in operation.held else None
-            deliveries += [
-                (
-                    message.account_id,
-                    message.id,
-                    delivery.n,
-                    delivery.address,
-                    delivery.destination,
-                    delivery.price_credits,
-                    delivery.next_attempt_ms,
-                    holder,
-                    message.accepted_ms,
-                )
-                for delivery in message.deliveries
-            ]
-    tx.run_many(_INSERT_MESSAGE, messages)
-    tx.run_many(_INSERT_DELIVERY, deliveries)
-    tx.run_many(_INSERT_CONTENT, contents)
+        rows = [
+            (slot, parts, operation.holder if slot.id in operation.held else None)
+            for slot in operation.slots
+            if isinstance(slot, Message) and (parts := lots[slot.id]) is not None
+        ]
+        _write(tx, rows, operation.now_ms)
+
+
+def _write(tx: Tx, rows: Sequence[tuple[Message, ledger.Parts, str | None]], now_ms: int) -> None:
+    tx.run_many(_INSERT_MESSAGE, [_message_row(message, parts, now_ms) for message, parts, _ in rows])
+    tx.run_many(
+        _INSERT_DELIVERY,
+        [
+            (
+                message.account_id,
+                message.id,
+                delivery.n,
+                delivery.address,
+                delivery.destination,
+                delivery.price_credits,
+                delivery.next_attempt_ms,
+                holder,
+                message.accepted_ms,
+            )
+            for message, _, holder in rows
+            for delivery in message.deliveries
+        ],
+    )
+    tx.run_many(_INSERT_CONTENT, [(message.account_id, message.id, message.content) for message, *_ in rows])
 
 
 def _message_row(message: Message, parts: ledger.Parts, now_ms: int) -> tuple[Any, ...]:
@@ -207,6 +219,7 @@ def _verdict(slot: Message | Verdict, lots: dict[str, ledger.Parts | None]) -> V
         return slot
     if lots[slot.id] is None:
         return Verdict(
+            channel=slot.channel.value,
             refused="insufficient_credits",
             price_credits=slot.price_credits,
             detail=f"This message costs {slot.price_credits} {slot.channel} credits and the balance does not "
@@ -214,6 +227,7 @@ def _verdict(slot: Message | Verdict, lots: dict[str, ledger.Parts | None]) -> V
         )
     return Verdict(
         id=slot.id,
+        channel=slot.channel.value,
         price_credits=slot.price_credits,
         status=_status(slot, slot.accepted_ms).value,
         segments=getattr(slot.envelope, "segments", None),

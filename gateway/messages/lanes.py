@@ -1,7 +1,7 @@
 """Lanes: the works that wait in memory, a lane per destination, fair across the accounts of each lane.
 
-Memory is bounded over all lanes together (A6), and no lane can take it all (A5): a lane may grow only while it
-holds less than what is still free, so a dozen dead destinations share half the room and the next one still
+Memory is bounded over all lanes together (A6), and no lane can take it all (A5): a lane may grow only while
+it holds less than what is still free, so a dozen dead destinations share the room and the next one still
 finds some. What gets no room waits in the database instead. Pure: no clock, no loop.
 """
 
@@ -105,7 +105,7 @@ class Lanes:
         return True
 
     def release(self, message: Message, destination: str, deliveries: int) -> None:
-        """Gives back the memory of `deliveries` deliveries that are settled (or went back to the database)."""
+        """Gives back the memory of `deliveries` deliveries that are settled or went back to the store."""
         lane = self._lanes[destination]
         lane.deliveries -= deliveries
         self.deliveries -= deliveries

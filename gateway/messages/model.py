@@ -58,7 +58,7 @@ class SmsEnvelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """A source address as submitted, with its type of number and numbering plan (SMPP 3.4 section 5.2.5-6)."""
+    """A source address as submitted, with its TON and NPI (SMPP 3.4 sections 5.2.5 and 5.2.6)."""
 
     address: str
     ton: int
@@ -79,7 +79,7 @@ class Delivery:
 
 @dataclass(slots=True, kw_only=True)
 class Message:
-    """A message in memory, from acceptance (or from being claimed) until all its deliveries here are settled."""
+    """A message in memory, from acceptance (or its claim) until all its deliveries here are settled."""
 
     account_id: str
     id: str
@@ -171,6 +171,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What acceptance answers for one message; kept with the idempotency key and replayed from there."""
 
     id: str | None = None
+    channel: str = ""
     price_credits: int = 0
     status: str = "queued"
     segments: int | None = None

@@ -1,7 +1,7 @@
 """Leases: what may exist only once is a row with a holder and an expiry.
 
-A process's own lease (`process:<holder>`) says that the deliveries it holds are alive; when it runs out, anyone
-may take them over. Upstream binds and schedulers are leased by name the same way.
+A process's own lease (`process:<holder>`) says that the deliveries it holds are alive; when it runs out,
+anyone may take them over. Upstream binds and schedulers are leased by name the same way.
 """
 
 from gateway.store.tx import Tx
@@ -45,7 +45,5 @@ def _alive(tx: Tx, holder: str, now_ms: int) -> bool:
 def release_deliveries(tx: Tx, holder: str, limit: int) -> int:
     """Puts up to `limit` deliveries of a dead holder back into the queue; how many it were."""
     keys = tx.rows("SELECT account_id, message_id, n FROM delivery WHERE holder = ? LIMIT ?", (holder, limit))
-    tx.run_many(
-        "UPDATE delivery SET holder = NULL WHERE account_id = ? AND message_id = ? AND n = ?", keys
-    )
+    tx.run_many("UPDATE delivery SET holder = NULL WHERE account_id = ? AND message_id = ? AND n = ?", keys)
     return len(keys)

@@ -20,7 +20,7 @@ metadata = MetaData(
 )
 
 # SQLite keeps rows of these tables inside the primary key's own tree: one tree less to write per message.
-CLUSTERED = {"sqlite_with_rowid": False}
+CLUSTERED: dict[str, Any] = {"sqlite_with_rowid": False}
 
 _Int64: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
 

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
+from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Engine
 
-from alembic import command
 from gateway.store.errors import StoreError
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
@@ -23,8 +23,7 @@ def _config() -> Config:
 def head() -> str:
     """The version this program needs."""
     version = ScriptDirectory.from_config(_config()).get_current_head()
-    assert version is not None
-    return version
+    return str(version)
 
 
 def current(engine: Engine) -> str | None:

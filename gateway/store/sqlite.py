@@ -1,14 +1,14 @@
 """SQLite as the embedded engine: WAL, synchronous=FULL, BEGIN IMMEDIATE for the writer.
 
-One daemon per database: an advisory lock on `<database>.lock` says so, which also means that whoever gets it may
-take over at once everything a dead process held. The command line needs no lock: its short transactions
+One daemon per database: an advisory lock on `<database>.lock` says so, which also means that whoever gets it
+may take over at once everything a dead process held. The command line needs no lock: its short transactions
 queue behind the daemon's.
 """
 
 import fcntl
 import os
-from pathlib import Path
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event

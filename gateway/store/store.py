@@ -1,4 +1,4 @@
-"""The store: one way to write (the group-committing writer), one way to read, leases and the schema's version.
+"""The store: one way to write (the group-committing writer), one way to read, and the schema's version.
 
 `Store.open` checks that the schema is the one this program knows; `gateway.store.schema` brings it there.
 """
@@ -114,5 +114,7 @@ def sqlite_path(url: str) -> Path:
         return Path(url.removeprefix("sqlite:"))
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        raise StoreError(f"store.url: {parsed.get_backend_name()} is not supported; use sqlite:var/gateway.db")
+        raise StoreError(
+            f"store.url: {parsed.get_backend_name()} is not supported; use sqlite:var/gateway.db"
+        )
     return Path(parsed.database)

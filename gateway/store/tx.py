@@ -11,6 +11,8 @@ from typing import Any, cast
 from sqlalchemy import Connection, Executable, RowMapping
 from sqlalchemy.engine import CursorResult
 
+from gateway.ids import IdFactory
+
 Row = tuple[Any, ...]
 
 
@@ -20,6 +22,8 @@ class Tx:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self._format = _identity if connection.dialect.name == "sqlite" else _percent
+        self.new_id = IdFactory().new
+        """Makes an id for a time in epoch milliseconds (rows that are born inside a transaction)."""
 
     # --- hot: plain SQL --------------------------------------------------------------------------------
 

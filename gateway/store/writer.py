@@ -10,11 +10,11 @@ database refused. It does not know what a message or a credit is.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
 import logging
-from queue import SimpleQueue
 import threading
 import time
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
 from typing import Any, ClassVar, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -94,7 +94,9 @@ class Writer:
     def start(self) -> None:
         """Starts the thread; to be called on the event loop that will submit."""
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(self._loop,), name="store-writer", daemon=True
+        )
         self._thread.start()
 
     @property
@@ -126,8 +128,7 @@ class Writer:
 
     # --- in the thread ---------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        assert self._loop is not None
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._engine.connect() as connection:
             tx = Tx(connection)
             running = True
@@ -135,7 +136,7 @@ class Writer:
                 batch, running = self._gather()
                 if batch:
                     results = self._commit(connection, tx, batch)
-                    self._loop.call_soon_threadsafe(self._resolve, batch, results)
+                    loop.call_soon_threadsafe(self._resolve, batch, results)
 
     def _gather(self) -> tuple[list[Operation[Any]], bool]:
         batch = []

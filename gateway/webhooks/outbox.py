@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 def enqueue(tx: Tx, events: "Sequence[Event]") -> None:
     """Adds a `webhook_delivery` row per event and active webhook of its account that wants its kind."""
-    accounts = {account_id for (account_id,) in tx.rows("SELECT account_id FROM webhook WHERE status = 'active'")}
+    accounts = {
+        account_id for (account_id,) in tx.rows("SELECT account_id FROM webhook WHERE status = 'active'")
+    }
     if not accounts:
         return

@@ -1,6 +1,7 @@
 """Alembic's entry: runs the migrations on the connection that `gateway.store.schema` hands over."""
 
 from alembic import context
+
 from gateway import tables  # noqa: F401 - fills the metadata
 from gateway.store.metadata import metadata
 

@@ -18,7 +18,9 @@ def upgrade() -> None:
         sa.Column("status", sa.String(length=16), nullable=False),
         sa.Column("email", sa.Text(), nullable=True),
         sa.Column("rate_per_s", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("note", sa.Text(), nullable=True),
         sa.Column("created_ms", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("status_ms", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_account")),
     )
     op.create_table(
@@ -62,8 +64,12 @@ def upgrade() -> None:
         "credit_order",
         ["account_id", "product"],
         unique=True,
-        sqlite_where=sa.text("reason = 'recharge' AND status IN ('created', 'pending', 'unknown')"),
-        postgresql_where=sa.text("reason = 'recharge' AND status IN ('created', 'pending', 'unknown')"),
+        sqlite_where=sa.text(
+            "reason = 'recharge' AND status IN ('created', 'pending', 'needs-authentication', 'unknown')"
+        ),
+        postgresql_where=sa.text(
+            "reason = 'recharge' AND status IN ('created', 'pending', 'needs-authentication', 'unknown')"
+        ),
     )
     op.create_table(
         "credit_setting",

@@ -1,0 +1,121 @@
+"""Auto-recharge and the low-balance notice: what a debit may set off, inside its own transaction (R8, R13).
+
+The order is a row written with the debit; paying it is `gateway.credits.service`'s work after the commit. The
+unique index on open recharge orders makes "one in flight" hold whatever races.
+"""
+
+from typing import Literal
+
+from gateway.credits import notices
+from gateway.credits.terms import DAY_MS, Terms
+from gateway.ids import id_floor
+from gateway.messages.events import EventKind
+from gateway.store.tx import Tx
+from policy import recharge as policy
+
+_SETTING = """
+SELECT recharge_enabled, recharge_threshold, recharge_amount, recharge_daily_cap, low_balance
+FROM credit_setting WHERE account_id = ? AND product = ?
+"""
+_ORDERS = """
+SELECT status, credits, created_ms, settled_ms FROM credit_order
+WHERE account_id = ? AND product = ? AND reason = 'recharge'
+  AND (id >= ? OR status IN ('created', 'pending', 'needs-authentication', 'unknown'))
+ORDER BY id
+"""
+_INSERT = """
+INSERT INTO credit_order (account_id, id, product, credits, provider, reason, status, created_ms)
+VALUES (?, ?, ?, ?, ?, 'recharge', 'created', ?)
+"""
+PROVIDER = "invoice"
+OrderStatus = Literal[
+    "created", "pending", "confirmed", "declined", "needs-authentication", "unknown", "refunded"
+]
+OPEN = ("created", "pending", "needs-authentication", "unknown")
+
+
+def after_debit(
+    tx: Tx,
+    account_id: str,
+    product: str,
+    *,
+    before: int,
+    balance: int,
+    shortfall: int,
+    now_ms: int,
+    terms: Terms,
+) -> str | None:
+    """Notes a low balance, and orders a recharge where the account wants one; the order's id or None."""
+    setting = tx.one(_SETTING, (account_id, product))
+    enabled, threshold, amount, daily_cap, low = setting or (0, None, None, None, None)
+    limit = terms.settings.low_balance_threshold if low is None else low
+    if balance < limit <= before:
+        notices.note(
+            tx,
+            account_id,
+            EventKind.CREDITS_LOW,
+            now_ms,
+            {"product": product, "balance": balance, "below": limit},
+        )
+    if not enabled:
+        return None
+    decision = _decide(
+        tx,
+        account_id,
+        product,
+        balance=balance,
+        threshold=terms.settings.recharge_threshold if threshold is None else threshold,
+        amount=terms.settings.recharge_amount if amount is None else amount,
+        daily_cap=terms.settings.recharge_daily_cap if daily_cap is None else daily_cap,
+        shortfall=shortfall,
+        now_ms=now_ms,
+        terms=terms,
+    )
+    if not isinstance(decision, policy.Recharge):
+        return None
+    order_id = tx.new_id(now_ms)
+    tx.run(_INSERT, (account_id, order_id, product, decision.credits, PROVIDER, now_ms))
+    detail = {"product": product, "order": order_id, "credits": decision.credits, "status": "created"}
+    notices.note(tx, account_id, EventKind.CREDITS_RECHARGE, now_ms, detail)
+    return order_id
+
+
+def _decide(
+    tx: Tx,
+    account_id: str,
+    product: str,
+    *,
+    balance: int,
+    threshold: int,
+    amount: int,
+    daily_cap: int,
+    shortfall: int,
+    now_ms: int,
+    terms: Terms,
+) -> policy.Recharge | policy.NoRecharge:
+    """Asks the policy, with what the orders of the last day (and all open ones) tell."""
+    if balance >= threshold and shortfall == 0:
+        return policy.NoRecharge(because=policy.Because.ENOUGH)
+    orders = tx.rows(_ORDERS, (account_id, product, id_floor(now_ms - DAY_MS)))
+    declined = 0
+    last_declined_ms = None
+    for status, _, created_ms, settled_ms in orders:
+        if status == "declined":
+            declined += 1
+            last_declined_ms = settled_ms or created_ms
+        elif status == "confirmed":
+            declined, last_declined_ms = 0, None
+    return policy.decide(
+        balance=balance,
+        threshold=threshold,
+        amount=amount,
+        shortfall=shortfall,
+        open_orders=sum(1 for status, *_ in orders if status in OPEN),
+        charged_today=sum(credits for status, credits, *_ in orders if status != "declined"),
+        daily_cap=daily_cap,
+        declined_count=declined,
+        last_declined_ms=last_declined_ms,
+        now_ms=now_ms,
+        backoff_first_ms=terms.settings.recharge_backoff_first_s * 1000,
+        backoff_max_ms=terms.settings.recharge_backoff_max_s * 1000,
+    )

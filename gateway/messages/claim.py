@@ -1,0 +1,117 @@
+"""Claiming: how what waits in the database comes into memory again.
+
+Deliveries wait there when memory had no room, when they are scheduled or deferred, or when the process that
+held them died. Lanes (destination, account) are found by jumping through the `due` index, so a million
+deliveries of one dead destination cost one jump; each lane is then claimed up to its room in memory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from gateway.messages.model import Channel, Delivery, MailEnvelope, Message, SmsEnvelope, Status
+from gateway.store.tx import Row, Tx
+
+_NEXT_LANE = """
+SELECT destination, account_id, next_attempt_ms FROM delivery
+WHERE holder IS NULL AND status IN ('queued', 'sent') AND (destination, account_id) > (?, ?)
+ORDER BY destination, account_id, next_attempt_ms LIMIT 1
+"""
+_CLAIM = """
+UPDATE delivery SET holder = ?
+WHERE (account_id, message_id, n) IN (
+  SELECT account_id, message_id, n FROM delivery
+  WHERE holder IS NULL AND status IN ('queued', 'sent')
+    AND destination = ? AND account_id = ? AND next_attempt_ms <= ?
+  ORDER BY next_attempt_ms LIMIT ?)
+RETURNING account_id, message_id, n, address, destination, status, price_credits, attempts
+"""
+_MESSAGE = """
+SELECT m.account_id, m.id, m.channel, m.ingress, m.sender, m.subject, m.envelope, m.accepted_ms, m.expires_ms,
+  m.recipients, m.metadata, m.tags, c.data
+FROM message m LEFT JOIN content c ON c.account_id = m.account_id AND c.message_id = m.id
+WHERE m.account_id = ? AND m.id = ?
+"""
+_decode_mail = msgspec.json.Decoder(MailEnvelope).decode
+_decode_sms = msgspec.json.Decoder(SmsEnvelope).decode
+
+
+@dataclass(frozen=True, slots=True)
+class LaneKey:
+    """One lane of the waiting queue."""
+
+    destination: str
+    account_id: str
+
+
+@dataclass(slots=True)
+class Claimed:
+    """What one claim brought: messages to deliver, and those whose wait for receipts is over."""
+
+    messages: list[Message]
+    receiptless: list[Message]
+
+
+def due_lanes(tx: Tx, *, after: LaneKey, now_ms: int, limit: int) -> tuple[list[LaneKey], LaneKey | None]:
+    """Up to `limit` lanes behind `after` that have something due, and where to go on (None: at the end)."""
+    lanes: list[LaneKey] = []
+    place = after
+    for _ in range(limit):
+        row = tx.one(_NEXT_LANE, (place.destination, place.account_id))
+        if row is None:
+            return lanes, None
+        place = LaneKey(row[0], row[1])
+        if row[2] <= now_ms:
+            lanes.append(place)
+    return lanes, place
+
+
+def claim(tx: Tx, lane: LaneKey, *, holder: str, now_ms: int, limit: int) -> list[Row]:
+    """Takes up to `limit` due deliveries of `lane`, the longest due first; their rows."""
+    return tx.rows(_CLAIM, (holder, lane.destination, lane.account_id, now_ms, limit))
+
+
+def load(tx: Tx, rows: Sequence[Row]) -> Claimed:
+    """The messages of claimed delivery `rows`, each with the deliveries that were claimed."""
+    by_message: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        by_message.setdefault((row[0], row[1], row[5]), []).append(row)
+    claimed = Claimed([], [])
+    for (account_id, message_id, status), members in by_message.items():
+        found = tx.one(_MESSAGE, (account_id, message_id))
+        if found is None:
+            continue
+        message = _message(found, [_delivery(row) for row in members])
+        (claimed.receiptless if status == Status.SENT else claimed.messages).append(message)
+    return claimed
+
+
+def _delivery(row: Row) -> Delivery:
+    _, _, n, address, destination, _, price_credits, attempts = row
+    return Delivery(
+        n=n, address=address, destination=destination, price_credits=price_credits, attempts=attempts
+    )
+
+
+def _message(row: Row, deliveries: list[Delivery]) -> Message:
+    (account_id, message_id, channel, ingress, sender, subject, envelope, accepted_ms, expires_ms,
+     recipients, metadata, tags, data) = row  # fmt: skip
+    decode: Any = _decode_mail if channel == Channel.MAIL else _decode_sms
+    return Message(
+        account_id=account_id,
+        id=message_id,
+        channel=Channel(channel),
+        ingress=ingress,
+        sender=sender,
+        subject=subject,
+        envelope=decode(envelope),
+        content=bytes(data or b""),
+        accepted_ms=accepted_ms,
+        expires_ms=expires_ms,
+        deliveries=deliveries,
+        recipients=recipients,
+        metadata=None if metadata is None else msgspec.json.decode(metadata),
+        tags=None if tags is None else msgspec.json.decode(tags),
+    )

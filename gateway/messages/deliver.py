@@ -1,0 +1,276 @@
+"""Delivery: takes works from the lanes to their upstreams and settles what comes back.
+
+Each destination has its own lane and its own few tasks, so a slow one holds up nobody else (A5). A task ends
+when its lane is empty. Outcomes are settled in the background; a settlement that the store refuses is tried
+again until it is written, and until then its memory counts as taken, which pushes back on acceptance (A6).
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any
+
+import structlog
+
+from gateway.messages import retry
+from gateway.messages.lanes import Lane, Lanes
+from gateway.messages.model import Channel, Deferred, Failed, Message, Outcome, Status, Unknown, Work
+from gateway.messages.observer import Observer
+from gateway.messages.settle import SettleDeliveries
+from gateway.messages.settlement import Settlement
+from gateway.ports import Clock, Upstream
+from gateway.store.errors import StoreBusy, StoreFailed
+from gateway.store.store import Store
+
+log = structlog.get_logger(__name__)
+
+_KEEP_PAUSED_S = 2.0  # a lane that pauses longer gives its memory back
+_SETTLE_AGAIN_S = 0.5
+
+
+class Dispatcher:
+    """Owns the lanes and the tasks that work them."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        upstreams: Mapping[str, Upstream],
+        upstream_of: Callable[[str], Upstream | None],
+        rules: Mapping[Channel, retry.Rules],
+        lanes: Lanes,
+        clock: Clock,
+        holder: str,
+        keep_content: bool,
+        observer: Observer,
+        reports: Callable[[Work, Sequence[Settlement]], Awaitable[Sequence[Message]]],
+        random_unit: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._upstreams = upstreams
+        self._upstream_of = upstream_of
+        self._rules = rules
+        self.lanes = lanes
+        self._clock = clock
+        self.holder = holder
+        self._keep_content = keep_content
+        self._observer = observer
+        self._reports = reports
+        self._random_unit = random_unit
+        self._running: dict[str, int] = {}
+        self._paused: dict[str, float] = {}  # destination → monotonic time at which it may go on
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._settling = 0
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._stopping = False
+
+    # --- in ------------------------------------------------------------------------------------------
+
+    def reserve(self, message: Message) -> bool:
+        """Room in memory for a message that is about to be accepted; False: it waits in the database."""
+        if self._stopping or any(self.pause_left_s(one.destination) > 0 for one in message.deliveries):
+            return False
+        return self.lanes.reserve(message)
+
+    def forget(self, message: Message) -> None:
+        """Gives back the room of a message that was not accepted after all."""
+        for destination, count in list(message.held.items()):
+            self.lanes.release(message, destination, count)
+
+    def put(self, message: Message) -> None:
+        """Queues the works of a durable message whose room is reserved."""
+        for destination in list(message.held):
+            members = [one for one in message.deliveries if one.destination == destination]
+            upstream = self._upstream_of(destination)
+            size = upstream.recipients_per_work if upstream is not None else len(members)
+            lane = self.lanes.lane(destination)
+            for start in range(0, len(members), size):
+                lane.put(Work(message, destination, members[start : start + size]))
+            self._kick(lane)
+
+    def pause_left_s(self, destination: str) -> float:
+        """For how long `destination` rests, 0 when it does not."""
+        until = self._paused.get(destination)
+        if until is None:
+            return 0.0
+        left = until - self._clock.monotonic_s()
+        if left <= 0:
+            del self._paused[destination]
+            return 0.0
+        return left
+
+    # --- at work -------------------------------------------------------------------------------------
+
+    def _kick(self, lane: Lane) -> None:
+        if self._stopping or not lane.works or self.pause_left_s(lane.destination) > 0:
+            return
+        upstream = self._upstream_of(lane.destination)
+        limit = upstream.concurrency if upstream is not None else 1
+        running = self._running.get(lane.destination, 0)
+        for _ in range(min(limit - running, lane.works)):
+            self._running[lane.destination] = self._running.get(lane.destination, 0) + 1
+            self._own(self._work(lane, upstream))
+
+    async def _work(self, lane: Lane, upstream: Upstream | None) -> None:
+        destination = lane.destination
+        try:
+            while not self._stopping and self.pause_left_s(destination) <= 0:
+                work = lane.take()
+                if work is None:
+                    return
+                outcomes = await self._attempt(upstream, work)
+                self._settle(work, outcomes)
+                self._rest(lane, outcomes)
+        finally:
+            self._running[destination] -= 1
+            if not self._running[destination]:
+                del self._running[destination]
+
+    async def _attempt(self, upstream: Upstream | None, work: Work) -> Sequence[Outcome]:
+        if upstream is None:
+            gone = Deferred(reply=f"no upstream serves {work.destination} any more", after_s=60, counts=False)
+            return [gone] * len(work.deliveries)
+        if self._clock.now_ms() >= work.message.expires_ms:
+            return [Failed(reply="not delivered within its lifetime", reason="expired")] * len(
+                work.deliveries
+            )
+        try:
+            outcomes = await upstream.deliver(work)
+        except Exception:
+            # A7: a fault of ours must not lose the delivery; whether the other side took it is not known.
+            log.exception("delivery_attempt_broke", message_id=work.message.id, upstream=upstream.name)
+            return [Unknown(reply="internal error during the attempt")] * len(work.deliveries)
+        if len(outcomes) != len(work.deliveries):
+            log.error("delivery_outcomes_short", message_id=work.message.id, upstream=upstream.name)
+            return [Unknown(reply="internal error during the attempt")] * len(work.deliveries)
+        return outcomes
+
+    def _rest(self, lane: Lane, outcomes: Sequence[Outcome]) -> None:
+        """Pauses the lane when the destination as a whole could not be reached."""
+        pauses = [
+            one.after_s for one in outcomes if isinstance(one, Deferred) and one.after_s and not one.counts
+        ]
+        if not pauses:
+            return
+        pause_s = max(pauses)
+        self._paused[lane.destination] = self._clock.monotonic_s() + pause_s
+        asyncio.get_running_loop().call_later(pause_s, self._wake, lane.destination)
+        if pause_s > _KEEP_PAUSED_S:
+            self.put_back(lane.drain())
+
+    def _wake(self, destination: str) -> None:
+        self._paused.pop(destination, None)
+        for lane in self.lanes:
+            if lane.destination == destination:
+                self._kick(lane)
+
+    # --- out -----------------------------------------------------------------------------------------
+
+    def _settle(self, work: Work, outcomes: Sequence[Outcome]) -> None:
+        now_ms = self._clock.now_ms()
+        message = work.message
+        rules = self._rules[message.channel]
+        settlements = [
+            retry.settlement(message, delivery, outcome, rules, now_ms=now_ms, u=self._random_unit())
+            for delivery, outcome in zip(work.deliveries, outcomes, strict=True)
+        ]
+        for one, outcome in zip(settlements, outcomes, strict=True):
+            self._observer.attempted(work, one, outcome)
+        self._write(work, settlements)
+
+    def put_back(self, works: Iterable[Work]) -> None:
+        """Returns works untouched to the database, due at once."""
+        now_ms = self._clock.now_ms()
+        for work in works:
+            settlements = [
+                Settlement(
+                    account_id=work.message.account_id,
+                    message_id=work.message.id,
+                    n=delivery.n,
+                    status=Status.QUEUED,
+                    attempts=delivery.attempts,
+                    next_attempt_ms=now_ms,
+                    at_ms=now_ms,
+                )
+                for delivery in work.deliveries
+            ]
+            self._write(work, settlements)
+
+    def _write(self, work: Work, settlements: list[Settlement]) -> None:
+        self._settling += 1
+        self._settled.clear()
+
+        def done() -> None:
+            self.lanes.release(work.message, work.destination, len(work.deliveries))
+            self._settling -= 1
+            if not self._settling:
+                self._settled.set()
+
+        operation = SettleDeliveries(
+            settlements,
+            holder=self.holder,
+            keep_content=self._keep_content,
+            refund_on=self._rules[work.message.channel].refund_on,
+            on_commit=done,
+        )
+        if any(one.status is Status.FAILED for one in settlements):
+            self._own(self._write_failed(work, settlements, operation))
+            return
+        self._submit(operation)
+
+    async def _write_failed(
+        self, work: Work, settlements: list[Settlement], operation: SettleDeliveries
+    ) -> None:
+        """A failure may owe its sender a DSN, written in the same transaction."""
+        try:
+            operation.reports = await self._reports(work, settlements)
+        except Exception:
+            log.exception("dsn_not_written", message_id=work.message.id)
+        self._submit(operation)
+
+    def _submit(self, operation: SettleDeliveries) -> None:
+        try:
+            future = self._store.submit(operation, urgent=True)
+        except StoreBusy:
+            self._again(operation)
+            return
+        future.add_done_callback(lambda done: self._check(done, operation))
+
+    def _check(self, future: "asyncio.Future[None]", operation: SettleDeliveries) -> None:
+        if not future.cancelled() and isinstance(future.exception(), StoreFailed):
+            log.warning("settlement_not_written", error=str(future.exception()))
+            self._again(operation)
+
+    def _again(self, operation: SettleDeliveries) -> None:
+        asyncio.get_running_loop().call_later(_SETTLE_AGAIN_S, self._submit, operation)
+
+    def _own(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- the end -------------------------------------------------------------------------------------
+
+    @property
+    def under_way(self) -> int:
+        """How many attempts run just now."""
+        return sum(self._running.values())
+
+    async def stop(self, drain_s: float) -> None:
+        """Lets attempts under way end, returns what waits to the database, and settles everything."""
+        self._stopping = True
+        for lane in self.lanes:
+            self.put_back(lane.drain())
+        if self._tasks:
+            _, pending = await asyncio.wait(set(self._tasks), timeout=drain_s)
+            for task in pending:
+                task.cancel()
+            if pending:
+                log.warning("drain_cut_short", attempts=len(pending))
+                await asyncio.wait(pending, timeout=1.0)
+        try:
+            async with asyncio.timeout(5.0):
+                await self._settled.wait()
+        except TimeoutError:
+            log.warning("settlements_left", count=self._settling)

@@ -1,0 +1,72 @@
+"""Settling in the store: outcomes become statuses, events, refunds and the next attempt, in one transaction.
+
+A settlement touches a delivery only while its holder still holds it, so the late outcome of a process that
+lost its lease changes nothing. Content goes with the last delivery, unless retention keeps it longer.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gateway.messages import durable, receipts
+from gateway.messages.model import Message, Status
+from gateway.messages.settlement import Settlement, finish_messages, record_parts, refund, write_events
+from gateway.store.tx import Tx
+from gateway.store.writer import Operation
+
+_SETTLE = """
+UPDATE delivery SET status = ?, attempts = ?, next_attempt_ms = ?, holder = NULL, reply = ?, updated_ms = ?
+WHERE account_id = ? AND message_id = ? AND n = ? AND holder = ?
+"""
+_FINAL = (Status.DELIVERED, Status.FAILED, Status.CANCELLED)
+
+
+class SettleDeliveries(Operation[None]):
+    """Writes the settlements of one attempt. `keep_content` leaves the content of finished messages."""
+
+    def __init__(
+        self,
+        settlements: Sequence[Settlement],
+        *,
+        holder: str,
+        keep_content: bool,
+        refund_on: frozenset[str] = frozenset(),
+        on_commit: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.settlements = settlements
+        self.holder = holder
+        self.keep_content = keep_content
+        self.refund_on = refund_on
+        self.reports: Sequence[Message] = ()
+        """Notifications (DSN) to make durable together with the failures they tell of."""
+        self._on_commit = on_commit
+
+    def committed(self, result: None) -> None:
+        del result
+        self._on_commit()
+
+    @classmethod
+    def run_batch(cls, tx: Tx, operations: "Sequence[SettleDeliveries]") -> list[Any]:
+        all_settlements = [one for operation in operations for one in operation.settlements]
+        tx.run_many(
+            _SETTLE,
+            [
+                (one.status.value, one.attempts, one.next_attempt_ms, one.reply, one.at_ms,
+                 one.account_id, one.message_id, one.n, operation.holder)
+                for operation in operations
+                for one in operation.settlements
+            ],
+        )  # fmt: skip
+        record_parts(tx, all_settlements)
+        write_events(tx, all_settlements)
+        for one in all_settlements:
+            if one.refund:
+                refund(tx, one)
+        final = {
+            (one.account_id, one.message_id): one.at_ms for one in all_settlements if one.status in _FINAL
+        }
+        keep = any(operation.keep_content for operation in operations)
+        finish_messages(tx, final, keep_content=keep)
+        for operation in operations:
+            receipts.apply_parked(tx, operation.settlements, operation.refund_on, keep_content=keep)
+            durable.insert_free(tx, operation.reports)
+        return [None] * len(operations)

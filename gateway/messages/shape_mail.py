@@ -1,0 +1,203 @@
+"""From a mail submission to a message: may this account send it, and how does it leave us.
+
+Used by every ingress that takes mail. It judges the sender (envelope and From must be of verified domains of
+the account), completes the header (RFC 6409 section 8), routes and prices each recipient. What is refused
+becomes a `Verdict` with a reason from a bounded set and a text that says what to do. No store is touched.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from gateway.ids import IdFactory
+from gateway.messages.model import Channel, Delivery, MailEnvelope, Message, Verdict
+from gateway.messages.route import Router
+from smtp.address import AddressError, Mailbox, parse_address
+from smtp.headers import (
+    Field,
+    HeaderError,
+    Trace,
+    author_addresses,
+    complete,
+    find,
+    join,
+    parse,
+    received,
+    remove,
+)
+
+KEY_HEADER = "idempotency-key"
+
+
+class SenderDomains(Protocol):
+    """Who may send from which domain; answers from memory."""
+
+    async def allowed(self, account_id: str, domain: str) -> bool:
+        """Whether the account has verified this domain (A-labels, lower case)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailSubmission:
+    """A mail as an ingress hands it over: the envelope, the octets, and what the API adds."""
+
+    account_id: str
+    ingress: str
+    mail_from: str  # "" is the null reverse-path
+    recipients: Sequence[str]  # local@domain, valid, in order
+    content: bytes  # RFC 5322, CRLF line ends
+    protocol: str  # for Received: ESMTPSA, HTTP (RFC 3848)
+    peer: str
+    helo: str = ""
+    smtputf8: bool = False
+    body_8bit: bool = False
+    envid: str | None = None
+    ret: str | None = None
+    notify: dict[str, str] | None = None
+    tags: list[str] | None = None
+    metadata: dict[str, Any] | None = None
+    send_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShapedMail:
+    """What shaping gives: the slot for acceptance, and the idempotency key that the header carried."""
+
+    slot: Message | Verdict
+    key: str | None = None
+
+
+class MailShaper:
+    """Shapes mail; holds only configuration and look-ups from memory."""
+
+    def __init__(
+        self,
+        *,
+        server_name: str,
+        lifetime_ms: int,
+        router: Router,
+        domains: SenderDomains,
+        ids: IdFactory,
+    ) -> None:
+        self._server_name = server_name
+        self._lifetime_ms = lifetime_ms
+        self._router = router
+        self._domains = domains
+        self._ids = ids
+
+    async def shape(self, mail: MailSubmission, *, now_ms: int) -> ShapedMail:
+        """A message ready for acceptance, or the verdict that refuses it."""
+        try:
+            fields, body_start = parse(mail.content)
+            if find(fields, "from") is None and not mail.mail_from:
+                return _refused("bad_header", "The From field is missing. Add one with an address of yours.")
+            refusal = await self._check_sender(mail, fields)
+            if refusal is not None:
+                return ShapedMail(refusal)
+            message_id = self._ids.new(now_ms)
+            key = find(fields, KEY_HEADER)
+            content = self._completed(mail, fields, mail.content[body_start:], message_id, now_ms)
+        except HeaderError as error:
+            return _refused("bad_header", f"{error.reply.text}. Correct the message and send it again.")
+        deliveries = self._deliveries(mail, now_ms)
+        if isinstance(deliveries, Verdict):
+            return ShapedMail(deliveries)
+        subject = find(fields, "subject")
+        message = Message(
+            account_id=mail.account_id,
+            id=message_id,
+            channel=Channel.MAIL,
+            ingress=mail.ingress,
+            sender=mail.mail_from,
+            subject=None if subject is None else subject.value[:500],
+            envelope=MailEnvelope(
+                mail_from=mail.mail_from,
+                smtputf8=mail.smtputf8,
+                body_8bit=mail.body_8bit,
+                envid=mail.envid,
+                ret=mail.ret,
+                notify=mail.notify,
+            ),
+            content=content,
+            accepted_ms=now_ms,
+            expires_ms=(mail.send_at_ms or now_ms) + self._lifetime_ms,
+            deliveries=deliveries,
+            recipients=len(deliveries),
+            tags=mail.tags,
+            metadata=mail.metadata,
+            send_at_ms=mail.send_at_ms,
+        )
+        return ShapedMail(message, None if key is None else key.value[:255] or None)
+
+    async def _check_sender(self, mail: MailSubmission, fields: Sequence[Field]) -> Verdict | None:
+        addresses = [] if find(fields, "from") is None else author_addresses(fields)
+        if mail.mail_from:
+            addresses.append(mail.mail_from)
+        for address in addresses:
+            verdict = await self.check_sender_address(mail.account_id, address)
+            if verdict is not None:
+                return verdict
+        return None
+
+    async def check_sender_address(self, account_id: str, address: str) -> Verdict | None:
+        """None when the account may send from this address, else the verdict that says what to do."""
+        try:
+            mailbox: Mailbox = parse_address(address)
+        except AddressError as error:
+            return Verdict(channel="mail", refused="bad_sender", detail=f"{address}: {error.reply.text}.")
+        if await self._domains.allowed(account_id, mailbox.domain):
+            return None
+        return Verdict(
+            channel="mail",
+            refused="sender_not_allowed",
+            detail=f"{mailbox.unicode_domain} is not a verified sender domain of this account. "
+            "Add it under /v1/domains, publish its DNS records, and let it be checked.",
+        )
+
+    def _completed(
+        self, mail: MailSubmission, fields: list[Field], body: bytes, message_id: str, now_ms: int
+    ) -> bytes:
+        now = datetime.fromtimestamp(now_ms / 1000, UTC)
+        trace = Trace(
+            helo=mail.helo,
+            client_ip=mail.peer,
+            by=self._server_name,
+            protocol=mail.protocol,
+            message_id=message_id,
+        )
+        kept = complete(
+            remove(fields, KEY_HEADER),
+            now=now,
+            message_id=f"<{message_id}@{self._server_name}>",
+            mail_from=mail.mail_from,
+            received=received(trace, now),
+        )
+        return join(kept, body)
+
+    def _deliveries(self, mail: MailSubmission, now_ms: int) -> list[Delivery] | Verdict:
+        deliveries = []
+        for n, address in enumerate(dict.fromkeys(mail.recipients)):
+            route = self._router.mail(address)
+            if route is None:
+                return Verdict(
+                    channel="mail",
+                    refused="no_route",
+                    detail=f"{address}: no mail route of this gateway serves this domain.",
+                )
+            deliveries.append(
+                Delivery(
+                    n=n,
+                    address=address,
+                    destination=route.destination,
+                    price_credits=route.price_credits,
+                    next_attempt_ms=mail.send_at_ms or now_ms,
+                )
+            )
+        if not deliveries:
+            return Verdict(channel="mail", refused="no_recipients", detail="Name at least one recipient.")
+        return deliveries
+
+
+def _refused(reason: str, detail: str) -> ShapedMail:
+    return ShapedMail(Verdict(channel="mail", refused=reason, detail=detail))
