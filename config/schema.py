@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from config.kinds import Between, Count, Days, Host, Octets, Positive, Seconds, Secret, Text, WholeSeconds
 from config.schema_listeners import Http, Metrics, Smpp, Smtp, Tls
-from config.schema_messages import Credit, Mail, MailRoute, SenderName, Sms, SmsRoute
+from config.schema_messages import AcceptableUse, Credit, Mail, MailRoute, SenderName, Sms, SmsRoute
 from config.schema_upstreams import CHANNEL_OF, Channel, SandboxMailUpstream, SandboxSmsUpstream, Upstream
 
 _STORE_URL = Text(
@@ -126,6 +126,7 @@ class Settings:
     upstream: Mapping[str, Upstream] = field(default_factory=dict)
     credits: Credit = field(default_factory=Credit)
     sender_name: SenderName = field(default_factory=SenderName)
+    acceptable_use: AcceptableUse = field(default_factory=AcceptableUse)
     retention: Retention = field(default_factory=Retention)
     webhooks: Webhooks = field(default_factory=Webhooks)
     limits: Limits = field(default_factory=Limits)

@@ -1,4 +1,4 @@
-"""What happens to messages: `[mail]`, `[sms]`, `[credits]`, `[sender_name]`.
+"""What happens to messages: `[mail]`, `[sms]`, `[credits]`, and the rest of the rules.
 
 Pure data. Numbers that come from a rule of the contract have its id beside them.
 """
@@ -20,6 +20,7 @@ from config.kinds import (
     Text,
     WholeSeconds,
 )
+from config.schema_upstreams import Channel
 
 Refund = Literal["cancelled", "failed", "rejected", "expired"]
 """Why a message ended unsent or undelivered: by its sender, the upstream, a receipt, its lifetime."""
@@ -119,3 +120,12 @@ class SenderName:
     max_length: Annotated[int, Between(1, 11)] = 10  # R22; 11 is what GSM allows (3GPP TS 23.040, 9.1.2.5)
     countries_file: Path | None = None  # R25; None: the table that is shipped
     fallback_number: OptionalNumber = ""  # R25
+    numbers_need_approval: bool = True  # R23
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptableUse:
+    """`[acceptable_use]`: the channels whose texts are searched for what may not be sent."""
+
+    refuse_card_numbers: tuple[Channel, ...] = ("mail", "sms")  # R32
+    refuse_ibans: tuple[Channel, ...] = ("mail", "sms")  # R32

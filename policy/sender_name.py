@@ -84,7 +84,7 @@ _SHORT_CODE = re.compile(r"[0-9]{3,8}\Z")
 
 
 def check_name(name: str, max_length: int = 10) -> Verdict:
-    """Whether a text is formed as a SenderName: 1 to `max_length` letters and digits, a letter at least (R22).
+    """Whether a text is formed as a SenderName: 1 to `max_length` letters or digits, not digits alone (R22).
 
     Letters are A to Z in either case: no others are safe in every operator's alphabet.
     """
