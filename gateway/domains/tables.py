@@ -1,6 +1,6 @@
 """Tables of sender domains and their DKIM keys."""
 
-from sqlalchemy import Column, String, Table
+from sqlalchemy import Column, Index, String, Table
 
 from gateway.store.metadata import id_column, metadata, ms_column, text_column
 
@@ -23,5 +23,7 @@ dkim_key = Table(
     Column("algorithm", String(16), nullable=False),  # rsa-sha256, ed25519-sha256 (RFC 8463)
     text_column("private_pem"),
     ms_column("created_ms"),
-    ms_column("retired_ms", nullable=True),
+    ms_column("active_ms", nullable=True),  # since when it signs: its record was seen, or an operator said so
+    ms_column("retired_ms", nullable=True),  # since when it signs no more; its record stays a while
 )
+Index("ix_dkim_key_domain", dkim_key.c.domain)  # selectors are unique within a domain, whoever has it

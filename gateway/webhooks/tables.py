@@ -13,6 +13,7 @@ webhook = Table(
     text_column("events"),  # JSON list of event kinds; ["*"] for all
     text_column("secret"),  # whsec_…: needed in clear to sign (Standard Webhooks)
     Column("status", String(16), nullable=False),  # active, disabled
+    text_column("note", nullable=True),  # why it was disabled
     ms_column("created_ms"),
 )
 
@@ -25,14 +26,16 @@ webhook_delivery = Table(
     text_column("body"),  # JSON, as it is signed and sent
     Column("status", String(16), nullable=False),  # waiting, delivered, failed
     int_column("attempts"),
-    ms_column("next_attempt_ms"),
-    id_column("holder", nullable=True),
+    ms_column("next_attempt_ms"),  # while an attempt is under way: when it counts as lost
     text_column("reply", nullable=True),
     ms_column("created_ms"),
 )
+_WAITING = text("status = 'waiting'")
 Index(
     "ix_webhook_delivery_due",
+    webhook_delivery.c.account_id,
+    webhook_delivery.c.webhook_id,
     webhook_delivery.c.next_attempt_ms,
-    sqlite_where=text("status = 'waiting'"),
-    postgresql_where=text("status = 'waiting'"),
+    sqlite_where=_WAITING,
+    postgresql_where=_WAITING,
 )

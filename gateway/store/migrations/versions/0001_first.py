@@ -140,9 +140,11 @@ def upgrade() -> None:
         sa.Column("algorithm", sa.String(length=16), nullable=False),
         sa.Column("private_pem", sa.Text(), nullable=False),
         sa.Column("created_ms", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("active_ms", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("retired_ms", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.PrimaryKeyConstraint("account_id", "domain", "selector", name=op.f("pk_dkim_key")),
     )
+    op.create_index("ix_dkim_key_domain", "dkim_key", ["domain"], unique=False)
     op.create_table(
         "domain",
         sa.Column("account_id", sa.String(length=26), nullable=False),
@@ -308,6 +310,7 @@ def upgrade() -> None:
         sa.Column("events", sa.Text(), nullable=False),
         sa.Column("secret", sa.Text(), nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column("note", sa.Text(), nullable=True),
         sa.Column("created_ms", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.PrimaryKeyConstraint("account_id", "id", name=op.f("pk_webhook")),
     )
@@ -325,7 +328,6 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("next_attempt_ms", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("holder", sa.String(length=26), nullable=True),
         sa.Column("reply", sa.Text(), nullable=True),
         sa.Column("created_ms", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.PrimaryKeyConstraint("account_id", "id", name=op.f("pk_webhook_delivery")),
@@ -333,7 +335,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_webhook_delivery_due",
         "webhook_delivery",
-        ["next_attempt_ms"],
+        ["account_id", "webhook_id", "next_attempt_ms"],
         unique=False,
         sqlite_where=sa.text("status = 'waiting'"),
         postgresql_where=sa.text("status = 'waiting'"),
