@@ -63,3 +63,14 @@ class Upstream(Protocol):
     async def stop(self, drain_s: float) -> None:
         """Ends politely within `drain_s` seconds; deliveries under way get their outcomes first."""
         ...
+
+
+class SmsUpstream(Upstream, Protocol):
+    """An upstream for SMS: it also knows how its SMSC cuts a text, which decides the price."""
+
+    names: bool
+    """Whether it takes alphanumeric sources at all (R25)."""
+
+    def segments(self, text: str) -> int:
+        """How many segments `text` becomes. Raises smpp.text.TextError."""
+        ...

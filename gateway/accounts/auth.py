@@ -62,7 +62,7 @@ class Principal:
         return scope in self.scopes or ALL_SCOPES in self.scopes
 
 
-class AuthRefused(Exception):  # noqa: N818 - a refusal is an answer, not a fault of ours
+class AuthRefused(Exception):
     """No. `reason` is one of missing, malformed, credentials, slow_down, busy, revoked, suspended, closed.
 
     `detail` is public text; `retry_after_s` above 0 says when the next attempt will be looked at.

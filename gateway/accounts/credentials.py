@@ -22,7 +22,7 @@ from gateway.accounts.secrets import (
     make_secret,
     random_text,
 )
-from gateway.accounts.service import AccountStatus, account_of, plain_text
+from gateway.accounts.service import open_account, plain_text
 from gateway.ids import IdFactory
 from gateway.ports import Clock
 from gateway.store.cache import Caches
@@ -206,8 +206,7 @@ def scopes_of(kind: str, stored: str) -> frozenset[str]:
 
 
 def _insert(tx: Tx, credential: Credential, hashed: str) -> None:
-    if account_of(tx, credential.account_id).status is AccountStatus.CLOSED:
-        raise ConflictError("The account is closed; it takes no new credentials.")
+    open_account(tx, credential.account_id)
     row = tx.one(_COUNT, (credential.account_id,))
     if row is not None and row[0] >= CREDENTIALS_MAX:
         raise LimitError(f"The account has {CREDENTIALS_MAX} credentials; revoke some that are not used.")

@@ -113,7 +113,7 @@ class Accounts:
             raise InvalidError("rate_per_s", "must be 1 or more, or nothing for the configured limit")
 
         def change(tx: Tx) -> Account:
-            _open(tx, account_id)
+            open_account(tx, account_id)
             tx.run(_SET_RATE, (rate_per_s, account_id))
             return account_of(tx, account_id)
 
@@ -123,7 +123,7 @@ class Accounts:
         now_ms = self._clock.now_ms()
 
         def change(tx: Tx) -> Account:
-            account = _open(tx, account_id)
+            account = open_account(tx, account_id)
             if account.status is not status or account.note != note:
                 since_ms = account.status_ms if account.status is status else now_ms
                 tx.run(_SET_STATUS, (status.value, note, since_ms, account_id))
@@ -152,7 +152,8 @@ def plain_text(field: str, text: str, longest: int) -> str:
     return text
 
 
-def _open(tx: Tx, account_id: str) -> Account:
+def open_account(tx: Tx, account_id: str) -> Account:
+    """The account, unless it is closed (ConflictError) or there is none; inside a transaction."""
     account = account_of(tx, account_id)
     if account.status is AccountStatus.CLOSED:
         raise ConflictError("The account is closed; open a new one instead.")

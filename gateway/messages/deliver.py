@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from gateway.messages import retry
+from gateway.messages.events import EventKind
 from gateway.messages.lanes import Lane, Lanes
 from gateway.messages.model import Channel, Deferred, Failed, Message, Outcome, Status, Unknown, Work
 from gateway.messages.observer import Observer
@@ -179,7 +180,26 @@ class Dispatcher:
             self._observer.attempted(work, one, outcome)
         self._write(work, settlements)
 
-    def put_back(self, works: Iterable[Work]) -> None:
+    def give_up_receipts(self, message: Message) -> None:
+        """Ends the wait for receipts that never came: an SMSC took the parts, and nothing more is known."""
+        now_ms = self._clock.now_ms()
+        for delivery in message.deliveries:
+            one = Settlement(
+                account_id=message.account_id,
+                message_id=message.id,
+                n=delivery.n,
+                status=Status.FAILED,
+                attempts=delivery.attempts,
+                next_attempt_ms=now_ms,
+                at_ms=now_ms,
+                reply="no receipt came in time",
+                kind=EventKind.FAILED,
+                detail={"reason": "no_receipt"},
+                sms=True,
+            )
+            self._write(Work(message, delivery.destination, [delivery]), [one], reserved=False)
+
+    def put_back(self, works: Iterable[Work], *, reserved: bool = True) -> None:
         """Returns works untouched to the database, due at once."""
         now_ms = self._clock.now_ms()
         for work in works:
@@ -195,14 +215,15 @@ class Dispatcher:
                 )
                 for delivery in work.deliveries
             ]
-            self._write(work, settlements)
+            self._write(work, settlements, reserved=reserved)
 
-    def _write(self, work: Work, settlements: list[Settlement]) -> None:
+    def _write(self, work: Work, settlements: list[Settlement], *, reserved: bool = True) -> None:
         self._settling += 1
         self._settled.clear()
 
         def done() -> None:
-            self.lanes.release(work.message, work.destination, len(work.deliveries))
+            if reserved:
+                self.lanes.release(work.message, work.destination, len(work.deliveries))
             self._settling -= 1
             if not self._settling:
                 self._settled.set()

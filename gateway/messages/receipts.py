@@ -25,7 +25,7 @@ _PARTS = "SELECT status FROM sms_part WHERE account_id = ? AND message_id = ? AN
 _DELIVERY = "SELECT status, attempts FROM delivery WHERE account_id = ? AND message_id = ? AND n = ?"
 _ACCEPTED_MS = "SELECT accepted_ms FROM message WHERE account_id = ? AND id = ?"
 _SETTLE = """
-UPDATE delivery SET status = ?, reply = ?, next_attempt_ms = ?, updated_ms = ?
+UPDATE delivery SET status = ?, reply = ?, next_attempt_ms = ?, updated_ms = ?, holder = NULL
 WHERE account_id = ? AND message_id = ? AND n = ? AND status = 'sent'
 """
 _PARK = """

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from typing import cast
 
 from config.schema_messages import MailRoute, SmsRoute
-from gateway.ports import Upstream
+from gateway.messages.model import Channel
+from gateway.ports import SmsUpstream, Upstream
 
 _REMEMBERED = 20_000
 
@@ -54,6 +56,14 @@ class Router:
                 destination = self._upstreams[route.upstream].destination(number)
                 return Route(route.upstream, destination, route.price_credits)
         return None
+
+    def route(self, channel: Channel, address: str) -> Route | None:
+        """The route of an address of either channel."""
+        return self.mail(address) if channel is Channel.MAIL else self.sms(address)
+
+    def sms_upstream(self, name: str) -> SmsUpstream:
+        """The SMS upstream of this name (the configuration saw to it that SMS routes lead to no other)."""
+        return cast(SmsUpstream, self._upstreams[name])
 
     def upstream_of(self, destination: str) -> Upstream | None:
         """The upstream that serves a queue, None when it is configured no more."""

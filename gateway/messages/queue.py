@@ -1,0 +1,173 @@
+"""The waiting queue's keeper: renews this process's lease, takes over from dead ones, and claims what is due.
+
+It wakes every second, and at once when acceptance had to leave something in the database. What it claims is
+loaded and put into the lanes as if it had just come in.
+"""
+
+import asyncio
+
+import structlog
+
+from gateway.messages.claim import Claimed, LaneKey, claim, due_lanes, load
+from gateway.messages.deliver import Dispatcher
+from gateway.messages.model import Message, Work
+from gateway.messages.route import Router
+from gateway.ports import Clock
+from gateway.store import leases
+from gateway.store.store import Store
+from gateway.store.tx import Row, Tx
+
+log = structlog.get_logger(__name__)
+
+_START = LaneKey("", "")
+_LANES_PER_ROUND = 500
+_CLAIM_MAX = 200
+_RELEASE_SLICE = 1000
+_TICK_S = 1.0
+
+
+class QueueKeeper:
+    """Owns one task; `wake` may be called from anywhere on the event loop."""
+
+    def __init__(
+        self, *, store: Store, dispatcher: Dispatcher, router: Router, clock: Clock, lease_s: float
+    ) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._router = router
+        self._clock = clock
+        self._lease_ms = int(lease_s * 1000)
+        self._holder = dispatcher.holder
+        self._wake = asyncio.Event()
+        self._place = _START
+        self._task: asyncio.Task[None] | None = None
+        self._renew_at_s = 0.0
+
+    async def start(self) -> None:
+        """Takes this process's lease and everything that a dead process held; then keeps the queue."""
+        await self._renew()
+        await self._take_over()
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def wake(self) -> None:
+        """There is something to claim."""
+        self._wake.set()
+
+    async def stop(self) -> None:
+        """Stops claiming; the lease is given back by `release`, after the last settlement."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+
+    async def release(self) -> None:
+        """Gives this process's lease and whatever it still holds back to the queue."""
+        await self._give_up(self._holder)
+        await self._store.write(
+            lambda tx: leases.drop(tx, leases.process_lease(self._holder), self._holder), urgent=True
+        )
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                if self._clock.monotonic_s() >= self._renew_at_s:
+                    await self._renew()
+                    await self._take_over()
+                more = await self.claim_round()
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                log.exception("queue_round_failed")
+                more = False
+            if not more:
+                await self._wait()
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(_TICK_S):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    async def _renew(self) -> None:
+        now_ms = self._clock.now_ms()
+        name = leases.process_lease(self._holder)
+        kept = await self._store.write(
+            lambda tx: leases.take(tx, name, self._holder, now_ms=now_ms, lease_ms=self._lease_ms),
+            urgent=True,
+        )
+        if not kept:
+            log.error("process_lease_lost", holder=self._holder)
+        self._renew_at_s = self._clock.monotonic_s() + self._lease_ms / 3000
+
+    async def _take_over(self) -> None:
+        """Frees what dead processes held; alone on the database, every other holder is dead."""
+        now_ms = 1 << 62 if self._store.exclusive else self._clock.now_ms()
+        dead = await self._store.read(lambda tx: leases.dead_holders(tx, now_ms=now_ms, own=self._holder))
+        for holder in dead:
+            count = await self._give_up(holder)
+            log.warning("deliveries_taken_over", holder=holder, count=count)
+
+    async def _give_up(self, holder: str) -> int:
+        total = 0
+        while True:
+            count = await self._store.write(
+                lambda tx: leases.release_deliveries(tx, holder, _RELEASE_SLICE), urgent=True
+            )
+            total += count
+            if count < _RELEASE_SLICE:
+                return total
+
+    async def claim_round(self) -> bool:
+        """Claims from the next lanes in turn; whether it is worth going on at once."""
+        now_ms = self._clock.now_ms()
+        place = self._place
+        lanes, next_place = await self._store.read(
+            lambda tx: due_lanes(tx, after=place, now_ms=now_ms, limit=_LANES_PER_ROUND)
+        )
+        self._place = next_place or _START
+        wanted = [(lane, room) for lane in lanes if (room := self._room(lane)) > 0]
+        if not wanted:
+            return next_place is not None
+        rows = await self._store.write(lambda tx: self._claim(tx, wanted, now_ms))
+        if not rows:
+            return next_place is not None
+        claimed = await self._store.read(lambda tx: load(tx, rows))
+        self._take_in(claimed)
+        return next_place is not None or len(rows) >= _CLAIM_MAX
+
+    def _room(self, lane: LaneKey) -> int:
+        if self._dispatcher.pause_left_s(lane.destination) > 0:
+            return 0
+        return min(self._dispatcher.lanes.room(lane.destination), _CLAIM_MAX)
+
+    def _claim(self, tx: Tx, wanted: list[tuple[LaneKey, int]], now_ms: int) -> list[Row]:
+        rows: list[Row] = []
+        for lane, room in wanted:
+            rows += claim(tx, lane, holder=self._holder, now_ms=now_ms, limit=room)
+            if len(rows) >= _CLAIM_MAX * 5:
+                break
+        return rows
+
+    def _take_in(self, claimed: Claimed) -> None:
+        for message in claimed.messages:
+            self._route_again(message)
+            if self._dispatcher.lanes.reserve(message):
+                self._dispatcher.put(message)
+            else:
+                self._dispatcher.put_back(_works(message), reserved=False)
+        for message in claimed.receiptless:
+            self._dispatcher.give_up_receipts(message)
+
+    def _route_again(self, message: Message) -> None:
+        """Finds a new way where the upstream of then is configured no more."""
+        for delivery in message.deliveries:
+            if self._router.upstream_of(delivery.destination) is None:
+                route = self._router.route(message.channel, delivery.address)
+                if route is not None:
+                    delivery.destination = route.destination
+
+
+def _works(message: Message) -> list[Work]:
+    return [Work(message, delivery.destination, [delivery]) for delivery in message.deliveries]

@@ -1,0 +1,185 @@
+"""From an SMS submission to a message: numbers, sender, segments, price.
+
+Used by every ingress that takes SMS. The sender is decided per destination country (R22, R23, R25); what was
+asked for and what will be submitted are both kept in the envelope. What is refused becomes a `Verdict` that
+says what to do. No store is touched.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from config.schema_messages import SenderName, Sms
+from gateway.ids import IdFactory
+from gateway.messages.model import Channel, Delivery, Message, SmsEnvelope, Source, Verdict
+from gateway.messages.route import Router
+from policy import phone, sender_name
+from policy.countries import CountryTable
+from policy.verdict import Refuse
+from smpp.text import TextError
+
+
+class SenderNames(Protocol):
+    """Which senders an account may use; answers from memory."""
+
+    async def approved(self, account_id: str) -> Collection[str]:
+        """The account's approved SenderNames and numbers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmsSubmission:
+    """An SMS as an ingress hands it over: a text, or (from SMPP clients) user data as it is."""
+
+    account_id: str
+    ingress: str
+    source: str
+    recipients: Sequence[str]
+    text: str = ""
+    user_data: bytes | None = None
+    data_coding: int | None = None
+    udhi: bool = False
+    validity_s: int | None = None
+    client: str | None = None  # an SMPP client's system_id that wants receipts
+    client_ton: int | None = None
+    client_npi: int | None = None
+    tags: list[str] | None = None
+    metadata: dict[str, Any] | None = None
+    send_at_ms: int | None = None
+
+
+class SmsShaper:
+    """Shapes SMS; holds only configuration and look-ups from memory."""
+
+    def __init__(
+        self,
+        *,
+        settings: Sms,
+        sender_settings: SenderName,
+        countries: CountryTable,
+        router: Router,
+        sender_names: SenderNames,
+        ids: IdFactory,
+    ) -> None:
+        self._settings = settings
+        self._sender_settings = sender_settings
+        self._countries = countries
+        self._router = router
+        self._sender_names = sender_names
+        self._ids = ids
+
+    async def shape(self, sms: SmsSubmission, *, now_ms: int) -> Message | Verdict:
+        """A message ready for acceptance, or the verdict that refuses it."""
+        if not sms.text and not sms.user_data:
+            return _refused("empty_text", "The text is empty. Write at least one character.")
+        approved = await self._sender_names.approved(sms.account_id)
+        deliveries: list[Delivery] = []
+        sources: dict[str, Source] = {}
+        most_segments = 1
+        for n, text in enumerate(dict.fromkeys(sms.recipients)):
+            one = self._recipient(sms, text, approved)
+            if isinstance(one, Verdict):
+                return one
+            most_segments = max(most_segments, one.segments)
+            sources[one.number] = one.source
+            deliveries.append(
+                Delivery(
+                    n=n,
+                    address=one.number,
+                    destination=one.destination,
+                    price_credits=one.segments * one.price_credits,
+                    next_attempt_ms=sms.send_at_ms or now_ms,
+                )
+            )
+        if not deliveries:
+            return _refused("no_recipients", "Name at least one recipient.")
+        return self._message(sms, deliveries, sources, most_segments, now_ms)
+
+    def _recipient(self, sms: SmsSubmission, text: str, approved: Collection[str]) -> "_Recipient | Verdict":
+        number = phone.parse(text, self._settings.default_country)
+        if isinstance(number, Refuse):
+            return _refused("bad_number", _sentence(number))
+        route = self._router.sms(number.e164)
+        if route is None:
+            return _refused("no_route", f"No SMS route of this gateway serves numbers of {number.country}.")
+        upstream = self._router.sms_upstream(route.upstream)
+        decision = sender_name.decide(
+            sms.source,
+            number.country,
+            table=self._countries,
+            approved=approved,
+            fallback_number=self._sender_settings.fallback_number,
+            names_on_route=upstream.names,
+            max_length=self._sender_settings.max_length,
+        )
+        if decision.action == "reject":
+            return _refused("sender_name", _sentence(decision))
+        try:
+            segments = 1 if sms.user_data is not None else upstream.segments(sms.text)
+        except TextError as error:
+            return _refused("bad_text", f"The text cannot be sent: {error}.")
+        if segments > self._settings.max_segments:
+            return _refused(
+                "too_long",
+                f"The text needs {segments} segments and {self._settings.max_segments} are allowed. "
+                "Shorten it, or send it as several messages.",
+            )
+        source = Source(address=decision.source, ton=int(decision.ton), npi=int(decision.npi))
+        return _Recipient(number.e164, route.destination, route.price_credits, segments, source)
+
+    def _message(
+        self,
+        sms: SmsSubmission,
+        deliveries: list[Delivery],
+        sources: dict[str, Source],
+        segments: int,
+        now_ms: int,
+    ) -> Message:
+        first = sources[deliveries[0].address]
+        envelope = SmsEnvelope(
+            requested_source=sms.source,
+            source=first,
+            sources={number: source for number, source in sources.items() if source != first},
+            data_coding=sms.data_coding if sms.user_data is not None else None,
+            udhi=sms.udhi,
+            segments=segments,
+            validity_s=sms.validity_s,
+            client=sms.client,
+            client_ton=sms.client_ton,
+            client_npi=sms.client_npi,
+        )
+        lifetime_s = min(sms.validity_s or self._settings.lifetime_s, self._settings.lifetime_s)
+        return Message(
+            account_id=sms.account_id,
+            id=self._ids.new(now_ms),
+            channel=Channel.SMS,
+            ingress=sms.ingress,
+            sender=sms.source,
+            envelope=envelope,
+            content=sms.user_data if sms.user_data is not None else sms.text.encode(),
+            accepted_ms=now_ms,
+            expires_ms=(sms.send_at_ms or now_ms) + lifetime_s * 1000,
+            deliveries=deliveries,
+            recipients=len(deliveries),
+            tags=sms.tags,
+            metadata=sms.metadata,
+            send_at_ms=sms.send_at_ms,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipient:
+    number: str
+    destination: str
+    price_credits: int
+    segments: int
+    source: Source
+
+
+def _sentence(refusal: Refuse | sender_name.Decision) -> str:
+    text = f"{refusal.text}; {refusal.advice}."
+    return text[0].upper() + text[1:]
+
+
+def _refused(reason: str, detail: str) -> Verdict:
+    return Verdict(channel="sms", refused=reason, detail=detail)
