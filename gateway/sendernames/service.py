@@ -121,7 +121,7 @@ class SenderNames:
     # --- the account's own -----------------------------------------------------------------------------
 
     async def request(self, account_id: str, name: str, documents: Sequence[Document] = ()) -> SenderName:
-        """A new request: pending when both documents are there (R23), else a draft to complete by `resend`."""
+        """A new request: pending with both documents (R23), else a draft to complete by `resend`."""
         self._check_form(name)
         _check_documents(documents)
 
@@ -183,7 +183,7 @@ class SenderNames:
 
     # --- the operator's --------------------------------------------------------------------------------
 
-    async def pending(self, limit: int = 100) -> "list[SenderName]":
+    async def pending(self, limit: int = 100) -> Sequence[SenderName]:
         """What waits for a decision, the oldest first, of all accounts."""
         return await self._caches.store.read(
             lambda tx: [_sender_name(tx, row) for row in tx.rows(_PENDING, (limit,))]
