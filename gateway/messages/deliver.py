@@ -36,7 +36,6 @@ class Dispatcher:
         self,
         *,
         store: Store,
-        upstreams: Mapping[str, Upstream],
         upstream_of: Callable[[str], Upstream | None],
         rules: Mapping[Channel, retry.Rules],
         lanes: Lanes,
@@ -48,7 +47,6 @@ class Dispatcher:
         random_unit: Callable[[], float] = random.random,
     ) -> None:
         self._store = store
-        self._upstreams = upstreams
         self._upstream_of = upstream_of
         self._rules = rules
         self.lanes = lanes

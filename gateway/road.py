@@ -1,0 +1,138 @@
+"""The road of a message, put together: shapers → acceptor → dispatcher → upstreams, and the queue's keeper.
+
+`gateway.daemon` builds one `Road` per process and gives it to every ingress. Tests build one on a temporary
+store with upstreams of their own.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from config.schema import Settings
+from gateway.credits.service import Credits
+from gateway.ids import IdFactory
+from gateway.messages import retry
+from gateway.messages.accept import Acceptor
+from gateway.messages.deliver import Dispatcher
+from gateway.messages.lanes import Lanes
+from gateway.messages.model import Channel, Message, Work
+from gateway.messages.observer import Observer
+from gateway.messages.queue import QueueKeeper
+from gateway.messages.route import Router
+from gateway.messages.settlement import Settlement
+from gateway.messages.shape_mail import MailShaper, SenderDomains
+from gateway.messages.shape_sms import SenderNames, SmsShaper
+from gateway.ports import Clock, Upstream
+from gateway.store.store import Store
+from policy.countries import CountryTable
+
+Reports = Callable[[Work, Sequence[Settlement]], Awaitable[Sequence[Message]]]
+
+
+class Road:
+    """Everything between an ingress and the upstreams of one process."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: Store,
+        clock: Clock,
+        ids: IdFactory,
+        credits: Credits,
+        domains: SenderDomains,
+        sender_names: SenderNames,
+        countries: CountryTable,
+        upstreams: Mapping[str, Upstream],
+        reports: Reports,
+        observer: Observer,
+    ) -> None:
+        self.upstreams = upstreams
+        self.keep_content = settings.retention.content_hours > 0
+        self.rules = channel_rules(settings)
+        self.router = Router(
+            mail=settings.mail.route,
+            mail_price_credits=settings.mail.price_credits,
+            sms=settings.sms.route,
+            upstreams=upstreams,
+        )
+        self.dispatcher = Dispatcher(
+            store=store,
+            upstream_of=self.router.upstream_of,
+            rules=self.rules,
+            lanes=Lanes(
+                deliveries_max=settings.limits.queue_memory_messages,
+                octets_max=settings.limits.queue_memory_octets,
+            ),
+            clock=clock,
+            holder=ids.new(clock.now_ms()),
+            keep_content=self.keep_content,
+            observer=observer,
+            reports=reports,
+        )
+        self.queue = QueueKeeper(
+            store=store,
+            dispatcher=self.dispatcher,
+            router=self.router,
+            clock=clock,
+            lease_s=settings.store.lease_s,
+        )
+        self.acceptor = Acceptor(
+            store=store,
+            dispatcher=self.dispatcher,
+            clock=clock,
+            terms=credits.terms,
+            observer=observer,
+            spilled=self.queue.wake,
+            recharge=credits.charge_soon,
+            learn_balance=credits.learn_balance,
+        )
+        self.mail = MailShaper(
+            server_name=settings.server.name,
+            lifetime_ms=settings.mail.lifetime_s * 1000,
+            router=self.router,
+            domains=domains,
+            ids=ids,
+        )
+        self.sms = SmsShaper(
+            settings=settings.sms,
+            sender_settings=settings.sender_name,
+            countries=countries,
+            router=self.router,
+            sender_names=sender_names,
+            ids=ids,
+        )
+
+    async def start(self) -> None:
+        """Opens the upstreams, takes over what a dead process held, and begins to deliver."""
+        for upstream in self.upstreams.values():
+            await upstream.start()
+        await self.queue.start()
+
+    async def stop(self, drain_s: float) -> None:
+        """Ends attempts under way within `drain_s` seconds and leaves the rest in the database."""
+        await self.queue.stop()
+        await self.dispatcher.stop(drain_s)
+        for upstream in self.upstreams.values():
+            await upstream.stop(drain_s)
+        await self.queue.release()
+
+
+def channel_rules(settings: Settings) -> dict[Channel, retry.Rules]:
+    """The numbers of each channel, from the configuration."""
+    mail, sms = settings.mail, settings.sms
+    return {
+        Channel.MAIL: retry.Rules(
+            first_s=mail.retry.first_s,
+            factor=mail.retry.factor,
+            max_s=mail.retry.max_s,
+            jitter=mail.retry.jitter,
+            refund_on=frozenset(mail.refund_on),
+        ),
+        Channel.SMS: retry.Rules(
+            first_s=sms.retry.first_s,
+            factor=sms.retry.factor,
+            max_s=sms.retry.max_s,
+            jitter=sms.retry.jitter,
+            refund_on=frozenset(sms.refund_on),
+            receipt_timeout_ms=sms.receipt_timeout_s * 1000,
+        ),
+    }
