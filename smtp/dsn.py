@@ -175,7 +175,7 @@ def _diagnostic(reply: Reply) -> str:
 
 
 def _clean(text: str) -> str:
-    """Printable ASCII only: RFC 3464 section 2.1 knows nothing else, and a line end would make a new field."""
+    """Printable ASCII only (RFC 3464 section 2.1 knows nothing else); a line end would make a new field."""
     return _UNPRINTABLE.sub("?", text)
 
 
