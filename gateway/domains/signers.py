@@ -1,0 +1,73 @@
+"""The hot path's view of domains: who may send from which, and with what it is signed.
+
+Both are look-ups in memory (`gateway.store.cache`). Parsed keys outlive the emptying of the caches.
+"""
+
+from dataclasses import dataclass
+
+from gateway.domains.keys import parsed
+from gateway.store.cache import Caches
+from gateway.store.tx import Tx
+from smtp.dkim import Signer
+
+_ACCOUNTS_CACHED = 10_000
+_SIGNERS_CACHED = 4096
+
+_VERIFIED = "SELECT name FROM domain WHERE account_id = ? AND status = 'verified'"
+_ACTIVE = """
+SELECT private_pem, domain, selector FROM dkim_key
+WHERE account_id = ? AND domain = ? AND active_ms IS NOT NULL AND retired_ms IS NULL
+ORDER BY algorithm DESC, selector
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What is known of a domain: that it has no signer is worth holding too."""
+
+    signer: Signer | None
+
+
+class Signers:
+    """Look-ups by account and domain; a domain is given as lower-case A-labels."""
+
+    def __init__(self, caches: Caches) -> None:
+        self._caches = caches
+        self._verified = caches.cache(_load_verified, _ACCOUNTS_CACHED)
+        self._signers = caches.cache(_load_signer, _SIGNERS_CACHED)
+
+    def peek_allowed(self, account_id: str, domain: str) -> bool:
+        """Whether the account may send from the domain, as far as is known without a read; if not, ask."""
+        verified = self._verified.peek(account_id)
+        return verified is not None and domain in verified
+
+    async def allowed(self, account_id: str, domain: str) -> bool:
+        """Whether the account may send from the domain: it is verified. A "no" is checked to be current."""
+        verified = await self.verified(account_id)
+        if domain not in verified and await self._caches.fresh():
+            verified = await self.verified(account_id)
+        return domain in verified
+
+    async def verified(self, account_id: str) -> frozenset[str]:
+        """The account's verified domains."""
+        return await self._verified.get(account_id) or frozenset()
+
+    def peek(self, account_id: str, domain: str) -> Signer | None:
+        """The signer, if it is known without a read; None: ask `get`."""
+        held = self._signers.peek((account_id, domain))
+        return None if held is None else held.signer
+
+    async def get(self, account_id: str, domain: str) -> Signer | None:
+        """The signer with the active keys of the domain; None when it has none: the mail goes unsigned."""
+        held = await self._signers.get((account_id, domain))
+        return None if held is None else held.signer
+
+
+def _load_verified(tx: Tx, account_id: str) -> frozenset[str]:
+    return frozenset(name for (name,) in tx.rows(_VERIFIED, (account_id,)))
+
+
+def _load_signer(tx: Tx, key: tuple[str, str]) -> _Held:
+    # The RSA key first ("rsa…" sorts behind "ed…"): verifiers that stop at the first signature know it.
+    keys = [parsed(pem, domain, selector) for pem, domain, selector in tx.rows(_ACTIVE, key)]
+    return _Held(Signer(keys) if keys else None)
