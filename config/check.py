@@ -6,6 +6,7 @@ contradiction is a function here and a line in `_CHECKS`.
 """
 
 import difflib
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -195,6 +196,17 @@ def _smpp(path: str, smpp: SmppUpstream) -> Iterator[Fault]:
         yield _fault(f"{path}.reference_octets", 'has no meaning with long_text = "payload"', "leave it out")
 
 
+def _files(settings: Settings) -> Iterator[Fault]:
+    """Files that are named and only read are there."""
+    named = [("sender_name.countries_file", settings.sender_name.countries_file)]
+    for name, upstream in settings.upstream.items():
+        if isinstance(upstream, (RelayUpstream, SmppUpstream)):
+            named.append((f"upstream.{name}.ca_file", upstream.ca_file))
+    for path, file in named:
+        if file is not None and not (file.is_file() and os.access(file, os.R_OK)):
+            yield _fault(path, f"{file} is no file that can be read")
+
+
 _CHECKS: tuple[tuple[Callable[[Settings], Iterator[Fault]], frozenset[str]], ...] = (
     (_routes, frozenset({"mail", "sms", "upstream"})),
     (_reserved_names, frozenset({"upstream"})),
@@ -203,5 +215,6 @@ _CHECKS: tuple[tuple[Callable[[Settings], Iterator[Fault]], frozenset[str]], ...
     (_times, frozenset({"mail", "sms", "retention", "webhooks"})),
     (_recharge, frozenset({"credits"})),
     (_upstreams, frozenset({"upstream"})),
+    (_files, frozenset({"sender_name", "upstream"})),
 )
 """Each check, with the sections it reads."""

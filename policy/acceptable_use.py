@@ -1,8 +1,9 @@
 """What may not be sent and can be detected: payment card numbers and bank account numbers (R32).
 
 A card number is 13 to 19 digits (ISO/IEC 7812-1), together or in the groups that cards show, whose first
-digit is a payment industry's and whose last is right by Luhn. An IBAN (ISO 13616) has its country's length and a
-remainder of 1 modulo 97. Both checks begin with one look that ordinary text fails within a microsecond.
+digit is a payment industry's and whose last is right by Luhn. An IBAN (ISO 13616) has its country's length
+and a remainder of 1 modulo 97. Both checks begin with one look that ordinary text fails within a
+microsecond.
 """
 
 import re

@@ -17,7 +17,7 @@ from policy.verdict import Reason, Refuse
 
 _LONGEST = 64
 _INTERNATIONAL = re.compile(r"\+[1-9][0-9]{6,14}\Z")  # ITU-T E.164 section 6.1: at most 15 digits
-_SIGNS = re.compile(r"[0-9+()./ \u00a0-]+\Z")
+_SIGNS = re.compile(r"\+?[0-9()./ \u00a0-]+\Z")
 _WHY = {
     ValidationResult.INVALID_COUNTRY_CODE: "has no country code that exists",
     ValidationResult.TOO_SHORT: "is too short",

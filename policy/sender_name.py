@@ -77,6 +77,14 @@ class Decision:
         return Refuse(reason=Reason.SENDER_NAME, text=self.text, advice=self.advice)
 
 
+_WHERE_NAMES_ARE_NOT_FREE: dict[tuple[Names, Confidence], tuple[Action, Action]] = {
+    (Names.NOT_ALLOWED, Confidence.SURE): ("number", "reject"),
+    (Names.NOT_ALLOWED, Confidence.LESS_SURE): ("number", "name"),
+    (Names.REGISTRATION, Confidence.SURE): ("number", "name"),
+    (Names.REGISTRATION, Confidence.LESS_SURE): ("name", "name"),
+}
+"""What is done with a name (R25): where there is a fallback number, and where there is none."""
+
 _LETTER = re.compile(r"[A-Za-z]")
 _ALPHANUMERIC = re.compile(r"[A-Za-z0-9]+\Z")
 _INTERNATIONAL = re.compile(r"\+[1-9][0-9]{6,14}\Z")  # ITU-T E.164 section 6.1
@@ -126,9 +134,8 @@ def decide(
 
     `approved` are the account's validated senders (R23). `registered` says that this name is registered
     with the operators of the country. `names_on_route` is False where the upstream takes numbers only.
-    Where a name cannot be shown, the operator's `fallback_number` goes out in its place, since delivery
-    comes first (R25). Without a fallback number the name goes out all the same where it may still arrive,
-    and is rejected where it surely would not.
+    Where a name is not shown, the operator's `fallback_number` goes out in its place, since delivery comes
+    first; a name that may still arrive goes out itself, and one that surely would not is rejected (R25).
     """
     if not requested:
         text, advice = "no sender is given", "name an approved SenderName"
@@ -139,8 +146,8 @@ def decide(
     is_name = _LETTER.search(requested) is not None
     own = requested == fallback_number or (not is_name and not numbers_need_approval)
     if requested not in approved and not own:
-        return _reject(requested, Why.NOT_APPROVED, "the sender is not approved for this account",
-                       _near(requested, approved))  # fmt: skip
+        text = "the sender is not approved for this account"
+        return _reject(requested, Why.NOT_APPROVED, text, _near(requested, approved))
     if not is_name:
         return _number(requested, requested, Why.AS_REQUESTED)
     return _decide_name(requested, country, table, fallback_number, registered, names_on_route)
@@ -157,7 +164,8 @@ def _decide_name(
     if entry is None or entry.names is Names.FREE or (entry.names is Names.REGISTRATION and registered):
         return _name(requested, Why.AS_REQUESTED)
     why = Why.COUNTRY if entry.names is Names.NOT_ALLOWED else Why.REGISTRATION
-    if not fallback and (why is Why.REGISTRATION or entry.confidence is Confidence.LESS_SURE):
+    with_fallback, without = _WHERE_NAMES_ARE_NOT_FREE[entry.names, entry.confidence]
+    if (with_fallback if fallback else without) == "name":
         return _name(requested, why)
     text = f"names are not shown as the sender in {country}"
     return _fallback(requested, fallback, why, text, "use an approved phone number as the sender")

@@ -121,6 +121,8 @@ def test_free_ports_and_disabled_listeners_never_collide(load_text: Loader) -> N
         (RELAY + "password = 'abc'", "upstream.smarthost.username"),
         (RELAY + "username = 'gw'\npassword = 'abc'\ntls = 'none'", "upstream.smarthost.tls"),
         (RELAY + "username = 'gw'\npassword = 'abc'\ntls = 'opportunistic'", "upstream.smarthost.tls"),
+        (RELAY + "ca_file = 'nowhere.pem'", "upstream.smarthost.ca_file"),
+        ("[sender_name]\ncountries_file = '.'", "sender_name.countries_file"),
         (SMPP + "bind = 'tx'", "upstream.op.bind"),
         (SMPP + "reconnect_min_s = 100", "upstream.op.reconnect_min_s"),
         (SMPP + "long_text = 'payload'\nreference_octets = 2", "upstream.op.reference_octets"),

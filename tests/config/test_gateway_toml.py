@@ -25,6 +25,8 @@ def uncommented(tmp_path: Path) -> Settings:
     text = re.sub(r"(?m)^#(?=\[|[a-z][a-z0-9_]* = )", "", FILE.read_text(encoding="utf-8"))
     copy = tmp_path / "gateway.toml"
     copy.write_text(text, encoding="utf-8")
+    for name in ("ca.pem", "countries.toml"):
+        (tmp_path / name).touch()
     secret = tmp_path / "operator_a.secret"
     secret.write_text("abc")
     secret.chmod(0o600)

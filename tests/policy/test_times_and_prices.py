@@ -1,0 +1,97 @@
+"""Back-off grows to its cap, buckets end with their day, and prices are products."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policy.backoff import next_attempt_ms, next_delay_s
+from policy.price import mail_price, sms_price
+from policy.retention import DAY_MS, buckets_over, day_of, first_kept_day
+
+
+@pytest.mark.parametrize(
+    ("attempt", "delay_s"),
+    [(1, 60), (2, 120), (3, 240), (8, 7680), (9, 14_400), (10, 14_400), (10**9, 14_400)],
+)
+def test_the_wait_grows_with_every_attempt_up_to_its_cap(attempt: int, delay_s: float) -> None:
+    assert next_delay_s(attempt, 60, 2, 14_400, 0.2, 0) == pytest.approx(delay_s)
+
+
+def test_jitter_takes_off_a_share_and_never_adds() -> None:
+    assert next_delay_s(2, 60, 2, 14_400, 0.5, 0.5) == pytest.approx(90)
+    assert next_delay_s(2, 60, 2, 14_400, 1, 0.999) == pytest.approx(0.12)
+
+
+@given(
+    st.integers(1, 2000),
+    st.floats(0.001, 1e6),
+    st.floats(1, 100),
+    st.floats(1, 1e4),
+    st.floats(0, 1),
+    st.floats(0, 1, exclude_max=True),
+)
+def test_every_wait_lies_between_its_bounds(
+    attempt: int, first_s: float, factor: float, times: float, jitter: float, u: float
+) -> None:
+    max_s = first_s * times
+    delay_s = next_delay_s(attempt, first_s, factor, max_s, jitter, u)
+    assert first_s * (1 - jitter) * (1 - 1e-9) <= delay_s <= max_s
+    assert next_delay_s(attempt + 1, first_s, factor, max_s, jitter, u) >= delay_s * (1 - 1e-9)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [(0, 60, 2, 100, 0, 0), (1, 0, 2, 100, 0, 0), (1, 60, 0.5, 100, 0, 0), (1, 60, 2, 59, 0, 0),
+     (1, 60, 2, 100, 1.1, 0), (1, 60, 2, 100, 0, 1.0)],
+)  # fmt: skip
+def test_a_schedule_out_of_range_is_a_mistake(wrong: tuple[int, float, float, float, float, float]) -> None:
+    with pytest.raises(ValueError, match=r"out of range|the first is 1"):
+        next_delay_s(*wrong)
+
+
+def test_no_attempt_is_made_after_the_message_has_ended() -> None:
+    assert next_attempt_ms(1000, 1.5, ends_ms=2501) == 2500
+    assert next_attempt_ms(1000, 1.5, ends_ms=2500) is None
+
+
+def test_a_bucket_is_a_day_in_utc() -> None:
+    assert (day_of(0), day_of(DAY_MS - 1), day_of(DAY_MS)) == (0, 0, 1)
+
+
+def test_a_bucket_is_over_when_its_last_instant_is_old_enough() -> None:
+    day = 20_000
+    begins_ms = day * DAY_MS
+    assert buckets_over([day, day - 5], begins_ms + 91 * DAY_MS - 1, 90) == [day - 5]
+    assert buckets_over([day, day, day - 5], begins_ms + 91 * DAY_MS, 90) == [day - 5, day]
+
+
+@given(st.integers(0, 4 * 10**12), st.integers(0, 4 * 10**12), st.integers(1, 4000))
+def test_nothing_younger_than_its_days_is_dropped_and_nothing_much_older_is_kept(
+    at_ms: int, now_ms: int, keep_days: int
+) -> None:
+    dropped = bool(buckets_over([day_of(at_ms)], now_ms, keep_days))
+    age_ms = now_ms - at_ms
+    if dropped:
+        assert age_ms > keep_days * DAY_MS
+    else:
+        assert age_ms <= (keep_days + 1) * DAY_MS
+        assert day_of(at_ms) >= first_kept_day(now_ms, keep_days)
+
+
+def test_keeping_nothing_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="keep_days"):
+        first_kept_day(0, 0)
+
+
+def test_r12_a_mail_costs_per_recipient_and_an_sms_per_segment() -> None:
+    """R12: SMS price = segments * route price in whole credits."""
+    assert mail_price(3, 1) == 3
+    assert sms_price(2, 5) == 10
+
+
+@pytest.mark.parametrize(("count", "price"), [(0, 1), (1, 0), (-1, 1), (1, -1)])
+def test_a_price_of_nothing_is_a_mistake(count: int, price: int) -> None:
+    with pytest.raises(ValueError, match="must be 1 or more"):
+        mail_price(count, price)
+    with pytest.raises(ValueError, match="must be 1 or more"):
+        sms_price(count, price)
