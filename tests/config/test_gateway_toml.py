@@ -16,7 +16,11 @@ KEY_LINE = re.compile(r"#?(?P<key>[a-z][a-z0-9_]*) = (?P<value>\"[^\"]*\"|\[[^]]
 ENV = {"DB_PASSWORD": "abc", "RELAY_PASSWORD": "abc"}
 # Keys without a default, or without a meaningful one, are shown with an example; the rest is the demo's.
 EXAMPLES = {"host", "system_id", "ca_file", "username", "password", "countries_file"}
-DEMO = {"smtp.plain_auth_on_loopback": True, "log.format": "console"}
+DEMO = {
+    "smtp.plain_auth_on_loopback": True,
+    "log.format": "console",
+    "sender_name.fallback_number": "+447700900100",
+}
 
 
 @pytest.fixture
