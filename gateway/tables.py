@@ -6,6 +6,7 @@ from gateway.domains import tables as domains
 from gateway.messages import tables as messages
 from gateway.sendernames import tables as sendernames
 from gateway.store import tables as store
+from gateway.upstreams import tables as upstreams
 from gateway.webhooks import tables as webhooks
 
-__all__ = ["accounts", "credits_", "domains", "messages", "sendernames", "store", "webhooks"]
+__all__ = ["accounts", "credits_", "domains", "messages", "sendernames", "store", "upstreams", "webhooks"]

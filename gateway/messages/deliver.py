@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 _KEEP_PAUSED_S = 2.0  # a lane that pauses longer gives its memory back
 _SETTLE_AGAIN_S = 0.5
+_REST_MAX_S = 600.0
+_RESTS_REMEMBERED = 50_000
 
 
 class Dispatcher:
@@ -58,6 +60,7 @@ class Dispatcher:
         self._random_unit = random_unit
         self._running: dict[str, int] = {}
         self._paused: dict[str, float] = {}  # destination → monotonic time at which it may go on
+        self._rests: dict[str, int] = {}  # destination → how many times in a row it had to rest
         self._tasks: set[asyncio.Task[None]] = set()
         self._settling = 0
         self._settled = asyncio.Event()
@@ -128,7 +131,7 @@ class Dispatcher:
 
     async def _attempt(self, upstream: Upstream | None, work: Work) -> Sequence[Outcome]:
         if upstream is None:
-            gone = Deferred(reply=f"no upstream serves {work.destination} any more", after_s=60, counts=False)
+            gone = Deferred(reply=f"no upstream serves {work.destination} any more", rest_s=60, counts=False)
             return [gone] * len(work.deliveries)
         if self._clock.now_ms() >= work.message.expires_ms:
             return [Failed(reply="not delivered within its lifetime", reason="expired")] * len(
@@ -147,12 +150,15 @@ class Dispatcher:
 
     def _rest(self, lane: Lane, outcomes: Sequence[Outcome]) -> None:
         """Pauses the lane when the destination as a whole could not be reached."""
-        pauses = [
-            one.after_s for one in outcomes if isinstance(one, Deferred) and one.after_s and not one.counts
-        ]
-        if not pauses:
+        rest_s = max((one.rest_s for one in outcomes if isinstance(one, Deferred)), default=0.0)
+        if not rest_s:
+            self._rests.pop(lane.destination, None)
             return
-        pause_s = max(pauses)
+        if len(self._rests) >= _RESTS_REMEMBERED:
+            self._rests.clear()
+        times = self._rests.get(lane.destination, 0)
+        self._rests[lane.destination] = times + 1
+        pause_s = min(rest_s * 2**times, max(rest_s, _REST_MAX_S))
         self._paused[lane.destination] = self._clock.monotonic_s() + pause_s
         asyncio.get_running_loop().call_later(pause_s, self._wake, lane.destination)
         if pause_s > _KEEP_PAUSED_S:

@@ -115,7 +115,7 @@ def _replay(tx: Tx, operation: AcceptMessages) -> list[Verdict] | KeyReused | No
 
 
 def _keep_answer(tx: Tx, operation: AcceptMessages, verdicts: list[Verdict]) -> None:
-    """Keeps the answer under the key; a submission that stored nothing leaves the key free for another try."""
+    """Keeps the answer under the key; what stored nothing leaves the key free for another try."""
     if operation.key is None or not any(verdict.accepted for verdict in verdicts):
         return
     key = operation.key

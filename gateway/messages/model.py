@@ -145,11 +145,16 @@ class Submitted(Outcome):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deferred(Outcome):
-    """A temporary failure: try again later. `after_s` overrides the schedule (a destination backing off)."""
+    """A temporary failure: try again later.
+
+    `after_s` overrides the schedule. `rest_s` says that the destination as a whole cannot be reached: its
+    queue rests so long, longer with every time in a row. `counts` is False when the other side was never
+    asked (link down, our own limit): no attempt is counted and no event written.
+    """
 
     after_s: float | None = None
+    rest_s: float = 0.0
     counts: bool = True
-    """False when the other side was never asked (link down, our own limit): no attempt is counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,45 @@
+"""Between the road's words and those of the SMTP client: envelopes out, outcomes back."""
+
+from collections.abc import Sequence
+
+from gateway.messages.model import Deferred, Delivered, Failed, MailEnvelope, Outcome, Unknown, Work
+from smtp import outcome as wire
+from smtp.outcome import Result, Stage
+
+
+def envelope_of(work: Work) -> wire.Envelope:
+    """The SMTP envelope of one attempt (RFC 5321 section 2.3.1; DSN parameters by RFC 3461)."""
+    envelope = work.message.envelope
+    if not isinstance(envelope, MailEnvelope):
+        raise TypeError("not a mail")
+    notify = envelope.notify or {}
+    return wire.Envelope(
+        mail_from=envelope.mail_from,
+        recipients=[
+            wire.Recipient(delivery.address, notify=notify.get(delivery.address, ""))
+            for delivery in work.deliveries
+        ],
+        smtputf8=envelope.smtputf8,
+        body_8bit=envelope.body_8bit,
+        ret=envelope.ret or "",
+        envid=envelope.envid or "",
+    )
+
+
+def outcomes_of(results: Sequence[wire.Outcome], *, rest_s: float) -> list[Outcome]:
+    """The road's outcomes; a destination that could not even be greeted rests for `rest_s`."""
+    return [_outcome(result, rest_s) for result in results]
+
+
+def _outcome(result: wire.Outcome, rest_s: float) -> Outcome:
+    reply = result.reply.line()
+    match result.result:
+        case Result.DELIVERED:
+            return Delivered(reply=reply)
+        case Result.FAILED:
+            return Failed(reply=reply)
+        case Result.UNKNOWN:
+            return Unknown(reply=reply)
+        case Result.DEFERRED if result.stage is Stage.CONNECT:
+            return Deferred(reply=reply, rest_s=rest_s)
+    return Deferred(reply=reply)

@@ -1,0 +1,105 @@
+"""The smarthost: every mail goes to one configured host, over kept connections."""
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+
+from config.schema_upstreams import RelayUpstream
+from gateway.messages.model import Deferred, Outcome, Work
+from gateway.upstreams.mail_outcomes import envelope_of, outcomes_of
+from gateway.upstreams.rate import Rate
+from gateway.upstreams.signing import Signing
+from smtp.client import Credentials, Tls
+from smtp.connection import Options, Peer, Timeouts
+from smtp.pool import ConnectionPool, Destination, Limits
+from smtp.tls import TlsPolicy, verifying
+
+_REST_S = 15.0  # a smarthost that does not answer is asked again after this
+_RESOLVE_EVERY_S = 60.0
+
+
+class Relay:
+    """An upstream on `smtp.pool`."""
+
+    recipients_per_work = 100  # RFC 5321 section 4.5.3.1.8: every server takes so many
+
+    def __init__(
+        self, name: str, settings: RelayUpstream, *, helo: str, signing: Signing, rate: Rate
+    ) -> None:
+        self.name = name
+        self.concurrency = settings.max_connections
+        self._settings = settings
+        self._signing = signing
+        self._rate = rate
+        self._pool = ConnectionPool(
+            Limits(
+                per_destination=settings.max_connections,
+                total=settings.max_connections,
+                messages_per_connection=settings.messages_per_connection,
+                idle_s=settings.idle_s,
+            )
+        )
+        credentials = None
+        if settings.username and settings.password is not None:
+            credentials = Credentials(user=settings.username, password=settings.password.reveal())
+        self._destination = Destination(
+            name=name,
+            peers=(),
+            options=Options(
+                helo=helo,
+                tls=_tls(settings),
+                credentials=credentials,
+                timeouts=Timeouts(
+                    connect_s=settings.connect_timeout_s,
+                    command_s=settings.command_timeout_s,
+                    final_s=settings.data_timeout_s,
+                ),
+            ),
+        )
+        self._resolved_s = float("-inf")
+
+    def destination(self, address: str) -> str:
+        """Everything waits in one queue."""
+        del address
+        return self.name
+
+    async def start(self) -> None:
+        """Connections open when there is something to send."""
+
+    async def stop(self, drain_s: float) -> None:
+        """Closes the kept connections."""
+        async with asyncio.timeout(max(1.0, drain_s)):
+            await self._pool.close()
+
+    async def deliver(self, work: Work) -> Sequence[Outcome]:
+        """One transaction for all recipients of the work."""
+        try:
+            await self._resolve()
+        except OSError as error:
+            reply = f"{self._settings.host} does not resolve: {error.strerror}"
+            return [Deferred(reply=reply, rest_s=_REST_S)] * len(work.deliveries)
+        await self._rate.turn()
+        content = await self._signing.prepared(work.message)
+        results = await self._pool.deliver(self._destination, envelope_of(work), content)
+        return outcomes_of(results, rest_s=_REST_S)
+
+    async def _resolve(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._resolved_s < _RESOLVE_EVERY_S:
+            return
+        host, port = self._settings.host, self._settings.port
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        peers = tuple(Peer(host, str(address[0]), port) for *_, address in found)
+        self._destination = replace(self._destination, peers=peers)
+        self._resolved_s = loop.time()
+
+
+def _tls(settings: RelayUpstream) -> TlsPolicy:
+    """ "required" and "implicit" verify the certificate; "opportunistic" takes any."""
+    if settings.tls == "none":
+        return TlsPolicy(mode=Tls.OFF)
+    if settings.tls == "opportunistic":
+        return TlsPolicy(mode=Tls.OPPORTUNISTIC)
+    context = verifying(settings.ca_file)
+    return TlsPolicy(mode=Tls.REQUIRED, implicit=settings.tls == "implicit", context=context)

@@ -1,0 +1,17 @@
+"""The table of the sandbox's captured mail."""
+
+from sqlalchemy import Column, LargeBinary, Table
+
+from gateway.store.metadata import id_column, metadata, ms_column, text_column
+
+captured_mail = Table(
+    "captured_mail",
+    metadata,
+    id_column("account_id", key=True),
+    id_column("id", key=True),
+    id_column("message_id"),
+    text_column("mail_from"),
+    text_column("recipients"),  # JSON list
+    Column("data", LargeBinary, nullable=False),  # as it would have left: traced and signed
+    ms_column("received_ms"),
+)
