@@ -13,6 +13,14 @@ class Role(Enum):
     SMSC = "smsc"
 
 
+class BindMode(Enum):
+    """Transmitter, receiver or both (section 4.1)."""
+
+    TX = "tx"
+    RX = "rx"
+    TRX = "trx"
+
+
 class State(Enum):
     """Section 2.2. UNBOUND: over, the transport is to be closed. CLOSED: the transport is gone."""
 
@@ -28,7 +36,7 @@ class StateError(Exception):
     """This role may not send this PDU in this state (section 2.3)."""
 
 
-class WindowFull(Exception):  # noqa: N818 - the word of section 2.9 for it
+class WindowFull(Exception):
     """As many requests as the window allows wait for their answer (section 2.9)."""
 
 

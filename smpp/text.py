@@ -41,7 +41,7 @@ class TextError(ValueError):
     """A text that cannot be sent as it is."""
 
 
-class TextTooLong(TextError):  # noqa: N818 - the word peers and users know
+class TextTooLong(TextError):
     """A text of more than 255 segments, the most that a header can count."""
 
 

@@ -1,0 +1,339 @@
+"""One TCP connection of either role: `smpp.session` joined to an asyncio transport.
+
+`request` queues a PDU and gives a future of its `Result`; it waits, in order and within bounds, for window,
+rate and a writable transport. What is said in one tick of the loop leaves in one write. A peer that does not
+read is not read either, once `unsent_octets` wait for it. A `Handler` gets the requests of the peer.
+
+Raises nothing after construction: every failure is a Result. No reconnects (`smpp.esme`), no binds
+(`smpp.smsc`).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import Final, Protocol
+
+import msgspec
+
+from smpp.constants import THROTTLE_STATUSES, CommandStatus, status_name
+from smpp.events import (
+    Closed,
+    Event,
+    FaultReceived,
+    LateResponse,
+    RequestReceived,
+    ResponseReceived,
+    ResponseTimeout,
+)
+from smpp.pacing import Rate, Throttle
+from smpp.pdu import Pdu, PduError, Response
+from smpp.session import Session, StateError
+
+_CLOSE_S: Final = 5.0
+
+
+class Outcome(Enum):
+    """What became of a request; UNKNOWN means the peer may or may not have taken it."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    THROTTLED = "throttled"
+    UNKNOWN = "unknown"
+    NOT_SENT = "not_sent"
+
+
+class Result(msgspec.Struct, frozen=True):
+    """The outcome of one request. `command_status` is the peer's, or ours for a PDU that does not encode."""
+
+    outcome: Outcome
+    command_status: int = 0
+    message_id: str = ""
+    detail: str = ""
+
+
+SubmitFuture = asyncio.Future[Result]
+
+
+class Handler(Protocol):
+    """Who owns a link. All are called in the loop and must return at once."""
+
+    def connected(self, link: "Link") -> None:
+        """The transport, TLS included, is up. Only a link that was connected is ever closed."""
+
+    def request_received(self, request: Pdu) -> None:
+        """A request to answer with `Link.respond`."""
+
+    def bind_answered(self, response: Response) -> None:
+        """The answer to our bind."""
+
+    def late_response(self, request: Pdu | None, response: Response) -> None:
+        """An answer to a request that was reported UNKNOWN."""
+
+    def fault_received(self, error: PduError) -> None:
+        """The peer sent something broken, which has been answered."""
+
+    def closed(self, reason: str) -> None:
+        """The connection is gone; every future has its result."""
+
+
+class Link(asyncio.Protocol):
+    """See the module's docstring. `queue_limit` requests wait at most `wait_s` each for their turn."""
+
+    def __init__(
+        self,
+        session: Session,
+        handler: Handler,
+        clock: Callable[[], float],
+        *,
+        random: Callable[[], float],
+        rate: Rate | None = None,
+        throttle: Throttle | None = None,
+        queue_limit: int = 1000,
+        wait_s: float = 30.0,
+        unsent_octets: int = 1 << 20,
+    ) -> None:
+        self.session = session
+        self.throttled = 0
+        self._handler = handler
+        self._clock = clock
+        self._random = random
+        self._rate = rate or Rate(0)
+        self._throttle = throttle or Throttle()
+        self._queue_limit = queue_limit
+        self._wait_s = wait_s
+        self._unsent_octets = unsent_octets
+        self._waiting: deque[tuple[Pdu, SubmitFuture, float]] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._writable = True
+        self._flush_scheduled = False
+        self._closing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+
+    # --- asyncio.Protocol ---------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type; TCP and TLS give these
+        self._transport = transport
+        self._handler.connected(self)
+        self._schedule_flush()
+
+    def data_received(self, data: bytes) -> None:
+        self._handle(self.session.receive_data(data, self._clock()))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._timer:
+            self._timer.cancel()
+        self._handle(self.session.connection_lost(f"connection lost: {exc}" if exc else "connection closed"))
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        if self._transport is not None:
+            self._transport.resume_reading()
+        self._pump(self._clock())
+
+    # --- for the owner ------------------------------------------------------------------------------------
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The transport while there is one."""
+        return self._transport
+
+    @property
+    def waiting(self) -> int:
+        """Requests that have not been sent yet."""
+        return len(self._waiting)
+
+    def request(self, pdu: Pdu) -> SubmitFuture:
+        """Send when the window, the rate and the peer allow it. Cancelling the future takes back only what
+        has not been sent.
+        """
+        future: SubmitFuture = self._loop.create_future()
+        now = self._clock()
+        if not self.session.may_send(pdu.command_id):
+            future.set_result(Result(Outcome.NOT_SENT, detail=f"the link is {self.session.state.value}"))
+        elif not self._waiting and self._ready(now):
+            self._send(pdu, future, now)
+        elif len(self._waiting) >= self._queue_limit:
+            future.set_result(Result(Outcome.NOT_SENT, detail="too many requests are waiting"))
+        else:
+            self._waiting.append((pdu, future, now + self._wait_s))
+            self._schedule_flush()
+        return future
+
+    def respond(self, response: Response) -> None:
+        """Answer a request of the peer; a response that does not encode becomes ESME_RSYSERR."""
+        try:
+            self.session.respond(response, self._clock())
+        except PduError:
+            refusal = type(response)(response.sequence_number, CommandStatus.ESME_RSYSERR)
+            self.session.respond(refusal, self._clock())
+        self._schedule_flush()
+
+    def send_control(self, pdu: Pdu) -> None:
+        """Send a bind, at once. Raises StateError, PduError."""
+        self.session.send(pdu, self._clock())
+        self._schedule_flush()
+
+    def unbind(self, drain_s: float) -> None:
+        """Send nothing more, let what is in flight finish within `drain_s`, unbind and close."""
+        self._drop_waiting("the link is being unbound")
+        self.session.unbind(self._clock(), drain_s)
+        self._schedule_flush()
+
+    def abort(self) -> None:
+        """Drop the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- inside -------------------------------------------------------------------------------------------
+
+    def _ready(self, now: float) -> bool:
+        return (
+            self._writable
+            and self.session.window_free > 0
+            and now >= self._rate.ready_at()
+            and now >= self._throttle.ready_at()
+        )
+
+    def _pump(self, now: float) -> None:
+        """Send what may go, oldest first; give up what has waited too long."""
+        waiting = self._waiting
+        while waiting:
+            pdu, future, deadline = waiting[0]
+            if future.done():
+                waiting.popleft()
+            elif self._ready(now):
+                waiting.popleft()
+                self._send(pdu, future, now)
+            elif deadline <= now:
+                waiting.popleft()
+                future.set_result(Result(Outcome.NOT_SENT, detail="waited too long for its turn"))
+            else:
+                break
+
+    def _send(self, pdu: Pdu, future: SubmitFuture, now: float) -> None:
+        try:
+            self.session.send(pdu, now, future)
+        except PduError as error:
+            future.set_result(Result(Outcome.REFUSED, error.command_status, detail=str(error)))
+        except StateError as error:
+            future.set_result(Result(Outcome.NOT_SENT, detail=str(error)))
+        else:
+            self._rate.sent(now)
+            self._schedule_flush()
+
+    def _schedule_flush(self) -> None:
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Once a tick: one write, then the timer."""
+        self._flush_scheduled = False
+        transport = self._transport
+        if transport is None or self._closing:
+            return
+        data = self.session.data_to_send()
+        if data:
+            transport.write(data)
+            if transport.get_write_buffer_size() > self._unsent_octets:
+                transport.pause_reading()
+        if self.session.finished:
+            self._closing = True
+            self._drop_waiting(self.session.reason)
+            transport.close()
+            # What a peer does not read must not keep the connection for ever.
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            self._arm(self._clock() + _CLOSE_S)
+            return
+        self._arm(self._next_timer())
+
+    def _next_timer(self) -> float | None:
+        due = self.session.next_timer()
+        if self._waiting:
+            turn = self._waiting[0][2]
+            paced = max(self._rate.ready_at(), self._throttle.ready_at())
+            if self._writable and self.session.window_free > 0:
+                turn = min(turn, paced)
+            due = turn if due is None else min(due, turn)
+        return due
+
+    def _arm(self, due: float | None) -> None:
+        """A running timer that fires earlier is left alone: it looks again."""
+        if due is None or (self._timer is not None and self._timer_at <= due):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = self._loop.call_later(max(0.0, due - self._clock()), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._closing:
+            self.abort()
+            return
+        self._handle(self.session.handle_timer(self._clock()))
+
+    def _handle(self, events: list[Event]) -> None:
+        now = self._clock()
+        for event in events:
+            if isinstance(event, RequestReceived):
+                self._handler.request_received(event.request)
+            elif isinstance(event, ResponseReceived):
+                self._answered(event, now)
+            else:
+                self._handle_rare(event)
+        if self._waiting:
+            self._pump(now)
+        self._schedule_flush()
+
+    def _handle_rare(self, event: Event) -> None:
+        match event:
+            case ResponseTimeout(context=future):
+                _resolve(future, Result(Outcome.UNKNOWN, detail="no answer in time"))
+            case LateResponse(request=request, response=response):
+                self._handler.late_response(request, response)
+            case FaultReceived(error=error):
+                self._handler.fault_received(error)
+            case Closed(reason=reason, unanswered=unanswered):
+                for _request, future in unanswered:
+                    _resolve(future, Result(Outcome.UNKNOWN, detail=reason))
+                self._drop_waiting(reason)
+                self._handler.closed(reason)
+            case _:
+                pass
+
+    def _answered(self, event: ResponseReceived, now: float) -> None:
+        response, future = event.response, event.context
+        status = response.command_status
+        if future is None:
+            if "BIND_" in event.request.command_id.name:
+                self._handler.bind_answered(response)
+            return
+        if status == CommandStatus.ESME_ROK:
+            result = Result(Outcome.OK, 0, getattr(response, "message_id", ""))
+        elif status in THROTTLE_STATUSES:
+            self.throttled += 1
+            self._throttle.throttled(now, self._random())
+            result = Result(Outcome.THROTTLED, status, detail=status_name(status))
+        else:
+            result = Result(Outcome.REFUSED, status, detail=status_name(status))
+        _resolve(future, result)
+
+    def _drop_waiting(self, reason: str) -> None:
+        while self._waiting:
+            _resolve(self._waiting.popleft()[1], Result(Outcome.NOT_SENT, detail=reason))
+
+
+def _resolve(future: SubmitFuture, result: Result) -> None:
+    if not future.done():
+        future.set_result(result)

@@ -1,0 +1,311 @@
+"""Our side as SMSC: a server that clients bind to, over plain asyncio.
+
+`SmscServer` speaks SMPP; an `Application` decides who may bind, what becomes of a submit_sm, and when its
+answer may go out (after the message is durable). Submits of a bind run concurrently up to `submit_window`;
+more get ESME_RTHROTTLED. query_sm, cancel_sm, replace_sm, submit_multi and data_sm are answered, whatever the
+application knows of them: nothing a client sends that can be framed costs it the connection. A client that
+does not read is not read. Raises OSError from `start`, nothing else.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from smpp.application import Application, BindRequest, Bound
+from smpp.constants import INTERFACE_VERSION, CommandStatus, Tag
+from smpp.link import Link
+from smpp.pdu import (
+    Bind,
+    BindReceiver,
+    BindTransceiver,
+    BindTransmitter,
+    CancelSm,
+    DataSm,
+    GenericNack,
+    Pdu,
+    PduError,
+    QuerySm,
+    ReplaceSm,
+    Response,
+    SubmitSm,
+    encode,
+    response_class,
+)
+from smpp.session import Role, Session, SessionConfig
+from smpp.states import BindMode
+
+__all__ = ["Application", "BindMode", "BindRequest", "Bound", "SmscConfig", "SmscServer"]
+
+_MODES: Final[dict[type[Pdu], BindMode]] = {
+    BindTransmitter: BindMode.TX,
+    BindReceiver: BindMode.RX,
+    BindTransceiver: BindMode.TRX,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmscConfig:
+    """Where to listen and every limit; a timer of 0 is off. `deliver_queue` requests wait per bind."""
+
+    host: str = "127.0.0.1"
+    port: int = 2775
+    system_id: str = "gateway"
+    tls: ssl.SSLContext | None = None
+    max_connections: int = 1000
+    max_bind_attempts: int = 3
+    submit_window: int = 1000
+    deliver_window: int = 100
+    deliver_queue: int = 1000
+    deliver_wait_s: float = 30.0
+    session_init_s: float = 30.0
+    enquire_link_s: float = 60.0
+    inactivity_s: float = 0.0
+    response_timeout_s: float = 30.0
+    unsent_octets: int = 1 << 16
+    drain_s: float = 10.0
+
+
+class SmscServer:
+    """See the module's docstring. `start` and `stop` belong to the caller."""
+
+    def __init__(
+        self, application: Application, config: SmscConfig, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.application = application
+        self.config = config
+        self.clock = clock
+        self.refused_connections = 0
+        self._server: asyncio.Server | None = None
+        self._connections: set[_Connection] = set()
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def port(self) -> int:
+        """The port that is really listened on."""
+        assert self._server is not None  # noqa: S101 - asked only of a started server
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def connections(self) -> int:
+        """Open connections, bound or not."""
+        return len(self._connections)
+
+    async def start(self) -> None:
+        """Listen. Raises OSError if the port is taken."""
+        config = self.config
+        handshake_s = config.session_init_s if config.tls and config.session_init_s else None
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: _Connection(self).link,
+            config.host,
+            config.port,
+            ssl=config.tls,
+            ssl_handshake_timeout=handshake_s,
+            backlog=1024,
+        )
+
+    async def stop(self, drain_s: float | None = None) -> None:
+        """Take no more clients, unbind the others once their submits are answered, within `drain_s`."""
+        drain_s = self.config.drain_s if drain_s is None else drain_s
+        if self._server is not None:
+            self._server.close()
+        for connection in tuple(self._connections):
+            connection.link.unbind(drain_s)
+        try:
+            async with asyncio.timeout(drain_s + 1.0):
+                await self._empty.wait()
+        except TimeoutError:
+            for connection in tuple(self._connections):
+                connection.link.abort()
+            await self._empty.wait()
+        # What the application still works on has nobody to answer any more.
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def track(self, task: asyncio.Future[Any]) -> None:
+        """Own a call into the application until it is done."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def register(self, connection: "_Connection") -> bool:
+        """Count a connection in; False if there are too many."""
+        if len(self._connections) >= self.config.max_connections:
+            self.refused_connections += 1
+            return False
+        self._connections.add(connection)
+        self._empty.clear()
+        return True
+
+    def unregister(self, connection: "_Connection") -> None:
+        """Count it out."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
+
+
+class _Connection:
+    """One client: the handler of its link."""
+
+    def __init__(self, server: SmscServer) -> None:
+        config = server.config
+        limits = SessionConfig(
+            window=config.deliver_window,
+            response_timeout_s=config.response_timeout_s,
+            enquire_link_s=config.enquire_link_s,
+            inactivity_s=config.inactivity_s,
+            session_init_s=config.session_init_s,
+            drain_s=config.drain_s,
+        )
+        self._server = server
+        self._application = server.application
+        self._bound: Bound | None = None
+        self._refused_binds = 0
+        self._pending: set[asyncio.Future[Any]] = set()
+        self.link = Link(
+            Session(Role.SMSC, limits, server.clock()),
+            self,
+            server.clock,
+            random=lambda: 0.5,
+            queue_limit=config.deliver_queue,
+            wait_s=config.deliver_wait_s,
+            unsent_octets=config.unsent_octets,
+        )
+
+    # --- smpp.link.Handler --------------------------------------------------------------------------------
+
+    def connected(self, link: Link) -> None:
+        if not self._server.register(self) and link.transport is not None:
+            link.transport.write(encode(GenericNack(0, CommandStatus.ESME_RTHROTTLED)))
+            link.transport.close()
+
+    def bind_answered(self, response: Response) -> None:
+        """An SMSC sends no bind."""
+
+    def late_response(self, request: Pdu | None, response: Response) -> None:
+        """The delivery was reported UNKNOWN; the application offers it again."""
+
+    def fault_received(self, error: PduError) -> None:
+        """The session has answered it."""
+
+    def closed(self, reason: str) -> None:
+        self._server.unregister(self)
+        bound, self._bound = self._bound, None
+        if bound is not None:
+            self._application.unbound(bound, reason)
+
+    def request_received(self, request: Pdu) -> None:
+        bound = self._bound
+        if isinstance(request, Bind):
+            self._spawn(request, self._bind(request), lambda response: response)
+        elif bound is None:  # pragma: no cover - the session lets only a bind through before one
+            self._refuse(request, CommandStatus.ESME_RINVBNDSTS)
+        elif len(self._pending) >= self._server.config.submit_window:
+            self._refuse(request, CommandStatus.ESME_RTHROTTLED)
+        elif isinstance(request, SubmitSm | DataSm):
+            submit = request if isinstance(request, SubmitSm) else _as_submit_sm(request)
+            self._spawn(request, self._application.submit(bound, submit), _submit_answer(request))
+        elif isinstance(request, QuerySm):
+            self._spawn(request, self._application.query(bound, request), lambda response: response)
+        elif isinstance(request, CancelSm):
+            self._spawn(request, self._application.cancel(bound, request), _status_answer(request))
+        elif isinstance(request, ReplaceSm):
+            self._spawn(request, self._application.replace(bound, request), _status_answer(request))
+        else:  # submit_multi
+            self._refuse(request, CommandStatus.ESME_RINVCMDID)
+
+    # --- inside -------------------------------------------------------------------------------------------
+
+    def _spawn(
+        self, request: Pdu, awaitable: Awaitable[Any], as_response: Callable[[Any], Response | None]
+    ) -> None:
+        """Answer when the application has; the session knows if the link has ended meanwhile."""
+        future = asyncio.ensure_future(awaitable)
+        self._pending.add(future)
+        self._server.track(future)
+
+        def answer(done: asyncio.Future[Any]) -> None:
+            self._pending.discard(done)
+            if done.cancelled():
+                self._refuse(request, CommandStatus.ESME_RSYSERR)
+                return
+            error = done.exception()
+            if error is not None:
+                self._refuse(request, CommandStatus.ESME_RSYSERR)
+                text = f"{request.command_id.name.lower()} failed in the application"
+                done.get_loop().call_exception_handler({"message": text, "exception": error})
+                return
+            response = as_response(done.result())
+            if response is not None:
+                self.link.respond(response)
+
+        future.add_done_callback(answer)
+
+    def _refuse(self, request: Pdu, status: int) -> None:
+        cls = response_class(request.command_id) or GenericNack
+        self.link.respond(cls(request.sequence_number, status))
+
+    async def _bind(self, pdu: Bind) -> None:
+        transport = self.link.transport
+        peer = transport.get_extra_info("peername") if transport else None
+        request = BindRequest(
+            mode=_MODES[type(pdu)],
+            pdu=pdu,
+            peer=str(peer[0]) if peer else "",
+            tls=bool(transport and transport.get_extra_info("ssl_object")),
+            link=self.link,
+            in_flight=self._pending,
+        )
+        verdict = await self._application.bind(request)
+        if not isinstance(verdict, Bound):
+            self._refuse(pdu, verdict)
+            self._refused_binds += 1
+            if self._refused_binds >= self._server.config.max_bind_attempts:
+                self.link.unbind(0)
+        elif self.link.session.finished:
+            self._application.unbound(verdict, "the client has gone")
+        else:
+            self._bound = verdict
+            cls = response_class(pdu.command_id) or GenericNack
+            version = ((int(Tag.SC_INTERFACE_VERSION), bytes((INTERFACE_VERSION,))),)
+            fields: dict[str, Any] = {"system_id": self._server.config.system_id, "tlvs": version}
+            self.link.respond(cls(pdu.sequence_number, CommandStatus.ESME_ROK, **fields))
+            self._application.ready(verdict)
+
+
+def _submit_answer(request: Pdu) -> Callable[[tuple[int, str]], Response]:
+    cls = response_class(request.command_id) or GenericNack
+
+    def answer(verdict: tuple[int, str]) -> Response:
+        status, message_id = verdict
+        fields: dict[str, Any] = {"message_id": message_id} if status == CommandStatus.ESME_ROK else {}
+        return cls(request.sequence_number, status, **fields)
+
+    return answer
+
+
+def _status_answer(request: Pdu) -> Callable[[int], Response]:
+    cls = response_class(request.command_id) or GenericNack
+    return lambda status: cls(request.sequence_number, status)
+
+
+def _as_submit_sm(data_sm: DataSm) -> SubmitSm:
+    """The same message as a submit_sm, its text in message_payload."""
+    return SubmitSm(
+        sequence_number=data_sm.sequence_number,
+        service_type=data_sm.service_type,
+        source_addr_ton=data_sm.source_addr_ton,
+        source_addr_npi=data_sm.source_addr_npi,
+        source_addr=data_sm.source_addr,
+        dest_addr_ton=data_sm.dest_addr_ton,
+        dest_addr_npi=data_sm.dest_addr_npi,
+        destination_addr=data_sm.destination_addr,
+        esm_class=data_sm.esm_class,
+        registered_delivery=data_sm.registered_delivery,
+        data_coding=data_sm.data_coding,
+        tlvs=data_sm.tlvs,
+    )
