@@ -1,0 +1,168 @@
+"""A road on a temporary database: what most tests of the application stand on."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from config.schema import Settings
+from gateway.credits.providers import Invoice
+from gateway.credits.service import Credits
+from gateway.credits.terms import Terms
+from gateway.ids import IdFactory
+from gateway.messages import query
+from gateway.messages.model import Message, Verdict
+from gateway.messages.observer import Observer
+from gateway.messages.query import MessageView
+from gateway.messages.reports import Reports
+from gateway.messages.shape_mail import MailSubmission
+from gateway.messages.shape_sms import SmsSubmission
+from gateway.ports import Clock, Upstream
+from gateway.road import Road
+from gateway.store.store import Store
+from policy.data import shipped_countries
+from tests.gateway.fakes import FakeClock, FakeDirectory
+
+ACCOUNT = "0" * 26
+OTHER_ACCOUNT = "1" * 26
+MAIL = b"From: a@example.org\r\nTo: b@example.net\r\nSubject: Hello\r\n\r\nBody\r\n"
+
+
+@dataclass
+class Rig:
+    """One road with everything around it that a test may want to touch."""
+
+    settings: Settings
+    store: Store
+    road: Road
+    credits: Credits
+    clock: Clock
+    ids: IdFactory
+    directory: FakeDirectory
+
+    async def mail(self, *recipients: str, content: bytes = MAIL, **fields: object) -> Message | Verdict:
+        """A shaped mail, not yet accepted."""
+        submission = MailSubmission(
+            account_id=ACCOUNT,
+            ingress="test",
+            mail_from="a@example.org",
+            recipients=recipients or ("b@example.net",),
+            content=content,
+            protocol="ESMTPA",
+            peer="127.0.0.1",
+        )
+        submission = replace(submission, **fields)  # type: ignore[arg-type]  # any field, by name
+        return (await self.road.mail.shape(submission, now_ms=self.clock.now_ms())).slot
+
+    async def sms(self, *recipients: str, text: str = "Hi", **fields: object) -> Message | Verdict:
+        """A shaped SMS, not yet accepted."""
+        submission = SmsSubmission(
+            account_id=ACCOUNT,
+            ingress="test",
+            source="Acme",
+            recipients=recipients or ("+41791234567",),
+            text=text,
+        )
+        submission = replace(submission, **fields)  # type: ignore[arg-type]  # any field, by name
+        return await self.road.sms.shape(submission, now_ms=self.clock.now_ms())
+
+    async def send_mail(self, *recipients: str, **fields: object) -> Verdict:
+        """Shapes and accepts a mail; its verdict."""
+        slot = await self.mail(*recipients, **fields)  # type: ignore[arg-type]  # passed through by name
+        return (await self.road.acceptor.accept(ACCOUNT, [slot]))[0]
+
+    async def send_sms(self, *recipients: str, **fields: object) -> Verdict:
+        """Shapes and accepts an SMS; its verdict."""
+        slot = await self.sms(*recipients, **fields)  # type: ignore[arg-type]  # passed through by name
+        return (await self.road.acceptor.accept(ACCOUNT, [slot]))[0]
+
+    async def view(self, message_id: str, account_id: str = ACCOUNT) -> MessageView:
+        """The message as its account sees it."""
+        now_ms = self.clock.now_ms()
+        found = await self.store.read(lambda tx: query.find(tx, account_id, message_id, now_ms=now_ms))
+        assert found is not None
+        return found
+
+    async def settled(self, message_id: str, *statuses: str) -> MessageView:
+        """The message once its status is one of `statuses` (default: final), within ten seconds."""
+        wanted = statuses or ("delivered", "partly_delivered", "failed", "cancelled")
+        async with asyncio.timeout(10):
+            while (view := await self.view(message_id)).status not in wanted:
+                await asyncio.sleep(0.005)  # polls a committed state; bounded by the timeout above
+        return view
+
+    async def balance(self, product: str = "mail", account_id: str = ACCOUNT) -> int:
+        """What the account can spend."""
+        return (await self.credits.balances(account_id))[product]
+
+
+@asynccontextmanager
+async def rig(
+    folder: Path,
+    upstreams: Sequence[Upstream],
+    *,
+    settings: Settings | None = None,
+    clock: Clock | None = None,
+    mail_credits: int = 100,
+    sms_credits: int = 100,
+    observer: Observer | None = None,
+    start: bool = True,
+    change: Callable[[Rig], None] = lambda _rig: None,
+) -> AsyncIterator[Rig]:
+    """A road over `upstreams`: the first serves mail, the last SMS."""
+    clock = clock or FakeClock()
+    settings = settings or make_settings()
+    ids = IdFactory()
+    store = Store.open(f"sqlite:{folder / 'gateway.db'}", upgrade=True, exclusive=True)
+    credits = Credits(
+        store, clock, Terms(settings=settings.credits), {"invoice": Invoice(settings.credits.invoice_confirm)}
+    )
+    directory = FakeDirectory({"example.org"}, {"Acme"})
+    reports = Reports(
+        server_name=settings.server.name,
+        lifetime_ms=settings.mail.lifetime_s * 1000,
+        domains=directory,
+        ids=ids,
+        clock=clock,
+    )
+    by_name = {upstream.name: upstream for upstream in upstreams}
+    mail, sms = upstreams[0].name, upstreams[-1].name
+    settings = replace(
+        settings,
+        mail=replace(settings.mail, route=(replace(settings.mail.route[0], upstream=mail),)),
+        sms=replace(settings.sms, route=(replace(settings.sms.route[0], upstream=sms),)),
+    )
+    road = Road(
+        settings=settings,
+        store=store,
+        clock=clock,
+        ids=ids,
+        credits=credits,
+        domains=directory,
+        sender_names=directory,
+        countries=shipped_countries(),
+        upstreams=by_name,
+        reports=reports,
+        observer=observer or Observer(),
+    )
+    reports.router = road.router
+    for product, amount in (("mail", mail_credits), ("sms", sms_credits)):
+        if amount:
+            await credits.grant(ACCOUNT, product, amount)
+    one = Rig(settings, store, road, credits, clock, ids, directory)
+    change(one)
+    if start:
+        await road.start()
+    try:
+        yield one
+    finally:
+        await road.stop(5.0)
+        await credits.stop()
+        assert await credits.unbalanced() == []
+        await store.close()
+
+
+def make_settings() -> Settings:
+    """The defaults."""
+    return Settings()
