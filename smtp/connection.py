@@ -108,6 +108,7 @@ class Connection(asyncio.Protocol):
         self._content = b""
         self._position = 0
         self._paused = False
+        self._hung_up = False
         self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
@@ -170,10 +171,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Drop the connection now."""
-        self.session.lost(Reply(451, Status.BAD_CONNECTION, "The connection was given up"))
-        if self._transport is not None:
-            self._transport.abort()
-        self._act()
+        self._give_up("The connection was given up")
 
     # Opening
 
@@ -275,6 +273,7 @@ class Connection(asyncio.Protocol):
         """The transport is closed."""
         why = "closed the connection" if exc is None else f"connection lost ({type(exc).__name__})"
         self.session.lost(Reply(451, Status.BAD_CONNECTION, f"{self.peer}: {why}"))
+        self._transport = None
         if not self._closed.done():
             self._closed.set_result(None)
         self._act()
@@ -311,9 +310,11 @@ class Connection(asyncio.Protocol):
         if self._step is not None and not self._step.done():
             self._step.set_result(None)
 
-    @staticmethod
-    def _hang_up(transport: asyncio.Transport) -> None:
+    def _hang_up(self, transport: asyncio.Transport) -> None:
         """Close, without waiting for a server that has stopped reading what is still buffered."""
+        if self._hung_up:
+            return
+        self._hung_up = True
         if transport.get_write_buffer_size():
             transport.abort()
         else:
@@ -346,8 +347,12 @@ class Connection(asyncio.Protocol):
     def _on_timeout(self) -> None:
         self._timer = None
         waited_for = self.session.state.name
-        self.session.lost(Reply(451, Status.BAD_CONNECTION, f"{self.peer}: no answer in time ({waited_for})"))
+        self._give_up(f"{self.peer}: no answer in time ({waited_for})")
+
+    def _give_up(self, why: str) -> None:
+        self.session.lost(Reply(451, Status.BAD_CONNECTION, why))
         if self._transport is not None:
+            self._hung_up = True
             self._transport.abort()
         self._act()
 
