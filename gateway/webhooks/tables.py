@@ -27,8 +27,8 @@ webhook_delivery = Table(
     Column("status", String(16), nullable=False),  # waiting, delivered, failed
     int_column("attempts"),
     ms_column("next_attempt_ms"),  # while an attempt is under way: when it counts as lost
-    text_column("reply", nullable=True),
-    ms_column("created_ms"),
+    text_column("reply", nullable=True),  # what became of the last attempt, one line
+    ms_column("queued_ms"),  # since when it is tried: when it happened, or when it was replayed
 )
 _WAITING = text("status = 'waiting'")
 Index(
@@ -39,3 +39,4 @@ Index(
     sqlite_where=_WAITING,
     postgresql_where=_WAITING,
 )
+Index("ix_webhook_delivery_id", webhook_delivery.c.id)  # ids begin with their time: retention deletes by it

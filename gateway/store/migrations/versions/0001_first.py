@@ -340,7 +340,7 @@ def upgrade() -> None:
         ),
         sa.Column("next_attempt_ms", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("reply", sa.Text(), nullable=True),
-        sa.Column("created_ms", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("queued_ms", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.PrimaryKeyConstraint("account_id", "id", name=op.f("pk_webhook_delivery")),
     )
     op.create_index(
@@ -351,3 +351,4 @@ def upgrade() -> None:
         sqlite_where=sa.text("status = 'waiting'"),
         postgresql_where=sa.text("status = 'waiting'"),
     )
+    op.create_index("ix_webhook_delivery_id", "webhook_delivery", ["id"], unique=False)
