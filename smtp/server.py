@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -42,6 +44,8 @@ __all__ = [
 
 log = structlog.get_logger(__name__)
 
+_BACKLOG = 1024
+
 
 def _make_session_id() -> str:
     return secrets.token_hex(6)
@@ -66,9 +70,11 @@ class SmtpServer:
             make_session_id=make_session_id,
         )
         self._listeners: list[asyncio.Server] = []
+        self._accepting: dict[asyncio.Task[None], socket.socket] = {}
+        self._ports: list[int] = []
 
     async def start(
-        self, host: str, port: int, *, implicit_tls: bool = False, reuse_port: bool | None = None
+        self, host: str, port: int, *, implicit_tls: bool = False, reuse_port: bool = False
     ) -> int:
         """Listen on one more address and return its port; 0 lets the system choose.
 
@@ -77,23 +83,36 @@ class SmtpServer:
         if implicit_tls and self._state.config.tls_context is None:
             raise ValueError("implicit TLS needs a TLS context")
         loop = asyncio.get_running_loop()
-        listener = await loop.create_server(
-            lambda: SubmissionSession(self._state, loop, implicit_tls=implicit_tls),
-            host,
-            port,
-            backlog=1024,
-            reuse_port=reuse_port,
-        )
-        self._listeners.append(listener)
-        bound: int = listener.sockets[0].getsockname()[1]
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        bound = port
+        for family, address in dict.fromkeys((entry[0], entry[4]) for entry in found):
+            listening = _listen(family, (address[0], bound, *address[2:]), reuse_port=reuse_port)
+            bound = listening.getsockname()[1]
+            if implicit_tls:
+                self._accepting[loop.create_task(self._accept(loop, listening))] = listening
+            else:
+                factory = partial(SubmissionSession, self._state, loop)
+                self._listeners.append(await loop.create_server(factory, sock=listening, backlog=_BACKLOG))
+        self._ports.append(bound)
         log.info("smtp_listener_started", host=host, port=bound, implicit_tls=implicit_tls)
         return bound
+
+    async def _accept(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
+        """Hand over each connection before anything is read from it; `create_server` would read at once."""
+        while True:
+            try:
+                accepted, peer = await loop.sock_accept(listening)
+            except OSError as error:  # out of descriptors: others are still served
+                log.warning("smtp_accept_failed", reason=str(error))
+                await self._state.sleep(1.0)
+                continue
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            SubmissionSession(self._state, loop).accept(accepted, peer[0], peer[1])
 
     @property
     def port(self) -> int:
         """The port of the first listener."""
-        port: int = self._listeners[0].sockets[0].getsockname()[1]
-        return port
+        return self._ports[0]
 
     @property
     def connection_count(self) -> int:
@@ -116,6 +135,10 @@ class SmtpServer:
         """
         for listener in self._listeners:
             listener.close()
+        for task, listening in self._accepting.items():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            listening.close()
         self._state.draining = True
         connections = list(self._state.connections)
         for connection in connections:
@@ -129,4 +152,22 @@ class SmtpServer:
                 connection.abort()
             await asyncio.gather(*running, return_exceptions=True)
         self._listeners.clear()
+        self._accepting.clear()
         log.info("smtp_server_stopped")
+
+
+def _listen(family: int, address: tuple[str | int | bytes, ...], *, reuse_port: bool) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setblocking(False)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # the IPv4 one is its own
+        listening.bind(address)
+        listening.listen(_BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening

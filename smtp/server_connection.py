@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
@@ -42,7 +43,7 @@ _FLUSH_OCTETS = 16_384  # replies held back at most, however much is pipelined
 _NEVER = float("inf")
 
 
-class ConnectionClosed(Exception):  # noqa: N818  an ordinary end, not an error
+class ConnectionClosed(Exception):
     """The client is gone; the session ends without a word."""
 
 
@@ -84,14 +85,14 @@ class Connection(SMTP):
 
     client: Session
 
-    def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop, *, implicit_tls: bool) -> None:
+    def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
         # SMTP.__init__ is left out on purpose, see above.
         self.loop = loop
         self.transport: asyncio.Transport | None = None
         self.task: asyncio.Task[None] | None = None
         self._state = state
         self._config = state.config
-        self._implicit_tls = implicit_tls
+        self._accepted: socket.socket | None = None
         self._input = InputBuffer(loop)
         self._out: list[bytes] = []
         self._out_octets = 0
@@ -117,28 +118,38 @@ class Connection(SMTP):
     # Life of the connection: asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Admit the client and start its task, or turn it away."""
+        """Admit the client and start its task, or turn it away. With implicit TLS, both are done already."""
         transport = cast("asyncio.Transport", transport)
         self.transport = transport
+        self._input.attach(transport)
+        if self._accepted is not None:
+            return
         peer = transport.get_extra_info("peername") or ("unknown", 0)
-        refusal = self._state.admit(self, peer[0])
+        refusal = self._admit(peer[0], peer[1])
+        if refusal is not None:
+            transport.write(refusal.render())
+            transport.close()
+
+    def accept(self, accepted: socket.socket, peer_host: str, peer_port: int) -> None:
+        """Take over a connection on which the client speaks TLS from the first octet (RFC 8314 section 3)."""
+        self._accepted = accepted
+        if self._admit(peer_host, peer_port) is not None:
+            accepted.close()  # nothing can be said before the handshake
+
+    def _admit(self, peer_host: str, peer_port: int) -> Reply | None:
+        refusal = self._state.admit(self, peer_host)
         if refusal is not None:
             log.info("smtp_connection_refused", reply=refusal.line())
-            if not self._implicit_tls:
-                transport.write(refusal.render())
-            transport.close()
-            return
-        self._input.attach(transport)
+            return refusal
         self.client = Session(
             id=self._state.make_session_id(),
-            peer_host=peer[0],
-            peer_port=peer[1],
-            is_loopback=_is_loopback(peer[0]),
-            implicit_tls=self._implicit_tls,
+            peer_host=peer_host,
+            peer_port=peer_port,
+            is_loopback=_is_loopback(peer_host),
+            implicit_tls=self._accepted is not None,
         )
-        if self._implicit_tls:
-            transport.pause_reading()  # the ClientHello is for the TLS layer that comes in between
         self.task = self.loop.create_task(self._handle_client())
+        return None
 
     def data_received(self, data: bytes) -> None:
         """Keep the octets until somebody reads them."""
@@ -165,7 +176,7 @@ class Connection(SMTP):
     async def _handle_client(self) -> None:
         """The task of the connection, from greeting to close."""
         try:
-            if not self._implicit_tls or await self._start_tls():
+            if self._accepted is None or await self._handshake(self._accepted):
                 await self._serve()
                 await self._flush()
         except (ConnectionError, ConnectionClosed):
@@ -295,26 +306,45 @@ class Connection(SMTP):
         transport = self.transport
         if context is None or transport is None:
             return False
+        limit_s = self._config.tls_handshake_timeout_s
         try:
             upgraded = await self.loop.start_tls(
-                transport,
-                self,
-                context,
-                server_side=True,
-                ssl_handshake_timeout=self._config.tls_handshake_timeout_s,
+                transport, self, context, server_side=True, ssl_handshake_timeout=limit_s
             )
-        except OSError as error:  # ssl.SSLError, TimeoutError and ConnectionError are OSErrors
-            log.info("smtp_tls_failed", session=self.client.id, reason=type(error).__name__)
+        except OSError as error:
+            self._log_tls_failure(error)
             transport.abort()
             return False
         if upgraded is None:  # the client left during the handshake
             return False
         self.transport = upgraded
         self._input.attach(upgraded)
-        ssl_object = upgraded.get_extra_info("ssl_object")
+        self._note_tls(upgraded)
+        return True
+
+    async def _handshake(self, accepted: socket.socket) -> bool:
+        """The same for implicit TLS, where no octet may be read before TLS is there."""
+        context = self._state.config.tls_context
+        limit_s = self._config.tls_handshake_timeout_s
+        try:
+            transport, _ = await self.loop.connect_accepted_socket(
+                lambda: self, accepted, ssl=context, ssl_handshake_timeout=limit_s
+            )
+        except OSError as error:
+            self._log_tls_failure(error)
+            accepted.close()
+            return False
+        self._note_tls(transport)
+        return True
+
+    def _log_tls_failure(self, error: OSError) -> None:
+        """Note it: ssl.SSLError, TimeoutError and ConnectionError are OSErrors, and all are the client's."""
+        log.info("smtp_tls_failed", session=self.client.id, reason=type(error).__name__)
+
+    def _note_tls(self, transport: asyncio.BaseTransport) -> None:
+        ssl_object = transport.get_extra_info("ssl_object")
         cipher = ssl_object.cipher()
         self.client.tls = TlsInfo(version=ssl_object.version() or "", cipher=cipher[0] if cipher else "")
-        return True
 
 
 def _is_loopback(host: str) -> bool:

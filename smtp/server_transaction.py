@@ -30,8 +30,8 @@ class TransactionConnection(AuthConnection):
     _chunks: ChunkReceiver | None = None
     _errors = 0
 
-    def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop, *, implicit_tls: bool) -> None:
-        super().__init__(state, loop, implicit_tls=implicit_tls)
+    def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(state, loop)
         self._recipients: list[Recipient] = []
 
     @property
