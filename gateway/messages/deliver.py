@@ -66,6 +66,10 @@ class Dispatcher:
         self._settled = asyncio.Event()
         self._settled.set()
         self._stopping = False
+        self.settled: Callable[[], None] = lambda: None
+        """Called after every settlement, when memory was given back."""
+        self.left_waiting: Callable[[], None] = lambda: None
+        """Called when a settlement left something new in the database's queue."""
 
     # --- in ------------------------------------------------------------------------------------------
 
@@ -228,6 +232,9 @@ class Dispatcher:
         def done() -> None:
             if reserved:
                 self.lanes.release(work.message, work.destination, len(work.deliveries))
+            if operation.reports:
+                self.left_waiting()
+            self.settled()
             self._settling -= 1
             if not self._settling:
                 self._settled.set()

@@ -18,3 +18,6 @@ class Observer:
 
     def receipted(self, upstream: str, status: str, seconds: float) -> None:
         """Receipts settled a delivery `seconds` after its message was accepted."""
+
+    def auth_failed(self, ingress: str, reason: str) -> None:
+        """A login was refused; `reason` is from a bounded set."""

@@ -179,7 +179,7 @@ def queue_by_destination(tx: Tx, *, limit: int) -> list[tuple[str, int, int]]:
         .order_by(func.count().desc())
         .limit(limit)
     )
-    return [(name, int(count), int(due_ms)) for name, count, due_ms in tx.execute(query).tuples()]
+    return [(str(row[0]), int(row[1]), int(row[2])) for row in tx.connection.execute(query).all()]
 
 
 def _view(

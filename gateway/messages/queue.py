@@ -42,6 +42,9 @@ class QueueKeeper:
         self._place = _START
         self._task: asyncio.Task[None] | None = None
         self._renew_at_s = 0.0
+        self._low_water: int | None = None
+        dispatcher.settled = self._settled
+        dispatcher.left_waiting = self.wake
 
     async def start(self) -> None:
         """Takes this process's lease and everything that a dead process held; then keeps the queue."""
@@ -52,6 +55,12 @@ class QueueKeeper:
     def wake(self) -> None:
         """There is something to claim."""
         self._wake.set()
+
+    def _settled(self) -> None:
+        """Memory was given back: claims again once half of what the last round left is gone."""
+        if self._low_water is not None and self._dispatcher.lanes.deliveries <= self._low_water:
+            self._low_water = None
+            self.wake()
 
     async def stop(self) -> None:
         """Stops claiming; the lease is given back by `release`, after the last settlement."""
@@ -128,14 +137,12 @@ class QueueKeeper:
         )
         self._place = next_place or _START
         wanted = [(lane, room) for lane in lanes if (room := self._room(lane)) > 0]
-        if not wanted:
-            return next_place is not None
-        rows = await self._store.write(lambda tx: self._claim(tx, wanted, now_ms))
-        if not rows:
-            return next_place is not None
-        claimed = await self._store.read(lambda tx: load(tx, rows))
-        self._take_in(claimed)
-        return next_place is not None or len(rows) >= _CLAIM_MAX
+        if wanted:
+            rows = await self._store.write(lambda tx: self._claim(tx, wanted, now_ms))
+            if rows:
+                self._take_in(await self._store.read(lambda tx: load(tx, rows)))
+        self._low_water = self._dispatcher.lanes.deliveries // 2 if lanes else None
+        return next_place is not None
 
     def _room(self, lane: LaneKey) -> int:
         if self._dispatcher.pause_left_s(lane.destination) > 0:

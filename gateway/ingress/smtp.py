@@ -1,0 +1,208 @@
+"""SMTP submission: answers what the SMTP server asks, in the words of the road.
+
+The server (`smtp.server`) speaks the protocol; here a session becomes an account, an envelope a submission,
+and a verdict a reply. Texts to clients say what to do and tell nothing of anybody else.
+"""
+
+import hashlib
+
+from gateway.accounts.auth import Authenticator, AuthRefused, Principal
+from gateway.accounts.secrets import CredentialKind
+from gateway.credits.service import Credits
+from gateway.messages.accept import Acceptor, KeyInUse
+from gateway.messages.durable import IdempotencyKey, KeyReused
+from gateway.messages.model import Verdict
+from gateway.messages.observer import Observer
+from gateway.messages.route import Router
+from gateway.messages.shape_mail import MailShaper, MailSubmission
+from gateway.ports import Clock
+from gateway.store.errors import StoreBusy, StoreFailed
+from smtp.address import Mailbox
+from smtp.codes import Code, Reply, Status
+from smtp.server_api import Envelope, Identity, MailParameters, Session
+
+INGRESS = "smtp"
+
+_WRONG = Reply(Code.AUTH_INVALID, Status.CREDENTIALS_INVALID, "Username or password is wrong")
+_BUSY = Reply(Code.LOCAL_ERROR, Status.SYSTEM_ERROR, "The store is busy, try again in a moment")
+_FULL = Reply(Code.INSUFFICIENT_STORAGE, Status.SYSTEM_FULL, "The store cannot write, try again later")
+_KEY_IN_USE = Reply(Code.LOCAL_ERROR, Status.SYSTEM_ERROR, "This Idempotency-Key is in use, try again")
+_KEY_REUSED = Reply(Code.FAILED, Status.POLICY, "This Idempotency-Key was used with another message")
+_REVOKED = Reply(Code.UNAVAILABLE, Status.POLICY_TEMPORARY, "These credentials are no longer valid")
+
+# The reply for each reason of refusal; reasons not named here are policy.
+_CODES = {
+    "insufficient_credits": (Code.INSUFFICIENT_STORAGE, Status.QUOTA),
+    "sender_not_allowed": (Code.REFUSED, Status.NOT_AUTHORISED),
+    "bad_sender": (Code.BAD_MAILBOX, Status.SENDER_SYNTAX),
+    "bad_header": (Code.FAILED, Status.CONTENT),
+    "no_route": (Code.REFUSED, Status.NO_SUCH_DOMAIN),
+}
+
+
+class SmtpIngress:
+    """The application behind the submission server."""
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        acceptor: Acceptor,
+        shaper: MailShaper,
+        router: Router,
+        credits: Credits,
+        clock: Clock,
+        observer: Observer,
+        idempotency_ms: int,
+    ) -> None:
+        self._authenticator = authenticator
+        self._acceptor = acceptor
+        self._shaper = shaper
+        self._router = router
+        self._credits = credits
+        self._clock = clock
+        self._observer = observer
+        self._idempotency_ms = idempotency_ms
+
+    async def authenticate(self, session: Session, username: str, password: str) -> Identity | Reply:
+        """The account's identity, 535 5.7.8, or 454 4.7.0 while guessing is slowed."""
+        try:
+            principal = await self._authenticator.password(
+                CredentialKind.SMTP, username, password, session.peer_host
+            )
+        except AuthRefused as refused:
+            self._observer.auth_failed(INGRESS, refused.reason)
+            if refused.reason in {"slow_down", "busy"}:
+                wait_s = max(1, round(refused.retry_after_s))
+                text = f"Too many failures, try again in {wait_s} seconds"
+                return Reply(Code.AUTH_TEMPORARY, Status.POLICY_TEMPORARY, text)
+            if refused.reason in {"suspended", "closed"}:
+                return Reply(Code.AUTH_INVALID, Status.NOT_AUTHORISED, refused.detail)
+            return _WRONG
+        except StoreBusy:
+            return Reply(Code.AUTH_TEMPORARY, Status.POLICY_TEMPORARY, "Try again in a moment")
+        return Identity(name=username, context=principal)
+
+    async def check_sender(
+        self,
+        session: Session,
+        identity: Identity | None,
+        sender: Mailbox | None,
+        size: int | None,
+        params: MailParameters,
+    ) -> Reply | None:
+        """The reverse-path must be of a verified domain of the account; the null one is welcome."""
+        del session, size, params
+        principal = await self._principal(identity)
+        if principal is None:
+            return _REVOKED
+        if sender is None:
+            return None
+        verdict = await self._shaper.check_sender_address(principal.account_id, str(sender))
+        if verdict is None:
+            return None
+        self._observer.refused("mail", INGRESS, verdict.refused or "other")
+        return _refusal(verdict)
+
+    async def check_recipient(
+        self,
+        session: Session,
+        identity: Identity | None,
+        sender: Mailbox | None,
+        recipient: Mailbox,
+        count_so_far: int,
+    ) -> Reply | None:
+        """452 4.2.2 where the balance is known not to cover one more recipient."""
+        del session, sender
+        if identity is None or not isinstance(identity.context, Principal):
+            return _REVOKED
+        route = self._router.mail(str(recipient))
+        if route is None:
+            self._observer.refused("mail", INGRESS, "no_route")
+            return Reply(Code.REFUSED, Status.NO_SUCH_DOMAIN, "No route of this gateway serves this domain")
+        account_id = identity.context.account_id
+        if await self._credits.covers(account_id, "mail", route.price_credits * (count_so_far + 1)):
+            return None
+        self._observer.refused("mail", INGRESS, "insufficient_credits")
+        return Reply(
+            Code.INSUFFICIENT_STORAGE,
+            Status.QUOTA,
+            "Not enough mail credits for one more recipient; buy some",
+        )
+
+    async def submit(self, session: Session, identity: Identity | None, envelope: Envelope) -> Reply:
+        """250 once the message is durable and paid for (A1)."""
+        principal = await self._principal(identity)
+        if principal is None:
+            return _REVOKED
+        now_ms = self._clock.now_ms()
+        shaped = await self._shaper.shape(_submission(principal, session, envelope), now_ms=now_ms)
+        key = None
+        if shaped.key is not None:
+            digest = _digest(envelope)
+            key = IdempotencyKey(shaped.key, digest, now_ms + self._idempotency_ms)
+        try:
+            (verdict,) = await self._acceptor.accept(principal.account_id, [shaped.slot], key)
+        except StoreBusy:
+            return _BUSY
+        except StoreFailed:
+            return _FULL
+        except KeyInUse:
+            return _KEY_IN_USE
+        except KeyReused:
+            return _KEY_REUSED
+        if verdict.accepted:
+            return Reply(Code.OK, Status.OK, f"Ok: queued as {verdict.id}")
+        return _refusal(verdict)
+
+    async def _principal(self, identity: Identity | None) -> Principal | None:
+        """The session's account as it is now; None when the credential was withdrawn meanwhile."""
+        if identity is None or not isinstance(identity.context, Principal):
+            return None
+        held = self._authenticator.peek(identity.context)
+        if held is not None:
+            return held
+        try:
+            return await self._authenticator.renew(identity.context)
+        except AuthRefused:
+            return None
+
+
+def _submission(principal: Principal, session: Session, envelope: Envelope) -> MailSubmission:
+    notify = {str(one.mailbox): ",".join(one.notify) for one in envelope.rcpt_tos if one.notify}
+    return MailSubmission(
+        account_id=principal.account_id,
+        ingress=INGRESS,
+        mail_from="" if envelope.mail_from is None else str(envelope.mail_from),
+        recipients=[str(one.mailbox) for one in envelope.rcpt_tos],
+        content=envelope.content,
+        protocol=_protocol(session, envelope),
+        peer=session.peer_host,
+        helo=session.helo or "",
+        smtputf8=envelope.smtputf8,
+        body_8bit=envelope.body_8bit,
+        envid=envelope.envid,
+        ret=envelope.ret,
+        notify=notify or None,
+    )
+
+
+def _protocol(session: Session, envelope: Envelope) -> str:
+    """The "with" word of the Received field (RFC 3848, RFC 6531 section 4.3)."""
+    if not session.esmtp:
+        return "SMTP"
+    name = "UTF8SMTP" if envelope.smtputf8 else "ESMTP"
+    return f"{name}{'S' if session.tls else ''}{'A' if session.identity else ''}"
+
+
+def _digest(envelope: Envelope) -> bytes:
+    """What an idempotency key stands for: the envelope and the octets."""
+    digest = hashlib.sha256(envelope.content)
+    for address in (envelope.mail_from, *(one.mailbox for one in envelope.rcpt_tos)):
+        digest.update(f"\0{address}".encode())
+    return digest.digest()
+
+
+def _refusal(verdict: Verdict) -> Reply:
+    code, status = _CODES.get(verdict.refused or "", (Code.FAILED, Status.POLICY))
+    return Reply(code, status, (verdict.detail or "Refused").replace("\n", " "))

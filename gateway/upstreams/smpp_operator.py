@@ -1,0 +1,231 @@
+"""An SMPP operator: here we are the ESME. One or more binds, each with a real window.
+
+A work is one recipient; all its segments are submitted together, each asks for a receipt, and the delivery is
+settled when every receipt has come. A link that is down or throttled costs the message nothing: it waits.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from config.schema_upstreams import SmppUpstream
+from gateway.messages.model import Deferred, Delivered, Failed, Outcome, Submitted, Unknown, Work
+from gateway.messages.receipts import PartReceipt
+from gateway.ports import Clock
+from gateway.store.errors import StoreBusy, StoreFailed
+from gateway.upstreams.submit_sm import SubmitSmBuilder
+from smpp import receipt as receipts
+from smpp.constants import CommandStatus, MessageState, status_name
+from smpp.esme import BindMode, Esme, EsmeConfig, SubmitResult
+from smpp.esme import Outcome as Answer
+from smpp.pdu import DataSm, DeliverSm, SubmitSm
+
+log = structlog.get_logger(__name__)
+
+OnReceipt = Callable[[PartReceipt], "asyncio.Future[str | None]"]
+
+_REST_S = 1.0  # a link that is down; the queue rests longer with every time in a row
+_THROTTLED_TRIES = 20  # the link itself waits in between (ESME_RTHROTTLED backs off the link)
+_MODES = {"trx": (BindMode.TRX,), "tx": (BindMode.TX,), "tx+rx": (BindMode.TX, BindMode.RX)}
+# What may pass if it is tried again; everything else that is refused stays refused.
+_TEMPORARY = frozenset(
+    {CommandStatus.ESME_RSUBMITFAIL, CommandStatus.ESME_RX_T_APPN, CommandStatus.ESME_RSYSERR}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """What metrics show of the binds of one operator."""
+
+    binds: int
+    bound: int
+    outstanding: int
+    waiting: int
+    throttled: int
+
+
+class SmppOperator:
+    """An upstream on `smpp.esme`. `ready` is called whenever a bind comes up."""
+
+    recipients_per_work = 1
+
+    def __init__(
+        self,
+        name: str,
+        settings: SmppUpstream,
+        *,
+        clock: Clock,
+        on_receipt: OnReceipt,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.name = name
+        self.names = settings.alphanumeric_source
+        self.concurrency = settings.window * settings.binds
+        self.ready: Callable[[], None] = lambda: None
+        self._settings = settings
+        self._clock = clock
+        self._on_receipt = on_receipt
+        self._builder = SubmitSmBuilder(settings)
+        self._id_form = receipts.IdForm(settings.message_id_format)
+        self._turn = 0
+        modes = _MODES[settings.bind] * settings.binds
+        self._esmes = [
+            Esme(self._config(settings, mode, tls), self._deliver_sm, on_state=self._state(mode))
+            for mode in modes
+        ]
+        self._submitters = [
+            esme for esme, mode in zip(self._esmes, modes, strict=True) if mode is not BindMode.RX
+        ]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # --- the port ------------------------------------------------------------------------------------
+
+    def destination(self, address: str) -> str:
+        """Everything waits in one queue."""
+        del address
+        return self.name
+
+    def segments(self, text: str) -> int:
+        """How many segments `text` becomes at this operator. Raises smpp.text.TextError."""
+        return self._builder.segments(text)
+
+    async def start(self) -> None:
+        """Begins to bind; the binds are kept up until `stop`."""
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(esme.run()) for esme in self._esmes]
+
+    async def stop(self, drain_s: float) -> None:
+        """Unbinds every bind."""
+        await asyncio.gather(*(esme.unbind_and_close(drain_s) for esme in self._esmes))
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=drain_s + 1)
+            for task in late:
+                task.cancel()
+
+    async def deliver(self, work: Work) -> Sequence[Outcome]:
+        """Submits every segment for the one recipient of the work."""
+        esme = self._next_bound()
+        if esme is None:
+            return [Deferred(reply="no bind is up", after_s=_REST_S, rest_s=_REST_S, counts=False)]
+        pdus = self._builder.build(work.message, work.deliveries[0], now_ms=self._clock.now_ms())
+        if len(pdus) == 1:
+            return [self._outcome([await self._submit(esme, pdus[0])])]
+        results = await asyncio.gather(*(self._submit(esme, pdu) for pdu in pdus))
+        return [self._outcome(results)]
+
+    @property
+    def link_state(self) -> LinkState:
+        """The binds as they are now."""
+        return LinkState(
+            binds=len(self._esmes),
+            bound=sum(esme.bound for esme in self._esmes),
+            outstanding=sum(esme.outstanding for esme in self._esmes),
+            waiting=sum(esme.waiting for esme in self._esmes),
+            throttled=sum(esme.throttled for esme in self._esmes),
+        )
+
+    # --- out: submit_sm --------------------------------------------------------------------------------
+
+    def _next_bound(self) -> Esme | None:
+        for _ in self._submitters:
+            self._turn = (self._turn + 1) % len(self._submitters)
+            if self._submitters[self._turn].bound:
+                return self._submitters[self._turn]
+        return None
+
+    @staticmethod
+    async def _submit(esme: Esme, pdu: SubmitSm) -> SubmitResult:
+        """Offers a segment again while the operator only asks us to slow down."""
+        result = await esme.submit(pdu)
+        for _ in range(_THROTTLED_TRIES):
+            if result.outcome is not Answer.THROTTLED:
+                break
+            result = await esme.submit(pdu)
+        return result
+
+    def _outcome(self, results: Sequence[SubmitResult]) -> Outcome:
+        """One outcome from the answers to all segments; the worst decides."""
+        for result in results:
+            if result.outcome is Answer.UNKNOWN:
+                return Unknown(reply=f"no submit_sm_resp: {result.detail}")
+        for result in results:
+            if result.outcome is Answer.REFUSED:
+                reply = f"{status_name(result.command_status)} {result.detail}".strip()
+                if result.command_status in _TEMPORARY:
+                    return Deferred(reply=reply)
+                return Failed(reply=reply, reason="rejected")
+        for result in results:
+            if result.outcome is Answer.THROTTLED:
+                reply = status_name(result.command_status)
+                return Deferred(reply=reply, after_s=_REST_S, rest_s=_REST_S, counts=False)
+            if result.outcome is Answer.NOT_SENT:
+                return Deferred(reply=result.detail, after_s=_REST_S, rest_s=_REST_S, counts=False)
+        if not self._settings.receipts:
+            return Delivered(reply="accepted by the operator")
+        ids = tuple(receipts.normalise(result.message_id, self._id_form) for result in results)
+        return Submitted(reply=f"accepted as {', '.join(ids)}"[:200], upstream=self.name, upstream_ids=ids)
+
+    # --- in: deliver_sm --------------------------------------------------------------------------------
+
+    async def _deliver_sm(self, pdu: DeliverSm | DataSm) -> CommandStatus:
+        """Receipts are durable before they are answered; other messages are not ours to take."""
+        receipt = receipts.parse(pdu)
+        if receipt is None:
+            log.warning("mobile_originated_refused", upstream=self.name)
+            return CommandStatus.ESME_RX_R_APPN
+        if not receipt.final or not receipt.message_id:
+            return CommandStatus.ESME_ROK
+        state = receipt.state or MessageState.UNKNOWN
+        part = PartReceipt(
+            upstream=self.name,
+            ids=self._keys(receipt.message_id),
+            delivered=state is MessageState.DELIVERED,
+            state=state.name,
+            error=receipt.error,
+            received_ms=self._clock.now_ms(),
+        )
+        try:
+            await self._on_receipt(part)
+        except (StoreBusy, StoreFailed):
+            return CommandStatus.ESME_RX_T_APPN  # section 5.1.3: the SMSC sends it again
+        return CommandStatus.ESME_ROK
+
+    def _keys(self, message_id: str) -> tuple[str, ...]:
+        """What the id may have been stored as."""
+        keys = (receipts.normalise(message_id, self._id_form), *receipts.candidates(message_id))
+        return tuple(dict.fromkeys(keys))
+
+    # --- the binds ---------------------------------------------------------------------------------------
+
+    def _state(self, mode: BindMode) -> Callable[[bool, str], None]:
+        def told(bound: bool, reason: str) -> None:
+            if bound:
+                log.info("upstream_bound", upstream=self.name, mode=mode.name)
+                if mode is not BindMode.RX:
+                    self.ready()
+            else:
+                log.warning("upstream_unbound", upstream=self.name, mode=mode.name, reason=reason)
+
+        return told
+
+    @staticmethod
+    def _config(settings: SmppUpstream, mode: BindMode, tls: ssl.SSLContext | None) -> EsmeConfig:
+        return EsmeConfig(
+            host=settings.host,
+            port=settings.port,
+            system_id=settings.system_id,
+            password=settings.password.reveal(),
+            system_type=settings.system_type,
+            bind_mode=mode,
+            tls=tls,
+            window=settings.window,
+            rate_per_s=settings.rate_per_s / settings.binds,
+            connect_timeout_s=settings.connect_timeout_s,
+            enquire_link_s=settings.enquire_link_s,
+            response_timeout_s=settings.response_timeout_s,
+            reconnect_initial_s=settings.reconnect_min_s,
+            reconnect_max_s=settings.reconnect_max_s,
+        )
