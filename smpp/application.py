@@ -75,10 +75,11 @@ class Bound:
         """Drop the connection without a word."""
         self._link.abort()
 
-    def write_raw(self, octets: bytes) -> None:
-        """Put octets on the wire as they are, for a simulator of broken peers."""
+    def cut_off(self, octets: bytes) -> None:
+        """Write octets as they are and hang up, for a simulator of broken peers."""
         if self._link.transport is not None:
             self._link.transport.write(octets)
+            self._link.transport.close()
 
 
 class Application(Protocol):
@@ -90,9 +91,9 @@ class Application(Protocol):
     async def bind(self, request: BindRequest) -> CommandStatus | Bound:
         """Let a client in, or refuse it; may take its time to slow guessing down."""
 
-    def submit(self, bound: Bound, submit_sm: SubmitSm) -> Awaitable[tuple[int, str]]:
+    def submit(self, bound: Bound, submit_sm: SubmitSm) -> Awaitable[tuple[int, str] | None]:
         """(command_status, message_id). ESME_ROK only once the message is durable. data_sm comes here too,
-        as a submit_sm with message_payload. A Future saves a task.
+        as a submit_sm with message_payload. A Future saves a task. None gives no answer: a simulator's way.
         """
 
     def ready(self, bound: Bound) -> None:

@@ -158,6 +158,10 @@ class Session:
             self._bind_answered(response, now)
         self._continue_unbind(now)
 
+    def forgo(self) -> None:
+        """One RequestReceived will never be answered; an unbind no longer waits for it."""
+        self._unanswered_inbound -= 1
+
     def unbind(self, now: float, drain_s: float | None = None) -> None:
         """Stop sending, let what is in flight be answered within `drain_s`, then unbind (section 4.2)."""
         if self._unbinding or self.finished:

@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from smpp.application import Application, BindRequest, Bound
@@ -24,6 +25,7 @@ from smpp.pdu import (
     BindTransmitter,
     CancelSm,
     DataSm,
+    DataSmResp,
     GenericNack,
     Pdu,
     PduError,
@@ -31,6 +33,7 @@ from smpp.pdu import (
     ReplaceSm,
     Response,
     SubmitSm,
+    SubmitSmResp,
     encode,
     response_class,
 )
@@ -201,28 +204,28 @@ class _Connection:
     def request_received(self, request: Pdu) -> None:
         bound = self._bound
         if isinstance(request, Bind):
-            self._spawn(request, self._bind(request), lambda response: response)
+            self._spawn(request, self._bind(request), _answered_already)
         elif bound is None:  # pragma: no cover - the session lets only a bind through before one
             self._refuse(request, CommandStatus.ESME_RINVBNDSTS)
         elif len(self._pending) >= self._server.config.submit_window:
             self._refuse(request, CommandStatus.ESME_RTHROTTLED)
         elif isinstance(request, SubmitSm | DataSm):
             submit = request if isinstance(request, SubmitSm) else _as_submit_sm(request)
-            self._spawn(request, self._application.submit(bound, submit), _submit_answer(request))
+            self._spawn(
+                request, self._application.submit(bound, submit), partial(self._answer_submit, request)
+            )
         elif isinstance(request, QuerySm):
-            self._spawn(request, self._application.query(bound, request), lambda response: response)
+            self._spawn(request, self._application.query(bound, request), self.link.respond)
         elif isinstance(request, CancelSm):
-            self._spawn(request, self._application.cancel(bound, request), _status_answer(request))
+            self._spawn(request, self._application.cancel(bound, request), partial(self._refuse, request))
         elif isinstance(request, ReplaceSm):
-            self._spawn(request, self._application.replace(bound, request), _status_answer(request))
+            self._spawn(request, self._application.replace(bound, request), partial(self._refuse, request))
         else:  # submit_multi
             self._refuse(request, CommandStatus.ESME_RINVCMDID)
 
     # --- inside -------------------------------------------------------------------------------------------
 
-    def _spawn(
-        self, request: Pdu, awaitable: Awaitable[Any], as_response: Callable[[Any], Response | None]
-    ) -> None:
+    def _spawn(self, request: Pdu, awaitable: Awaitable[Any], on_result: Callable[[Any], None]) -> None:
         """Answer when the application has; the session knows if the link has ended meanwhile."""
         future = asyncio.ensure_future(awaitable)
         self._pending.add(future)
@@ -230,22 +233,29 @@ class _Connection:
 
         def answer(done: asyncio.Future[Any]) -> None:
             self._pending.discard(done)
-            if done.cancelled():
+            error = None if done.cancelled() else done.exception()
+            if done.cancelled() or error is not None:
                 self._refuse(request, CommandStatus.ESME_RSYSERR)
-                return
-            error = done.exception()
-            if error is not None:
-                self._refuse(request, CommandStatus.ESME_RSYSERR)
-                text = f"{request.command_id.name.lower()} failed in the application"
-                done.get_loop().call_exception_handler({"message": text, "exception": error})
-                return
-            response = as_response(done.result())
-            if response is not None:
-                self.link.respond(response)
+                if error is not None:
+                    text = f"{request.command_id.name.lower()} failed in the application"
+                    done.get_loop().call_exception_handler({"message": text, "exception": error})
+            else:
+                on_result(done.result())
 
         future.add_done_callback(answer)
 
+    def _answer_submit(self, request: SubmitSm | DataSm, verdict: tuple[int, str] | None) -> None:
+        if verdict is None:
+            self.link.session.forgo()
+            return
+        status, message_id = verdict
+        cls = SubmitSmResp if isinstance(request, SubmitSm) else DataSmResp
+        self.link.respond(
+            cls(request.sequence_number, status, message_id if status == CommandStatus.ESME_ROK else "")
+        )
+
     def _refuse(self, request: Pdu, status: int) -> None:
+        """Answer with a bare status, which may be ESME_ROK."""
         cls = response_class(request.command_id) or GenericNack
         self.link.respond(cls(request.sequence_number, status))
 
@@ -277,20 +287,8 @@ class _Connection:
             self._application.ready(verdict)
 
 
-def _submit_answer(request: Pdu) -> Callable[[tuple[int, str]], Response]:
-    cls = response_class(request.command_id) or GenericNack
-
-    def answer(verdict: tuple[int, str]) -> Response:
-        status, message_id = verdict
-        fields: dict[str, Any] = {"message_id": message_id} if status == CommandStatus.ESME_ROK else {}
-        return cls(request.sequence_number, status, **fields)
-
-    return answer
-
-
-def _status_answer(request: Pdu) -> Callable[[int], Response]:
-    cls = response_class(request.command_id) or GenericNack
-    return lambda status: cls(request.sequence_number, status)
+def _answered_already(_result: None) -> None:
+    """A bind answers for itself, because `Application.ready` comes after."""
 
 
 def _as_submit_sm(data_sm: DataSm) -> SubmitSm:
