@@ -118,7 +118,7 @@ class Authenticator:
         if held is not None:
             self._guessing.succeeded(peer, user)
             return held
-        if len(password) > _LONGEST_SECRET or len(username) > 64 or "\0" in username:
+        if len(password) > _LONGEST_SECRET or not username.isascii() or len(username) > 64:
             self._refuse_wrong(kind, peer, user)
         generation = self._caches.generation
         found = await self._caches.store.read(lambda tx: tx.one(_BY_USERNAME, (kind.value, username)))

@@ -1,0 +1,138 @@
+"""The services of an account's own things on a real SQLite store, with a clock that tests move."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from config.schema import Limits, Settings
+from config.schema_messages import Mail
+from gateway.accounts.auth import Authenticator
+from gateway.accounts.credentials import Credentials
+from gateway.accounts.service import Account, Accounts
+from gateway.domains.dns import DnsUnavailableError
+from gateway.domains.service import Domains
+from gateway.domains.signers import Signers
+from gateway.ids import IdFactory
+from gateway.sendernames.service import SenderNames
+from gateway.store.cache import Caches
+from gateway.store.store import Store
+from gateway.store.tx import Tx
+from tests.gateway.fakes import FakeClock
+
+EGRESS = ("192.0.2.10", "2001:db8::10")
+
+
+class FakeDns:
+    """DNS from dictionaries; a name in `silent` never answers."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, list[str]] = {}
+        self.hosts: dict[str, list[tuple[int, str]]] = {}
+        self.found: dict[str, list[list[str]]] = {}
+        self.silent: set[str] = set()
+        self.asked: list[str] = []
+
+    async def txt(self, name: str) -> list[str]:
+        self._check(name)
+        return self.texts.get(name, [])
+
+    async def mx(self, name: str) -> list[tuple[int, str]]:
+        self._check(name)
+        return self.hosts.get(name, [])
+
+    async def addresses(self, name: str) -> list[str]:
+        """The first of the answers prepared for `name`; the last one stays."""
+        self._check(name)
+        answers = self.found.get(name, [[]])
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    def _check(self, name: str) -> None:
+        self.asked.append(name)
+        if name in self.silent:
+            raise DnsUnavailableError(f"{name}: time-out")
+
+
+class FakeSpf:
+    """The results of SPF by address; "pass" unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, str] = {}
+
+    async def __call__(self, address: str, domain: str) -> str:
+        return self.results.get(address, "pass")
+
+
+class CountingStore:
+    """Counts the reads of a store, to prove that a hit makes none."""
+
+    def __init__(self, store: Store) -> None:
+        self._read = store.read
+        self.reads = 0
+        store.read = self.read  # type: ignore[method-assign, assignment]  # a spy on one instance
+
+    async def read(self, function: object) -> object:
+        self.reads += 1
+        return await self._read(function)  # type: ignore[arg-type]  # passed through
+
+
+@dataclass
+class Services:
+    """One process's services on one database."""
+
+    store: Store
+    caches: Caches
+    clock: FakeClock
+    settings: Settings
+    accounts: Accounts
+    credentials: Credentials
+    auth: Authenticator
+    domains: Domains
+    signers: Signers
+    sendernames: SenderNames
+    dns: FakeDns
+    spf: FakeSpf
+
+    async def account(self, name: str = "Ada") -> Account:
+        return await self.accounts.create(name, "ada@example.org")
+
+    async def events(self, account_id: str) -> list[tuple[str, str | None]]:
+        """The kinds and details of the account's events, in order."""
+
+        def select(tx: Tx) -> list[tuple[str, str | None]]:
+            sql = "SELECT kind, detail FROM event WHERE account_id = ? ORDER BY id"
+            return [(row[0], row[1]) for row in tx.rows(sql, (account_id,))]
+
+        return await self.store.read(select)
+
+
+@asynccontextmanager
+async def services(
+    folder: Path, *, limits: Limits | None = None, mail: Mail | None = None
+) -> AsyncIterator[Services]:
+    """Services on `folder`'s database; opened twice they are two processes on one database."""
+    settings = Settings(
+        limits=limits or Limits(),
+        mail=mail or replace(Settings().mail, egress_ips=EGRESS),
+    )
+    store = Store.open(f"sqlite:{folder}/gateway.db", upgrade=True)
+    caches = Caches(store, poll_s=0.02)
+    clock, ids, dns, spf = FakeClock(), IdFactory(), FakeDns(), FakeSpf()
+    try:
+        yield Services(
+            store=store,
+            caches=caches,
+            clock=clock,
+            settings=settings,
+            accounts=Accounts(caches, clock, ids),
+            credentials=Credentials(caches, clock, ids),
+            auth=Authenticator(caches, clock, settings.limits),
+            domains=Domains(caches, clock, settings.mail, dns=dns, spf=spf),
+            signers=Signers(caches),
+            sendernames=SenderNames(caches, clock, settings.sender_name),
+            dns=dns,
+            spf=spf,
+        )
+    finally:
+        await caches.close()
+        await store.close()
