@@ -1,0 +1,69 @@
+"""Types that several requests share, with the limits that the description shows."""
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+import msgspec
+
+from gateway.api.problems import Problem, invalid
+from gateway.api.times import Moment, epoch_ms
+
+RECIPIENTS_MAX = 1000
+TAGS_MAX = 20
+METADATA_MAX_OCTETS = 8192
+SEND_AT_MAX = timedelta(days=30)
+PAGE_MAX = 100
+KEY_MAX = 255
+
+Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+Tags = Annotated[list[Tag], msgspec.Meta(max_length=TAGS_MAX, description="Words to find messages by.")]
+Metadata = Annotated[
+    dict[str, Any],
+    msgspec.Meta(
+        max_length=50, description=f"Yours; at most {METADATA_MAX_OCTETS} octets as JSON. Webhooks carry it."
+    ),
+]
+SendAt = Annotated[
+    Moment,
+    msgspec.Meta(
+        description="When to send, at most 30 days ahead (RFC 3339). A time that has passed means now."
+    ),
+]
+Limit = Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)]
+Cursor = Annotated[str, msgspec.Meta(max_length=1000, description="`next` of the page before.")]
+
+
+class Page(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Which page of a list."""
+
+    cursor: Cursor | None = None
+    limit: Limit = 50
+
+
+def checked_metadata(metadata: dict[str, Any]) -> dict[str, Any] | None:
+    """The metadata, None for none. Raises Problem 422 when there is too much of it."""
+    if metadata and len(msgspec.json.encode(metadata)) > METADATA_MAX_OCTETS:
+        raise invalid("metadata", f"must have at most {METADATA_MAX_OCTETS} octets as JSON")
+    return metadata or None
+
+
+def checked_send_at_ms(send_at: Moment | None, now_ms: int) -> int | None:
+    """When to send; None for now, which is also what a time in the past means.
+
+    A client whose clock is a little ahead of ours, or whose request was kept waiting, gets its message sent.
+    """
+    at_ms = epoch_ms(send_at)
+    if at_ms is None or at_ms <= now_ms:
+        return None
+    if at_ms - now_ms > SEND_AT_MAX // timedelta(milliseconds=1):
+        raise invalid("send_at", f"must be at most {SEND_AT_MAX.days} days ahead")
+    return at_ms
+
+
+def checked_key(key: str | None) -> str | None:
+    """An Idempotency-Key as it came. Raises Problem 400 unless it is short and printable."""
+    if key is not None and (len(key) > KEY_MAX or not key.isascii() or not key.isprintable()):
+        raise Problem(
+            "bad_request", f"Idempotency-Key must have at most {KEY_MAX} printable ASCII characters."
+        )
+    return key

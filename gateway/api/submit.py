@@ -1,0 +1,207 @@
+"""Submissions: POST /v1/mail, /v1/sms and /v1/batch, idempotent where the client says so (A4).
+
+An accepted submission is durable and paid for when 202 leaves (A1, R12). A key is bound to method, path and
+body; the same request again gets the same answer, marked `Idempotency-Replayed: true`.
+"""
+
+import asyncio
+from hashlib import sha256
+from typing import Annotated, Literal
+
+import msgspec
+
+from gateway.accounts.auth import Principal
+from gateway.api import mail, problems, sms
+from gateway.api.app import problem_reply
+from gateway.api.call import Call, Reply, decoded, json_reply
+from gateway.api.fields import checked_key
+from gateway.api.mail import MailRequest
+from gateway.api.problems import Header, Problem, ProblemDetails
+from gateway.api.sms import SmsRequest
+from gateway.messages.durable import IdempotencyKey
+from gateway.messages.model import Message, Verdict
+
+BATCH_MAX = 500
+_HOUR_MS = 3_600_000
+_SCOPES = {"mail": "mail:send", "sms": "sms:send"}
+_REPLAYED: Header = (b"idempotency-replayed", b"true")
+
+Slot = Message | Verdict
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An accepted message: durable and paid for. `segments` of an SMS: the most that a recipient gets."""
+
+    id: str
+    channel: Literal["mail", "sms"]
+    status: Literal["queued", "scheduled"]
+    price_credits: int
+    segments: int | None = None
+
+
+class MailItem(MailRequest, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="mail"):
+    """A mail in a batch."""
+
+
+class SmsItem(SmsRequest, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="sms"):
+    """An SMS in a batch."""
+
+
+class BatchRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Up to 500 submissions, each with its own verdict."""
+
+    items: Annotated[list[MailItem | SmsItem], msgspec.Meta(min_length=1, max_length=BATCH_MAX)]
+
+
+class _RawBatch(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The same with items undecoded, so that a bad one spoils no other."""
+
+    items: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=BATCH_MAX)]
+
+
+class BatchItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The verdict on one item: an accepted message, or its problem."""
+
+    accepted: bool
+    id: str | None = None
+    channel: Literal["mail", "sms"] | None = None
+    status: Literal["queued", "scheduled"] | None = None
+    price_credits: int | None = None
+    segments: int | None = None
+    problem: ProblemDetails | None = None
+
+
+class BatchAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The verdicts in the order of the request."""
+
+    items: list[BatchItem]
+    accepted: int
+
+
+class BatchProblem(ProblemDetails, frozen=True, kw_only=True, omit_defaults=True):
+    """The problem of a batch of which nothing was accepted."""
+
+    items: list[BatchItem] = msgspec.field(default_factory=list)
+
+
+_MAIL = msgspec.json.Decoder(MailRequest)
+_SMS = msgspec.json.Decoder(SmsRequest)
+_BATCH = msgspec.json.Decoder(_RawBatch)
+_ITEM: "msgspec.json.Decoder[MailItem | SmsItem]" = msgspec.json.Decoder(MailItem | SmsItem)
+
+
+async def post_mail(call: Call) -> Reply:
+    """One mail."""
+    key = checked_key(call.text_header(b"idempotency-key"))
+    shaped = await mail.shape(call, await call.json(_MAIL))
+    return await _accept_one(call, shaped.slot, key or shaped.key)
+
+
+async def post_sms(call: Call) -> Reply:
+    """One SMS."""
+    key = checked_key(call.text_header(b"idempotency-key"))
+    return await _accept_one(call, await sms.shape(call, await call.json(_SMS)), key)
+
+
+async def _accept_one(call: Call, slot: Slot, key: str | None) -> Reply:
+    (verdict,) = await call.parts.road.acceptor.accept(call.account_id, [slot], _idempotency(call, key))
+    if not verdict.accepted:
+        raise problems.of_verdict(verdict)
+    headers: list[Header] = [(b"location", f"/v1/messages/{verdict.id}".encode())]
+    if verdict.replayed:
+        headers.append(_REPLAYED)
+    return json_reply(_accepted(verdict), 202, headers)
+
+
+def _accepted(verdict: Verdict) -> Accepted:
+    # The verdict is our own; what its texts can be is bounded by Channel and Status.
+    return Accepted(
+        id=verdict.id or "",
+        channel=verdict.channel,  # type: ignore[arg-type]
+        status=verdict.status,  # type: ignore[arg-type]
+        price_credits=verdict.price_credits,
+        segments=verdict.segments,
+    )
+
+
+def _idempotency(call: Call, key: str | None) -> IdempotencyKey | None:
+    if key is None:
+        return None
+    target = f"{call.scope['method']} {call.scope['path']}\n".encode()
+    now_ms = call.parts.services.clock.now_ms()
+    expires_ms = now_ms + call.settings.retention.idempotency_h * _HOUR_MS
+    return IdempotencyKey(key, sha256(target + call.octets).digest(), expires_ms)
+
+
+# --- batches ---------------------------------------------------------------------------------------------
+
+
+async def post_batch(call: Call) -> Reply:
+    """Up to 500 submissions in one go; each has its own verdict."""
+    key = checked_key(call.text_header(b"idempotency-key"))
+    batch = await call.json(_BATCH)
+    call.parts.buckets.owe(call.account_id, len(batch.items) - 1)
+    slots: list[Slot] = []
+    faults: dict[int, Problem] = {}
+    for number, raw in enumerate(batch.items):
+        try:
+            slots.append(await _slot(call, raw))
+        except Problem as problem:
+            problem.below(f"/items/{number}")
+            faults[number] = problem
+            slots.append(Verdict(refused=problem.reason, detail=problem.detail))
+        await asyncio.sleep(0)  # 500 items take a while: the others have their turn in between (A5)
+    verdicts = await call.parts.road.acceptor.accept(call.account_id, slots, _idempotency(call, key))
+    items = [_item(verdict, faults.get(number)) for number, verdict in enumerate(verdicts)]
+    headers = [_REPLAYED] if verdicts[0].replayed else []
+    accepted = sum(item.accepted for item in items)
+    if accepted:
+        return json_reply(BatchAnswer(items=items, accepted=accepted), 202, headers)
+    return _nothing_accepted(items)
+
+
+async def _slot(call: Call, raw: msgspec.Raw) -> Slot:
+    item = decoded(_ITEM, raw)
+    if call.principal is not None:
+        _require_scope(call.principal, "mail" if isinstance(item, MailItem) else "sms")
+    if isinstance(item, MailItem):
+        return (await mail.shape(call, item)).slot
+    return await sms.shape(call, item)
+
+
+def _require_scope(principal: Principal, channel: str) -> None:
+    scope = _SCOPES[channel]
+    if not principal.allows(scope):
+        raise Problem("scope_missing", f"This key lacks the scope {scope}.")
+
+
+def _item(verdict: Verdict, fault: Problem | None) -> BatchItem:
+    if not verdict.accepted:
+        problem = fault or problems.of_verdict(verdict)
+        return BatchItem(accepted=False, problem=problem.details)
+    one = _accepted(verdict)
+    return BatchItem(
+        accepted=True,
+        id=one.id,
+        channel=one.channel,
+        status=one.status,
+        price_credits=one.price_credits,
+        segments=one.segments,
+    )
+
+
+def _nothing_accepted(items: list[BatchItem]) -> Reply:
+    """The problem that all items share, or that none was accepted."""
+    reasons = {item.problem.reason for item in items if item.problem is not None}
+    shared = reasons.pop() if len(reasons) == 1 else "none_accepted"
+    problem = Problem(shared, "No item was accepted and nothing was stored; each of `items` says why.")
+    details = problem.details
+    body = BatchProblem(
+        type=details.type,
+        title=details.title,
+        status=details.status,
+        detail=details.detail,
+        reason=details.reason,
+        items=items,
+    )
+    return problem_reply(problem, body)
