@@ -140,8 +140,8 @@ async def check_mx(domain: str, dns: Dns) -> Row:
     shown = ", ".join(f"{preference} {host}" for preference, host in records)[:_SHOWN_MAX]
     if not records:
         return Row(what="MX", state=State.MISSING, name=domain, publish="the host that takes its mail")
-    if any(host == "." for _, host in records):  # RFC 7505: the domain takes no mail
-        found = f"{shown} (null MX: no answer can arrive)"
+    if any(host == "" for _, host in records):  # RFC 7505: the domain takes no mail
+        found = f"{shown}. (null MX: no answer can arrive)"
         return Row(what="MX", state=State.WRONG, name=domain, found=found)
     return Row(what="MX", state=State.OK, name=domain, found=shown)
 

@@ -1,20 +1,16 @@
-"""DNS as the checks of domains and webhooks ask it: TXT, MX and addresses, each answer with a time limit.
+"""DNS as the checks of domains and webhooks ask it, on top of the port that delivery uses.
 
-A name that does not exist and a name without such a record are both an empty list; no usable answer
-(time-out, SERVFAIL, refused) is `DnsUnavailableError`.
+Here a name that does not exist and a name without such a record are both an empty list; no usable answer
+(time-out, SERVFAIL, refused) is `DnsUnavailableError`. Nothing is kept: who has just published a record
+wants it seen.
 """
 
-import asyncio
-from typing import Any, Protocol
+from typing import Protocol
 
-import dns.asyncresolver
-import dns.exception
-import dns.name
-import dns.resolver
+from smtp import resolver
+from smtp.resolver import LookupFailedError, NoSuchName
 
-TIMEOUT_S = 5.0
 _TXT_MAX = 20  # records of one name that are looked at
-_ADDRESSES_MAX = 16
 
 
 class DnsUnavailableError(Exception):
@@ -29,7 +25,7 @@ class Dns(Protocol):
         ...
 
     async def mx(self, name: str) -> list[tuple[int, str]]:
-        """The MX records of `name` as (preference, host); host "." is the null MX (RFC 7505)."""
+        """The MX records of `name` as (preference, host), sorted; host "" is the null MX (RFC 7505)."""
         ...
 
     async def addresses(self, name: str) -> list[str]:
@@ -37,52 +33,40 @@ class Dns(Protocol):
         ...
 
 
-class SystemDns:
-    """The resolvers that /etc/resolv.conf names. It does not read /etc/hosts."""
+class DnsQuestions:
+    """`Dns` asked of the port of `smtp.resolver`."""
 
-    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
-        self._timeout_s = timeout_s
-        self._resolver: dns.asyncresolver.Resolver | None = None
+    def __init__(self, port: resolver.Dns) -> None:
+        self._port = port
 
     async def txt(self, name: str) -> list[str]:
         """See `Dns`."""
-        records = await self._ask(name, "TXT")
-        return [b"".join(record.strings).decode("utf-8", "replace") for record in records[:_TXT_MAX]]
+        try:
+            answer = await self._port.txt(name)
+        except NoSuchName:
+            return []
+        except LookupFailedError as error:
+            raise DnsUnavailableError(str(error)) from error
+        return [text.decode("utf-8", "replace") for text in answer.values[:_TXT_MAX]]
 
     async def mx(self, name: str) -> list[tuple[int, str]]:
         """See `Dns`."""
-        records = await self._ask(name, "MX")
-        return sorted((int(record.preference), _host(record.exchange)) for record in records)
+        try:
+            answer = await self._port.mx(name)
+        except NoSuchName:
+            return []
+        except LookupFailedError as error:
+            raise DnsUnavailableError(str(error)) from error
+        return sorted(answer.values)
 
     async def addresses(self, name: str) -> list[str]:
-        """See `Dns`. One family that fails does not spoil the other."""
-        if name.rstrip(".").lower() == "localhost":  # RFC 6761 section 6.3: never asked of the DNS
+        """See `Dns`. `localhost` is never asked of the DNS (RFC 6761 section 6.3)."""
+        if name.rstrip(".").lower() == "localhost":
             return ["127.0.0.1", "::1"]
-        families = (self._ask(name, "A"), self._ask(name, "AAAA"))
-        answers = await asyncio.gather(*families, return_exceptions=True)
-        failed = [answer for answer in answers if isinstance(answer, BaseException)]
-        found = [
-            str(record.address)
-            for answer in answers
-            if not isinstance(answer, BaseException)
-            for record in answer
-        ]
-        if failed and not found:
-            raise failed[0]
-        return found[:_ADDRESSES_MAX]
-
-    # The records' attributes depend on their type, which dnspython's types do not tell.
-    async def _ask(self, name: str, kind: str) -> list[Any]:
         try:
-            if self._resolver is None:
-                self._resolver = dns.asyncresolver.Resolver()
-            answer = await self._resolver.resolve(name, kind, lifetime=self._timeout_s, search=False)
-        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            answer = await self._port.addresses(name)
+        except NoSuchName:
             return []
-        except (dns.exception.DNSException, OSError, ValueError) as error:
-            raise DnsUnavailableError(f"{kind} of {name}: {type(error).__name__}") from error
-        return list(answer)
-
-
-def _host(name: dns.name.Name) -> str:
-    return str(name).rstrip(".").lower() or "."
+        except LookupFailedError as error:
+            raise DnsUnavailableError(str(error)) from error
+        return list(answer.values)
