@@ -318,7 +318,9 @@ class Connection(SMTP):
         if upgraded is None:  # the client left during the handshake
             return False
         self.transport = upgraded
-        self._input.attach(upgraded)
+        self._input.attach(
+            upgraded
+        )  # which may have brought a command already, with the end of the handshake
         self._note_tls(upgraded)
         return True
 

@@ -33,11 +33,9 @@ class InputBuffer:
         return len(self._buffer)
 
     def attach(self, transport: asyncio.ReadTransport) -> None:
-        """Read from this transport from now on. What the last one brought is gone (RFC 3207 section 4.2)."""
+        """Read from this transport from now on."""
+        self._resume()
         self._transport = transport
-        self._paused = False
-        self._buffer.clear()
-        self._scanned = 0
 
     def feed(self, data: bytes) -> None:
         """Octets have arrived."""
