@@ -57,7 +57,7 @@ class Retention:
 
     message_days: Days = 90
     event_days: Days = 90
-    content_hours: Count = 72
+    content_hours: Count = 0
     idempotency_h: Positive = 24
     statistics_years: Positive = 5  # R43
 

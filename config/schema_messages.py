@@ -127,5 +127,5 @@ class SenderName:
 class AcceptableUse:
     """`[acceptable_use]`: the channels whose texts are searched for what may not be sent."""
 
-    refuse_card_numbers: tuple[Channel, ...] = ("mail", "sms")  # R32
-    refuse_ibans: tuple[Channel, ...] = ("mail", "sms")  # R32
+    refuse_card_numbers: tuple[Channel, ...] = ()  # R32: which channels is the operator's choice
+    refuse_ibans: tuple[Channel, ...] = ()  # R32

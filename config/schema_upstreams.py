@@ -63,6 +63,8 @@ class MxUpstream:
 
     type: Literal["mx"] = "mx"
     nameservers: tuple[IpAddress, ...] = ()  # empty: the system's
+    nameserver_port: RemotePort = 53
+    allow_private_targets: bool = False  # exchangers on private addresses, for mail inside a company
     dns_timeout_s: Seconds = 10.0
     helo: str = ""  # empty: server.name
     port: RemotePort = 25

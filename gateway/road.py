@@ -5,6 +5,7 @@ store with upstreams of their own.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from config.schema import Settings
 from gateway.credits.service import Credits
@@ -22,7 +23,11 @@ from gateway.messages.shape_mail import MailShaper, SenderDomains
 from gateway.messages.shape_sms import SenderNames, SmsShaper
 from gateway.ports import Clock, Upstream
 from gateway.store.store import Store
+from gateway.upstreams.sandbox_sms import SandboxSms
+from gateway.upstreams.smpp_operator import SmppOperator
+from policy.acceptable_use import sensitive_numbers
 from policy.countries import CountryTable
+from policy.engine import Policy, Submission
 
 Reports = Callable[[Work, Sequence[Settlement]], Awaitable[Sequence[Message]]]
 
@@ -46,6 +51,7 @@ class Road:
         observer: Observer,
     ) -> None:
         self.upstreams = upstreams
+        policies = acceptable_use(settings)
         self.keep_content = settings.retention.content_hours > 0
         self.rules = channel_rules(settings)
         self.router = Router(
@@ -90,6 +96,7 @@ class Road:
             lifetime_ms=settings.mail.lifetime_s * 1000,
             router=self.router,
             domains=domains,
+            policies=policies,
             ids=ids,
         )
         self.sms = SmsShaper(
@@ -98,14 +105,22 @@ class Road:
             countries=countries,
             router=self.router,
             sender_names=sender_names,
+            policies=policies,
             ids=ids,
         )
 
     async def start(self) -> None:
         """Opens the upstreams, takes over what a dead process held, and begins to deliver."""
         for upstream in self.upstreams.values():
+            if isinstance(upstream, SmppOperator | SandboxSms):
+                upstream.ready = partial(self._ready, upstream.name)
             await upstream.start()
         await self.queue.start()
+
+    def _ready(self, destination: str) -> None:
+        """A link came up: what waits for it need not wait any longer."""
+        self.dispatcher.wake(destination)
+        self.queue.wake()
 
     async def stop(self, drain_s: float) -> None:
         """Ends attempts under way within `drain_s` seconds and leaves the rest in the database."""
@@ -114,6 +129,14 @@ class Road:
         for upstream in self.upstreams.values():
             await upstream.stop(drain_s)
         await self.queue.release()
+
+
+def acceptable_use(settings: Settings) -> list[Policy[Submission]]:
+    """The policies that the configuration turned on (R32)."""
+    use = settings.acceptable_use
+    if not use.refuse_card_numbers and not use.refuse_ibans:
+        return []
+    return [sensitive_numbers(cards=use.refuse_card_numbers, ibans=use.refuse_ibans)]
 
 
 def channel_rules(settings: Settings) -> dict[Channel, retry.Rules]:

@@ -127,7 +127,7 @@ class SmtpIngress:
         return Reply(
             Code.INSUFFICIENT_STORAGE,
             Status.QUOTA,
-            "Not enough mail credits for one more recipient; buy some",
+            "Not enough mail credits for this recipient; buy some",
         )
 
     async def submit(self, session: Session, identity: Identity | None, envelope: Envelope) -> Reply:

@@ -168,6 +168,11 @@ class Dispatcher:
         if pause_s > _KEEP_PAUSED_S:
             self.put_back(lane.drain())
 
+    def wake(self, destination: str) -> None:
+        """Ends the rest of `destination`: it can be reached (again)."""
+        self._rests.pop(destination, None)
+        self._wake(destination)
+
     def _wake(self, destination: str) -> None:
         self._paused.pop(destination, None)
         for lane in self.lanes:

@@ -13,6 +13,9 @@ from typing import Any, Protocol
 from gateway.ids import IdFactory
 from gateway.messages.model import Channel, Delivery, MailEnvelope, Message, Verdict
 from gateway.messages.route import Router
+from policy.engine import Policy, Submission, judge
+from policy.verdict import ACCEPT, Refuse
+from policy.verdict import Verdict as PolicyVerdict
 from smtp.address import AddressError, Mailbox, parse_address
 from smtp.headers import (
     Field,
@@ -28,6 +31,7 @@ from smtp.headers import (
 )
 
 KEY_HEADER = "idempotency-key"
+_JUDGED_OCTETS = 262_144  # of a body that policies look at
 
 
 class SenderDomains(Protocol):
@@ -78,12 +82,14 @@ class MailShaper:
         lifetime_ms: int,
         router: Router,
         domains: SenderDomains,
+        policies: Sequence[Policy[Submission]],
         ids: IdFactory,
     ) -> None:
         self._server_name = server_name
         self._lifetime_ms = lifetime_ms
         self._router = router
         self._domains = domains
+        self._policies = policies
         self._ids = ids
 
     async def shape(self, mail: MailSubmission, *, now_ms: int) -> ShapedMail:
@@ -95,6 +101,9 @@ class MailShaper:
             refusal = await self._check_sender(mail, fields)
             if refusal is not None:
                 return ShapedMail(refusal)
+            verdict = self._judge(mail, fields, body_start)
+            if isinstance(verdict, Refuse):
+                return _refused(verdict.reason.value, f"{verdict}.")
             message_id = self._ids.new(now_ms)
             key = find(fields, KEY_HEADER)
             content = self._completed(mail, fields, mail.content[body_start:], message_id, now_ms)
@@ -129,6 +138,20 @@ class MailShaper:
             send_at_ms=mail.send_at_ms,
         )
         return ShapedMail(message, None if key is None else key.value[:255] or None)
+
+    def _judge(self, mail: MailSubmission, fields: Sequence[Field], body_start: int) -> PolicyVerdict:
+        """What the acceptable-use policies say of the subject and the body as it travels."""
+        if not self._policies:
+            return ACCEPT
+        subject = find(fields, "subject")
+        body = mail.content[body_start : body_start + _JUDGED_OCTETS].decode("utf-8", "replace")
+        view = Submission(
+            channel="mail",
+            sender=mail.mail_from,
+            recipients=tuple(mail.recipients),
+            texts=("" if subject is None else subject.value, body),
+        )
+        return judge(self._policies, view)
 
     async def _check_sender(self, mail: MailSubmission, fields: Sequence[Field]) -> Verdict | None:
         addresses = [] if find(fields, "from") is None else author_addresses(fields)

@@ -15,6 +15,7 @@ from gateway.messages.model import Channel, Delivery, Message, SmsEnvelope, Sour
 from gateway.messages.route import Router
 from policy import phone, sender_name
 from policy.countries import CountryTable
+from policy.engine import Policy, Submission, judge
 from policy.verdict import Refuse
 from smpp.text import TextError
 
@@ -22,8 +23,8 @@ from smpp.text import TextError
 class SenderNames(Protocol):
     """Which senders an account may use; answers from memory."""
 
-    async def approved(self, account_id: str) -> Collection[str]:
-        """The account's approved SenderNames and numbers."""
+    async def approved(self, account_id: str, *, wanted: str | None = None) -> Collection[str]:
+        """The account's approved SenderNames and numbers; a missing `wanted` is looked for anew."""
         ...
 
 
@@ -59,6 +60,7 @@ class SmsShaper:
         countries: CountryTable,
         router: Router,
         sender_names: SenderNames,
+        policies: Sequence[Policy[Submission]],
         ids: IdFactory,
     ) -> None:
         self._settings = settings
@@ -66,13 +68,20 @@ class SmsShaper:
         self._countries = countries
         self._router = router
         self._sender_names = sender_names
+        self._policies = policies
         self._ids = ids
 
     async def shape(self, sms: SmsSubmission, *, now_ms: int) -> Message | Verdict:
         """A message ready for acceptance, or the verdict that refuses it."""
         if not sms.text and not sms.user_data:
             return _refused("empty_text", "The text is empty. Write at least one character.")
-        approved = await self._sender_names.approved(sms.account_id)
+        view = Submission(
+            channel="sms", sender=sms.source, recipients=tuple(sms.recipients), texts=(sms.text,)
+        )
+        verdict = judge(self._policies, view)
+        if isinstance(verdict, Refuse):
+            return _refused(verdict.reason.value, _sentence(verdict))
+        approved = await self._sender_names.approved(sms.account_id, wanted=sms.source)
         deliveries: list[Delivery] = []
         sources: dict[str, Source] = {}
         most_segments = 1
@@ -109,6 +118,7 @@ class SmsShaper:
             table=self._countries,
             approved=approved,
             fallback_number=self._sender_settings.fallback_number,
+            numbers_need_approval=self._sender_settings.numbers_need_approval,
             names_on_route=upstream.names,
             max_length=self._sender_settings.max_length,
         )

@@ -52,7 +52,7 @@ class SubmitSmBuilder:
                 source_addr_npi=source.npi,
                 source_addr=source.address,
                 dest_addr_ton=int(Ton.INTERNATIONAL),
-                dest_addr_npi=int(Npi.E164),
+                dest_addr_npi=int(Npi.ISDN),
                 destination_addr=delivery.address.removeprefix("+"),
                 esm_class=int(EsmClass.UDHI) if udhi else 0,
                 validity_period=_validity(message, now_ms),

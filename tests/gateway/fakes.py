@@ -100,5 +100,5 @@ class FakeDirectory:
     async def allowed(self, account_id: str, domain: str) -> bool:
         return domain in self.domains
 
-    async def approved(self, account_id: str) -> Collection[str]:
+    async def approved(self, account_id: str, *, wanted: str | None = None) -> Collection[str]:
         return self.names

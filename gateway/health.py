@@ -1,0 +1,34 @@
+"""Whether the daemon is alive, and whether it is ready for work: the store writable, every door open."""
+
+from dataclasses import dataclass, field
+
+from gateway.store.errors import StoreBusy, StoreFailed
+from gateway.store.store import Store
+from gateway.store.tx import Tx
+
+_TOUCH = "UPDATE revision SET value = value WHERE id = 1"
+
+
+@dataclass(slots=True)
+class Readiness:
+    """What /readyz answers. Doors report themselves; the store is asked by writing."""
+
+    store: Store
+    doors: dict[str, bool] = field(default_factory=dict)
+    """Every configured listener, and whether it is up."""
+    stopping: bool = False
+
+    async def checks(self) -> dict[str, bool]:
+        """Each check by name; ready only if all are true."""
+        return {"store": await self._writable(), "running": not self.stopping, **self.doors}
+
+    async def _writable(self) -> bool:
+        try:
+            await self.store.write(_touch)
+        except (StoreBusy, StoreFailed):
+            return False
+        return True
+
+
+def _touch(tx: Tx) -> int:
+    return tx.run(_TOUCH)

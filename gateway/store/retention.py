@@ -1,0 +1,126 @@
+"""Retention: what is older than its days goes, a day at a time, in slices that never hold up acceptance.
+
+Ids begin with their time, so "older than" is a range of the primary key. The day that is over goes as a whole
+(on PostgreSQL as a partition); SQLite deletes it in slices between other batches. A message that is not final
+stays, whatever its age. One process does it at a time, by lease.
+"""
+
+import asyncio
+
+import structlog
+
+from config.schema import Settings
+from gateway.ids import id_floor
+from gateway.ports import Clock
+from gateway.store import leases
+from gateway.store.errors import StoreBusy, StoreFailed
+from gateway.store.store import Store
+from gateway.store.tx import Tx
+from policy.retention import DAY_MS, first_kept_day
+
+log = structlog.get_logger(__name__)
+
+LEASE = "retention"
+_SLICE = 500
+_LEASE_MS = 600_000
+_ACCOUNTS = "SELECT id FROM account"
+_FINAL = "('delivered', 'partly_delivered', 'failed', 'cancelled')"
+
+# Per account: (account_id, id floor, slice). Deliveries and content go before the message that names them.
+_BY_MESSAGE = {
+    table: f"""
+    DELETE FROM {table} WHERE {key} IN (
+      SELECT {key_columns} FROM {table} t
+      JOIN message m ON m.account_id = t.account_id AND m.id = t.message_id
+      WHERE t.account_id = ? AND t.message_id < ? AND m.status IN {_FINAL} LIMIT ?)
+    """  # noqa: S608 - the names stand in this file
+    for table, key, key_columns in (
+        ("delivery", "(account_id, message_id, n)", "t.account_id, t.message_id, t.n"),
+        ("content", "(account_id, message_id)", "t.account_id, t.message_id"),
+    )
+}
+_MESSAGES = f"""
+DELETE FROM message WHERE (account_id, id) IN (
+  SELECT account_id, id FROM message WHERE account_id = ? AND id < ? AND status IN {_FINAL} LIMIT ?)
+"""  # noqa: S608 - the names stand in this file
+_EVENTS = """
+DELETE FROM event WHERE (account_id, message_id, id) IN (
+  SELECT account_id, message_id, id FROM event WHERE account_id = ? AND message_id < ? LIMIT ?)
+"""
+# Over all accounts: (time, slice).
+_IDEMPOTENCY = """
+DELETE FROM idempotency WHERE (account_id, key) IN (
+  SELECT account_id, key FROM idempotency WHERE expires_ms <= ? LIMIT ?)
+"""
+_PARTS = """
+DELETE FROM sms_part WHERE (upstream, upstream_id) IN (
+  SELECT upstream, upstream_id FROM sms_part WHERE submitted_ms < ? LIMIT ?)
+"""
+_PARKED = """
+DELETE FROM parked_receipt WHERE (upstream, upstream_id) IN (
+  SELECT upstream, upstream_id FROM parked_receipt WHERE received_ms < ? LIMIT ?)
+"""
+_LEASES = "DELETE FROM lease WHERE name IN (SELECT name FROM lease WHERE expires_ms < ? LIMIT ?)"
+
+
+class Retention:
+    """Runs over everything that has grown old, when asked."""
+
+    def __init__(self, store: Store, clock: Clock, settings: Settings, *, holder: str) -> None:
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._holder = holder
+
+    async def run(self) -> int:
+        """Deletes what is due; how many rows. Does nothing while another process is at it."""
+        now_ms = self._clock.now_ms()
+        if not await self._store.write(
+            lambda tx: leases.take(tx, LEASE, self._holder, now_ms=now_ms, lease_ms=_LEASE_MS)
+        ):
+            return 0
+        try:
+            total = await self._run(now_ms)
+        except (StoreBusy, StoreFailed) as error:
+            log.warning("retention_put_off", reason=str(error))
+            return 0
+        finally:
+            await self._store.write(lambda tx: leases.drop(tx, LEASE, self._holder), urgent=True)
+        if total:
+            log.info("retention_done", rows=total)
+        return total
+
+    async def _run(self, now_ms: int) -> int:
+        keep = self._settings.retention
+        parts_ms = self._settings.sms.receipt_timeout_s * 1000 + self._settings.sms.lifetime_s * 1000
+        total = 0
+        for sql, before_ms in (
+            (_IDEMPOTENCY, now_ms),
+            (_PARTS, now_ms - parts_ms),
+            (_PARKED, now_ms - self._settings.sms.receipt_timeout_s * 1000),
+            (_LEASES, now_ms - DAY_MS),
+        ):
+            total += await self._sliced(sql, (before_ms,))
+        messages = id_floor(first_kept_day(now_ms, keep.message_days) * DAY_MS)
+        events = id_floor(first_kept_day(now_ms, keep.event_days) * DAY_MS)
+        content = id_floor(now_ms - keep.content_hours * 3_600_000)
+        for (account_id,) in await self._store.read(lambda tx: tx.rows(_ACCOUNTS)):
+            total += await self._sliced(_BY_MESSAGE["content"], (account_id, content))
+            total += await self._sliced(_EVENTS, (account_id, events))
+            total += await self._sliced(_BY_MESSAGE["delivery"], (account_id, messages))
+            total += await self._sliced(_MESSAGES, (account_id, messages))
+        return total
+
+    async def _sliced(self, sql: str, key: tuple[object, ...]) -> int:
+        """Runs a deletion slice by slice; between two slices other writes have their turn."""
+        total = 0
+        while True:
+            count = await self._store.write(lambda tx: _slice(tx, sql, key))
+            total += count
+            if count < _SLICE:
+                return total
+            await asyncio.sleep(0)
+
+
+def _slice(tx: Tx, sql: str, key: tuple[object, ...]) -> int:
+    return tx.run(sql, (*key, _SLICE))
