@@ -1,8 +1,8 @@
 """What every handler works with: the services, the road, the configuration and the limits of one process."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from config.schema import Settings
 from gateway.api.rate import Buckets
@@ -12,8 +12,14 @@ from smtp.data import Budget
 if TYPE_CHECKING:
     from gateway.services import Services
 
-Readiness = Callable[[], Awaitable[Mapping[str, str]]]
-"""Every check by name: "ok", or else what is wrong."""
+
+class Readiness(Protocol):
+    """What /readyz asks."""
+
+    async def checks(self) -> Mapping[str, bool]:
+        """Each check by name; ready only if all are true."""
+        ...
+
 
 BODIES_AT_ONCE = 8
 """How many bodies of the largest size may be held in memory at once (A6)."""

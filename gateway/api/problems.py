@@ -78,6 +78,8 @@ KINDS: Mapping[str, Kind] = {
     ),
     "no_recipients": Kind(422, "No recipient", "Name at least one recipient."),
     "no_route": Kind(422, "No route to a recipient", "Ask the operator whether it can be served."),
+    "card-number": Kind(422, "A card number in the text", "Take it out: it is sensitive personal data."),
+    "iban": Kind(422, "A bank account's number in the text", "Take it out: it is sensitive personal data."),
     "not_accepted": Kind(422, "Not accepted", "`detail` says why."),
     "none_accepted": Kind(422, "No item was accepted", "Each of `items` has its own problem."),
     # --- load and faults ---

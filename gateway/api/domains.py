@@ -1,0 +1,177 @@
+"""/v1/domains: sender domains, what to publish for them, and what is published."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+from gateway.api import cursors
+from gateway.api.call import NO_CONTENT, Call, Reply, json_reply
+from gateway.api.fields import Page
+from gateway.api.times import moment, moment_or_none
+from gateway.domains.check import Row
+from gateway.domains.service import Domain, records_of
+
+_LIST = "domains"
+
+
+class DomainQuery(Page, kw_only=True, forbid_unknown_fields=True):
+    """Which page of the domains."""
+
+
+class DomainRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A domain to send from."""
+
+    name: Annotated[str, msgspec.Meta(max_length=255)]
+
+
+class DnsRecordAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A record to publish."""
+
+    purpose: Literal["dkim", "spf", "dmarc"]
+    type: str
+    name: str
+    value: str
+
+
+class DkimKeyAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A DKIM key. A new one signs once `verify` has seen its record; a retired one's record stays a week."""
+
+    selector: str
+    algorithm: str
+    state: Literal["new", "active", "retired"]
+    created_at: datetime
+
+
+class DomainAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A sender domain, its name in A-labels."""
+
+    name: str
+    status: Literal["pending", "verified"]
+    created_at: datetime
+    verified_at: datetime | None
+    keys: list[DkimKeyAnswer]
+    records: list[DnsRecordAnswer]
+
+
+class DomainList(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of domains by name."""
+
+    items: list[DomainAnswer]
+    next: str | None
+
+
+class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found. `publish`: the record to publish when the state is not ok."""
+
+    what: str
+    state: Literal["ok", "missing", "wrong", "unknown"]
+    name: str
+    found: str
+    publish: str
+
+
+class CheckAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What is published for a domain, and what should be."""
+
+    name: str
+    items: list[CheckRow]
+
+
+class VerifyAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The domain after looking for its DKIM records, and what was found."""
+
+    domain: DomainAnswer
+    items: list[CheckRow]
+
+
+_DOMAIN = msgspec.json.Decoder(DomainRequest)
+
+
+async def list_domains(call: Call) -> Reply:
+    """A page of the account's domains."""
+    query = call.query(DomainQuery)
+    after = cursors.decode(_LIST, call.account_id, query.cursor) or ""
+    found = await call.parts.services.domains.list(call.account_id, after=after, limit=query.limit + 1)
+    shown = found[: query.limit]
+    more = len(found) > query.limit
+    cursor = cursors.encode(_LIST, call.account_id, shown[-1].name) if more else None
+    return json_reply(DomainList(items=[_answer(call, one) for one in shown], next=cursor))
+
+
+async def add_domain(call: Call) -> Reply:
+    """A new domain with new keys."""
+    request = await call.json(_DOMAIN)
+    domain = await call.parts.services.domains.add(call.account_id, request.name)
+    return json_reply(
+        _answer(call, domain), 201, [(b"location", f"/v1/domains/{domain.name}".encode("ascii"))]
+    )
+
+
+async def get_domain(call: Call) -> Reply:
+    """One domain with the records to publish."""
+    return json_reply(_answer(call, await call.parts.services.domains.get(call.account_id, _name(call))))
+
+
+async def delete_domain(call: Call) -> Reply:
+    """Takes a domain away."""
+    await call.parts.services.domains.remove(call.account_id, _name(call))
+    return Reply(NO_CONTENT)
+
+
+async def rotate_domain(call: Call) -> Reply:
+    """New DKIM keys beside those that sign."""
+    return json_reply(_answer(call, await call.parts.services.domains.rotate(call.account_id, _name(call))))
+
+
+async def verify_domain(call: Call) -> Reply:
+    """Looks for the records of the new keys; those found sign from now on."""
+    domain, rows = await call.parts.services.domains.verify(call.account_id, _name(call))
+    return json_reply(VerifyAnswer(domain=_answer(call, domain), items=_rows(rows)))
+
+
+async def check_domain(call: Call) -> Reply:
+    """SPF, DKIM, DMARC and MX as they are published."""
+    domains = call.parts.services.domains
+    domain = await domains.get(call.account_id, _name(call))
+    rows = await domains.check(call.account_id, domain.name)
+    return json_reply(CheckAnswer(name=domain.name, items=_rows(rows)))
+
+
+def _name(call: Call) -> str:
+    return call.params["name"]
+
+
+def _answer(call: Call, domain: Domain) -> DomainAnswer:
+    return DomainAnswer(
+        name=domain.name,
+        status=domain.status.value,
+        created_at=moment(domain.created_ms),
+        verified_at=moment_or_none(domain.verified_ms),
+        keys=[
+            DkimKeyAnswer(
+                selector=key.selector,
+                algorithm=key.algorithm,
+                state=key.state,  # type: ignore[arg-type]  # one of the three words
+                created_at=moment(key.created_ms),
+            )
+            for key in domain.keys
+        ],
+        records=[
+            DnsRecordAnswer(
+                purpose=record.purpose,  # type: ignore[arg-type]  # one of the three words
+                type=record.type,
+                name=record.name,
+                value=record.value,
+            )
+            for record in records_of(domain, call.settings.mail.egress_ips)
+        ],
+    )
+
+
+def _rows(rows: Sequence[Row]) -> list[CheckRow]:
+    return [
+        CheckRow(what=row.what, state=row.state.value, name=row.name, found=row.found, publish=row.publish)
+        for row in rows
+    ]

@@ -1,0 +1,222 @@
+"""/v1/webhooks: where to tell what happened, what was told, and telling it again."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from gateway.api import cursors
+from gateway.api.call import NO_CONTENT, Call, Reply, json_reply
+from gateway.api.fields import Page
+from gateway.api.problems import invalid
+from gateway.api.times import Moment, epoch_ms, moment, moment_or_none
+from gateway.webhooks.service import Issued, Webhook, WebhookDelivery
+
+_LIST = "deliveries"
+_Url = Annotated[str, msgspec.Meta(max_length=2000)]
+_Events = Annotated[
+    list[Annotated[str, msgspec.Meta(max_length=100)]],
+    msgspec.Meta(min_length=1, max_length=50, description='Kinds of events, or "*" for all.'),
+]
+
+
+class WebhookRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where to tell, and what."""
+
+    url: _Url
+    events: _Events = msgspec.field(default_factory=lambda: ["*"])
+
+
+class WebhookChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What to change; `status` active also ends a disabling."""
+
+    url: _Url | None = None
+    events: _Events | None = None
+    status: Literal["active", "disabled"] | None = None
+
+
+class ReplayRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One delivery by its id, or all that failed since a time (with `delivered` those that did not, too)."""
+
+    delivery_id: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    since: Moment | None = None
+    delivered: bool = False
+
+
+class WebhookAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A webhook. `note` says why it was disabled."""
+
+    id: str
+    url: str
+    events: list[str]
+    status: Literal["active", "disabled"]
+    note: str | None
+    created_at: datetime
+
+
+class WebhookIssued(WebhookAnswer, frozen=True, kw_only=True):
+    """A webhook with its secret, which signs what is sent. It is shown this once."""
+
+    secret: str
+
+
+class WebhookList(msgspec.Struct, frozen=True, kw_only=True):
+    """All of the account's, in the order they were made."""
+
+    items: list[WebhookAnswer]
+    next: str | None
+
+
+class DeliveryAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """One telling. `id` is its webhook-id header, `body` what is sent, `reply` what became of it."""
+
+    id: str
+    status: Literal["waiting", "delivered", "failed"]
+    attempts: int
+    next_attempt_at: datetime | None
+    reply: str | None
+    queued_at: datetime
+    body: dict[str, Any]
+
+
+class DeliveryList(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of deliveries, the newest first."""
+
+    items: list[DeliveryAnswer]
+    next: str | None
+
+
+class ReplayAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """How many deliveries are sent again."""
+
+    replayed: int
+
+
+class PingAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The delivery of a `webhook.test`."""
+
+    delivery_id: str
+
+
+_REQUEST = msgspec.json.Decoder(WebhookRequest)
+_CHANGE = msgspec.json.Decoder(WebhookChange)
+_REPLAY = msgspec.json.Decoder(ReplayRequest)
+
+
+async def list_webhooks(call: Call) -> Reply:
+    """All webhooks."""
+    found = await call.parts.services.webhooks.list(call.account_id)
+    return json_reply(WebhookList(items=[_answer(one) for one in found], next=None))
+
+
+async def add_webhook(call: Call) -> Reply:
+    """A new webhook with its secret."""
+    request = await call.json(_REQUEST)
+    issued = await call.parts.services.webhooks.create(call.account_id, request.url, request.events)
+    location = f"/v1/webhooks/{issued.webhook.id}".encode()
+    return json_reply(_issued(issued), 201, [(b"location", location)])
+
+
+async def get_webhook(call: Call) -> Reply:
+    """One webhook."""
+    return json_reply(_answer(await call.parts.services.webhooks.get(call.account_id, _id(call))))
+
+
+async def change_webhook(call: Call) -> Reply:
+    """Changes what is given."""
+    request = await call.json(_CHANGE)
+    webhook = await call.parts.services.webhooks.update(
+        call.account_id,
+        _id(call),
+        url=request.url,
+        events=request.events,
+        active=None if request.status is None else request.status == "active",
+    )
+    return json_reply(_answer(webhook))
+
+
+async def delete_webhook(call: Call) -> Reply:
+    """Takes a webhook away."""
+    await call.parts.services.webhooks.delete(call.account_id, _id(call))
+    return Reply(NO_CONTENT)
+
+
+async def renew_secret(call: Call) -> Reply:
+    """A new secret."""
+    return json_reply(_issued(await call.parts.services.webhooks.renew_secret(call.account_id, _id(call))))
+
+
+async def list_deliveries(call: Call) -> Reply:
+    """A page of what was told, or is to be."""
+    query = call.query(Page)
+    listing = f"{_LIST}/{_id(call)}"
+    before = cursors.decode(listing, call.account_id, query.cursor) or ""
+    found = await call.parts.services.webhooks.deliveries(
+        call.account_id, _id(call), before=before, limit=query.limit + 1
+    )
+    shown = found[: query.limit]
+    more = len(found) > query.limit
+    cursor = cursors.encode(listing, call.account_id, shown[-1].id) if more else None
+    return json_reply(DeliveryList(items=[_delivery(one) for one in shown], next=cursor))
+
+
+async def replay(call: Call) -> Reply:
+    """Sends one delivery, or those that failed, again."""
+    request = await call.json(_REPLAY)
+    webhooks = call.parts.services.webhooks
+    since_ms = epoch_ms(request.since)
+    if (request.delivery_id is None) == (since_ms is None):
+        raise invalid("delivery_id", "name either delivery_id or since")
+    if request.delivery_id is not None:
+        await webhooks.replay(call.account_id, _id(call), request.delivery_id)
+        return json_reply(ReplayAnswer(replayed=1), 202)
+    count = await webhooks.replay_since(
+        call.account_id, _id(call), since_ms or 0, delivered=request.delivered
+    )
+    return json_reply(ReplayAnswer(replayed=count), 202)
+
+
+async def ping(call: Call) -> Reply:
+    """Queues a `webhook.test`."""
+    delivery_id = await call.parts.services.webhooks.ping(call.account_id, _id(call))
+    return json_reply(PingAnswer(delivery_id=delivery_id), 202)
+
+
+def _id(call: Call) -> str:
+    return call.params["id"]
+
+
+def _answer(webhook: Webhook) -> WebhookAnswer:
+    return WebhookAnswer(
+        id=webhook.id,
+        url=webhook.url,
+        events=list(webhook.events),
+        status=webhook.status.value,
+        note=webhook.note,
+        created_at=moment(webhook.created_ms),
+    )
+
+
+def _issued(issued: Issued) -> WebhookIssued:
+    webhook = issued.webhook
+    return WebhookIssued(
+        id=webhook.id,
+        url=webhook.url,
+        events=list(webhook.events),
+        status=webhook.status.value,
+        note=webhook.note,
+        created_at=moment(webhook.created_ms),
+        secret=issued.secret,
+    )
+
+
+def _delivery(one: WebhookDelivery) -> DeliveryAnswer:
+    return DeliveryAnswer(
+        id=one.id,
+        status=one.status,  # type: ignore[arg-type]  # one of the three words
+        attempts=one.attempts,
+        next_attempt_at=moment_or_none(one.next_attempt_ms if one.status == "waiting" else None),
+        reply=one.reply,
+        queued_at=moment(one.queued_ms),
+        body=msgspec.json.decode(one.body),
+    )
