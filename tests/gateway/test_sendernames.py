@@ -206,7 +206,7 @@ async def test_the_approved_names_are_known_without_a_read(tmp_path: Path) -> No
         assert rig.sendernames.peek_approved(account.id) is None
         await rig.sendernames.approved(account.id)
         spy = CountingStore(rig.store)
-        assert rig.sendernames.peek_approved(account.id) == {"AdaShop"}
+        assert rig.sendernames.peek_approved(account.id) == frozenset({"AdaShop"})
         assert await rig.sendernames.approved(account.id, wanted="AdaShop") == {"AdaShop"}
         assert spy.reads == 0
 

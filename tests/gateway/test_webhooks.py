@@ -1,0 +1,369 @@
+"""Webhooks as resources, and the outbox: what is queued for whom, in the event's own transaction."""
+
+import base64
+import hashlib
+import hmac
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from config.schema import Webhooks as Settings
+from gateway.accounts.errors import ConflictError, InvalidError, LimitError, NotFoundError
+from gateway.ids import IdFactory
+from gateway.messages import events
+from gateway.messages.events import Event, EventKind
+from gateway.store.tx import Tx
+from gateway.webhooks import outbox, signature
+from gateway.webhooks.service import Webhooks, WebhookStatus
+from tests.gateway.services_rig import Services, services
+
+URL = "https://hooks.example.com/in"
+MESSAGE = "0" * 25 + "m"
+
+
+def webhooks(rig: Services, settings: Settings | None = None) -> Webhooks:
+    return Webhooks(rig.caches, rig.clock, IdFactory(), settings or Settings())
+
+
+async def happens(rig: Services, account_id: str, *kinds: EventKind, n: int | None = 0) -> None:
+    """Events of one message, recorded as the road does."""
+
+    def record(tx: Tx) -> None:
+        events.record(
+            tx,
+            [
+                Event(
+                    account_id=account_id,
+                    message_id=MESSAGE,
+                    id=tx.new_id(rig.clock.now_ms()),
+                    kind=kind,
+                    at_ms=rig.clock.now_ms(),
+                    n=n,
+                    detail={"reply": "250 Ok"},
+                )
+                for kind in kinds
+            ],
+        )
+
+    await rig.store.write(record)
+
+
+async def bodies(rig: Services, account_id: str, webhook_id: str) -> list[dict[str, object]]:
+    """What is queued for a webhook, the oldest first."""
+    rows = await webhooks(rig).deliveries(account_id, webhook_id)
+    return [msgspec.json.decode(row.body) for row in reversed(rows)]
+
+
+# --- resources -----------------------------------------------------------------------------------------
+
+
+async def test_a_webhook_is_made_with_a_secret_that_is_shown_once(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        issued = await webhooks(rig).create(account.id, URL, ["message.failed", "message.delivered"])
+        assert issued.secret.startswith("whsec_")
+        assert len(base64.b64decode(issued.secret.removeprefix("whsec_"))) == 32
+        assert issued.secret not in repr(issued)
+        kept = await webhooks(rig).get(account.id, issued.webhook.id)
+        assert kept == issued.webhook
+        assert kept.events == ("message.delivered", "message.failed")
+        assert await webhooks(rig).list(account.id) == [kept]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://hooks.example.com/", "https://127.0.0.1/", "https://u:p@a.example/", ""]
+)
+async def test_a_bad_target_is_refused_at_once(tmp_path: Path, url: str) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        made = await webhooks(rig).create(account.id, URL)
+        with pytest.raises(InvalidError, match="url"):
+            await webhooks(rig).create(account.id, url)
+        with pytest.raises(InvalidError, match="url"):
+            await webhooks(rig).update(account.id, made.webhook.id, url=url)
+
+
+@pytest.mark.parametrize("kinds", [[], ["message.lost"], ["message.accepted"], ["message.*"]])
+async def test_unknown_events_are_refused(tmp_path: Path, kinds: list[str]) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        with pytest.raises(InvalidError, match="events"):
+            await webhooks(rig).create(account.id, URL, kinds)
+
+
+async def test_the_number_of_webhooks_is_bounded(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        few = webhooks(rig, Settings(max_per_account=1))
+        made = await few.create(account.id, URL)
+        with pytest.raises(LimitError):
+            await few.create(account.id, URL)
+        await few.delete(account.id, made.webhook.id)
+        await few.create(account.id, URL)
+
+
+async def test_a_webhook_is_changed_in_parts(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        made = (await webhooks(rig).create(account.id, URL)).webhook
+        off = await webhooks(rig).update(account.id, made.id, active=False)
+        assert (off.status, off.url, off.events) == (WebhookStatus.DISABLED, URL, ("*",))
+        moved = await webhooks(rig).update(account.id, made.id, url=f"{URL}/2", events=["message.failed"])
+        assert (moved.status, moved.url) == (WebhookStatus.DISABLED, f"{URL}/2")
+        assert (await webhooks(rig).update(account.id, made.id, active=True)).events == ("message.failed",)
+
+
+async def test_another_accounts_webhook_is_not_found(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        ada, bob = await rig.account("Ada"), await rig.account("Bob")
+        hook = (await webhooks(rig).create(ada.id, URL)).webhook.id
+        delivery = await webhooks(rig).ping(ada.id, hook)
+        service = webhooks(rig)
+        for attempt in (service.get, service.update, service.delete, service.deliveries, service.ping):
+            with pytest.raises(NotFoundError):
+                await attempt(bob.id, hook)
+        for other in (service.renew_secret(bob.id, hook), service.replay(bob.id, hook, delivery)):
+            with pytest.raises(NotFoundError):
+                await other
+        assert await service.list(bob.id) == []
+
+
+# --- the outbox ----------------------------------------------------------------------------------------
+
+
+async def test_events_are_queued_for_those_who_asked(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        ada, bob = await rig.account("Ada"), await rig.account("Bob")
+        service = webhooks(rig)
+        everything = (await service.create(ada.id, URL)).webhook.id
+        failures = (await service.create(ada.id, URL, ["message.failed"])).webhook.id
+        off = (await service.create(ada.id, URL)).webhook.id
+        await service.update(ada.id, off, active=False)
+        bobs = (await service.create(bob.id, URL)).webhook.id
+        await happens(rig, ada.id, EventKind.DELIVERED, EventKind.FAILED)
+        assert [body["type"] for body in await bodies(rig, ada.id, everything)] == [
+            "message.delivered",
+            "message.failed",
+        ]
+        assert [body["type"] for body in await bodies(rig, ada.id, failures)] == ["message.failed"]
+        assert await bodies(rig, ada.id, off) == []
+        assert await bodies(rig, bob.id, bobs) == []
+
+
+async def test_a_body_says_what_happened_to_whom(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        hook = (await webhooks(rig).create(account.id, URL)).webhook.id
+        row = (account.id, MESSAGE, 0, "bob@example.org", "example.org", "delivered", 1, 0, 0)
+        columns = "account_id, message_id, n, address, destination, status, price_credits, next_attempt_ms"
+        insert = f"INSERT INTO delivery ({columns}, updated_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        await rig.store.write(lambda tx: tx.run(insert, row))
+        rig.clock.time_ms = 1_790_000_000_123
+        await happens(rig, account.id, EventKind.DELIVERED)
+        await happens(rig, account.id, EventKind.FAILED, n=7)
+        known, unknown = await bodies(rig, account.id, hook)
+        data = known["data"]
+        assert isinstance(data, dict)
+        assert data.pop("event_id")
+        assert known == {
+            "type": "message.delivered",
+            "timestamp": "2026-09-21T14:13:20.123Z",
+            "data": {
+                "message_id": MESSAGE,
+                "n": 0,
+                "address": "bob@example.org",
+                "detail": {"reply": "250 Ok"},
+            },
+        }
+        assert "address" not in str(unknown)
+
+
+async def test_an_event_of_the_account_names_no_message(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        hook = (await webhooks(rig).create(account.id, URL, ["sendername.decided"])).webhook.id
+        await rig.sendernames.approve(account.id, "AdaShop")
+        (body,) = await bodies(rig, account.id, hook)
+        data = body["data"]
+        assert isinstance(data, dict)
+        assert sorted(data) == ["detail", "event_id"]
+
+
+async def test_an_event_that_is_rolled_back_is_not_told(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        hook = (await webhooks(rig).create(account.id, URL)).webhook.id
+
+        def fail(tx: Tx) -> None:
+            at_ms = rig.clock.now_ms()
+            event = Event(account_id=account.id, message_id="m", id="e", kind=EventKind.FAILED, at_ms=at_ms)
+            events.record(tx, [event])
+            raise ConflictError("no")
+
+        with pytest.raises(ConflictError):
+            await rig.store.write(fail)
+        assert await bodies(rig, account.id, hook) == []
+
+
+async def test_without_webhooks_an_event_costs_one_look(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+
+        def count(tx: Tx) -> int:
+            looks = 0
+            real = tx.one
+
+            def one(sql: str, row: tuple[object, ...] = ()) -> object:
+                nonlocal looks
+                looks += 1
+                return real(sql, row)
+
+            tx.one = one  # type: ignore[method-assign, assignment]  # a spy on one instance
+            try:
+                at_ms, kind = rig.clock.now_ms(), EventKind.FAILED
+                made = [
+                    Event(
+                        account_id=account.id, message_id="m", id=f"e{n}", kind=EventKind.FAILED, at_ms=at_ms
+                    )
+                    for n in range(100)
+                ]
+                outbox.enqueue(tx, made)
+            finally:
+                del tx.one
+            return looks
+
+        assert await rig.store.write(count) == 1
+
+
+async def test_a_batch_of_many_accounts_finds_each_webhook(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        hook = (await webhooks(rig).create(account.id, URL)).webhook.id
+        others = [f"{number:026d}" for number in range(1200)]
+
+        def record(tx: Tx) -> None:
+            outbox.enqueue(
+                tx,
+                [
+                    Event(account_id=one, message_id="m", id="e", kind=EventKind.FAILED, at_ms=0)
+                    for one in [*others, account.id]
+                ],
+            )
+
+        await rig.store.write(record)
+        assert len(await bodies(rig, account.id, hook)) == 1
+
+
+# --- replay and retention ------------------------------------------------------------------------------
+
+
+async def settle_all(rig: Services, status: str) -> None:
+    sql = "UPDATE webhook_delivery SET status = ?, attempts = 20"
+    await rig.store.write(lambda tx: tx.run(sql, (status,)))
+
+
+async def test_a_ping_is_queued_whatever_was_asked_for(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        hook = (await webhooks(rig).create(account.id, URL, ["message.failed"])).webhook.id
+        delivery = await webhooks(rig).ping(account.id, hook)
+        (row,) = await webhooks(rig).deliveries(account.id, hook)
+        assert (row.id, row.status, row.attempts) == (delivery, "waiting", 0)
+        assert msgspec.json.decode(row.body)["type"] == "webhook.test"
+
+
+async def test_one_delivery_is_replayed_under_its_own_id(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        service = webhooks(rig)
+        hook = (await service.create(account.id, URL)).webhook.id
+        delivery = await service.ping(account.id, hook)
+        await service.ping(account.id, hook)
+        await settle_all(rig, "delivered")
+        rig.clock.advance(3600)
+        await service.replay(account.id, hook, delivery)
+        newest, oldest = await service.deliveries(account.id, hook)
+        assert (oldest.id, oldest.status, oldest.attempts) == (delivery, "waiting", 0)
+        assert oldest.queued_ms == rig.clock.now_ms()  # it has its day again
+        assert newest.status == "delivered"
+        with pytest.raises(NotFoundError):
+            await service.replay(account.id, hook, "0" * 26)
+
+
+async def test_what_failed_since_then_is_replayed(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        service = webhooks(rig)
+        hook = (await service.create(account.id, URL)).webhook.id
+        other = (await service.create(account.id, URL)).webhook.id
+        await service.ping(account.id, hook)
+        rig.clock.advance(10)
+        since_ms = rig.clock.now_ms()
+        later = await service.ping(account.id, hook)
+        await service.ping(account.id, other)
+        await settle_all(rig, "failed")
+        assert await service.replay_since(account.id, hook, since_ms) == 1
+        assert [row.status for row in await service.deliveries(account.id, hook)] == ["waiting", "failed"]
+        await settle_all(rig, "delivered")
+        assert await service.replay_since(account.id, hook, since_ms) == 0
+        assert await service.replay_since(account.id, hook, since_ms, delivered=True) == 1
+        assert (await service.deliveries(account.id, hook, limit=1))[0].id == later
+
+
+async def test_a_disabled_webhook_is_neither_pinged_nor_replayed(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        service = webhooks(rig)
+        hook = (await service.create(account.id, URL)).webhook.id
+        await service.update(account.id, hook, active=False)
+        with pytest.raises(ConflictError, match="enable"):
+            await service.ping(account.id, hook)
+        with pytest.raises(ConflictError, match="enable"):
+            await service.replay_since(account.id, hook, 0)
+
+
+async def test_deliveries_are_listed_in_pages_the_newest_first(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        service = webhooks(rig)
+        hook = (await service.create(account.id, URL)).webhook.id
+        made = [await service.ping(account.id, hook) for _ in range(5)]
+        first = await service.deliveries(account.id, hook, limit=2)
+        rest = await service.deliveries(account.id, hook, before=first[-1].id)
+        assert [row.id for row in [*first, *rest]] == made[::-1]
+
+
+async def test_retention_deletes_what_is_finished_and_old(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        service = webhooks(rig)
+        hook = (await service.create(account.id, URL)).webhook.id
+        for _ in range(3):
+            await service.ping(account.id, hook)
+        await settle_all(rig, "delivered")
+        waiting = await service.ping(account.id, hook)
+        rig.clock.advance(86_400)
+        before_ms = rig.clock.now_ms()
+        young = await service.ping(account.id, hook)
+        sweep = [
+            await rig.store.write(lambda tx: outbox.purge(tx, before_ms=before_ms, limit=2)) for _ in "123"
+        ]
+        assert [await rig.store.write(sweep) for _ in range(3)] == [2, 1, 0]
+        assert [row.id for row in await service.deliveries(account.id, hook)] == [young, waiting]
+
+
+def test_the_signature_is_that_of_standard_webhooks() -> None:
+    secret = signature.make_secret()
+    made = signature.headers(secret, "id", b'{"a":1}', 1_790_000_000)
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    expected = base64.b64encode(hmac.new(key, b'id.1790000000.{"a":1}', hashlib.sha256).digest()).decode()
+    assert made == {
+        "webhook-id": "id",
+        "webhook-timestamp": "1790000000",
+        "webhook-signature": f"v1,{expected}",
+    }
+    # The example of the specification's own libraries.
+    secret, message = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek"
+    known = signature.headers(secret, message, b'{"test": 2432232314}', 1614265330)
+    assert known["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
