@@ -187,11 +187,11 @@ class SmtpError(Exception):
         super().__init__(self.reply.line())
 
 
-class Temporary(SmtpError):  # noqa: N818  the family's name is the word for it
+class Temporary(SmtpError):
     """It did not work now and may work later: 4yz."""
 
 
-class Permanent(SmtpError):  # noqa: N818  the family's name is the word for it
+class Permanent(SmtpError):
     """It will not work however often it is tried: 5yz."""
 
     default = Reply(Code.FAILED, "5.0.0", "Transaction failed")

@@ -1,10 +1,9 @@
 """One connection of the submission server below the commands: octets in and out, timers, TLS, its one task.
 
-From aiosmtpd's `SMTP` come the shape of a session, the command names (`smtp_MAIL`) and the AUTH conversation.
-What it does per octet is replaced here: its constructor looks up every hook again for each connection, it
-reads through a StreamReader that pauses after 2,002 octets, writes each reply alone, cancels the running
-command when a client half-closes, and upgrades to TLS with a protocol that a foreign event loop does not
-know.
+From aiosmtpd's `SMTP` comes the AUTH conversation (`server_auth`). What it does for each connection and for
+each octet is replaced here: its constructor looks up every hook again, it reads through a StreamReader that
+pauses after 2,002 octets, writes each reply alone, cancels the running command when a client half-closes,
+and upgrades to TLS with a protocol class that not every event loop knows.
 
 - Replies gather in `_out` and leave in one write when no complete command is left to read (RFC 2920).
 - One timer per connection, moved lazily; it rests while the application is asked.

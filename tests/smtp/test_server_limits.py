@@ -11,7 +11,7 @@ from smtp.address import Mailbox
 from smtp.codes import Permanent, Reply, Temporary
 from smtp.server import Envelope, Recipient, SmtpServer
 from smtp.server_connection import Connection
-from tests.smtp.submission_support import FakeApplication, Running, make_config, running, until
+from tests.smtp.submission_support import PATIENCE_S, FakeApplication, Running, make_config, running, until
 
 MESSAGE = b"Subject: x\r\n\r\nbody\r\n.\r\n"
 TRANSACTION = b"MAIL FROM:<a@a.example>\r\nRCPT TO:<b@b.example>\r\nDATA\r\n"
@@ -155,9 +155,10 @@ async def test_client_that_reads_no_replies_is_stopped_and_others_go_on() -> Non
         await until(lambda: server.server.connection_count == 1)
         connection = connection_of(server)
         deaf.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket can read as well
-        while connection._writable.is_set():
-            deaf.send(b"HELP\r\n" * 10_000)
-            await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE_S):
+            while connection._writable.is_set():
+                deaf.send(b"HELP\r\n" * 10_000)
+                await asyncio.sleep(0)
         assert connection._out_octets < 100_000
         async with server.client() as other:
             assert (await other.reply())[0] == 220
