@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from gateway.credits import ledger
+from gateway.ingress import client_receipts
 from gateway.messages import events
 from gateway.messages.events import Event, EventKind
 from gateway.messages.model import Status
@@ -61,7 +62,7 @@ class Settlement:
 
 
 def write_events(tx: Tx, settlements: Sequence[Settlement]) -> None:
-    """One event per settlement that has a kind."""
+    """One event per settlement that has a kind, and the receipts that are owed to SMPP clients."""
     events.record(
         tx,
         [
@@ -78,6 +79,7 @@ def write_events(tx: Tx, settlements: Sequence[Settlement]) -> None:
             if one.kind is not None
         ],
     )
+    client_receipts.enqueue(tx, settlements)
 
 
 def record_parts(tx: Tx, settlements: Sequence[Settlement]) -> None:

@@ -1,6 +1,7 @@
 """The first schema."""
 
 import sqlalchemy as sa
+
 from alembic import op
 
 revision = "0001"
@@ -32,6 +33,26 @@ def upgrade() -> None:
         sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.Column("received_ms", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.PrimaryKeyConstraint("account_id", "id", name=op.f("pk_captured_mail")),
+    )
+    op.create_table(
+        "client_receipt",
+        sa.Column("account_id", sa.String(length=26), nullable=False),
+        sa.Column("system_id", sa.String(length=16), nullable=False),
+        sa.Column("message_id", sa.String(length=26), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column(
+            "attempts",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            server_default="0",
+            nullable=False,
+        ),
+        sa.Column("due_ms", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("queued_ms", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "system_id", "message_id", name=op.f("pk_client_receipt")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "ix_client_receipt_due", "client_receipt", ["account_id", "system_id", "due_ms"], unique=False
     )
     op.create_table(
         "content",
