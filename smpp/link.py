@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import msgspec
 
@@ -115,8 +115,8 @@ class Link(asyncio.Protocol):
     # --- asyncio.Protocol ---------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type; TCP and TLS give these
-        self._transport = transport
+        # TCP and TLS give these; uvloop's are no subclasses.
+        self._transport = cast(asyncio.Transport, transport)
         self._handler.connected(self)
         self._schedule_flush()
 

@@ -1,12 +1,11 @@
-"""Every asynchronous test runs on both loops: the daemon's uvloop, and asyncio's own for who has no uvloop."""
+"""Every asynchronous test runs on both loops: the daemon's uvloop, and asyncio's own."""
 
 import asyncio
+from collections.abc import Callable, Mapping
 
-import pytest
 import uvloop
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    """The policy that pytest-asyncio makes its loop with."""
-    return uvloop.EventLoopPolicy() if request.param == "uvloop" else asyncio.DefaultEventLoopPolicy()
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Name to loop; pytest-asyncio's hook."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
