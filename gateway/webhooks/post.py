@@ -39,7 +39,7 @@ class Answer:
 
 
 class Poster:
-    """Posts to judged targets. `tls` replaces the system's trust (tests)."""
+    """Posts to judged targets. `tls` replaces the system's trust, `transport` all of HTTP (tests)."""
 
     def __init__(
         self,
@@ -48,11 +48,12 @@ class Poster:
         timeout_s: float,
         allow_private: bool,
         tls: ssl.SSLContext | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._resolve = resolve
         self._timeout_s = timeout_s
         self._allow_private = allow_private
-        self._transport = httpx.AsyncHTTPTransport(
+        self._transport = transport or httpx.AsyncHTTPTransport(
             verify=tls or httpx.create_ssl_context(trust_env=False),
             trust_env=False,
             http2=False,

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -221,13 +222,8 @@ async def test_without_webhooks_an_event_costs_one_look(tmp_path: Path) -> None:
 
             tx.one = one  # type: ignore[method-assign, assignment]  # a spy on one instance
             try:
-                at_ms, kind = rig.clock.now_ms(), EventKind.FAILED
-                made = [
-                    Event(
-                        account_id=account.id, message_id="m", id=f"e{n}", kind=EventKind.FAILED, at_ms=at_ms
-                    )
-                    for n in range(100)
-                ]
+                common: Any = {"account_id": account.id, "message_id": "m", "at_ms": rig.clock.now_ms()}
+                made = [Event(id=f"e{n}", kind=EventKind.FAILED, **common) for n in range(100)]
                 outbox.enqueue(tx, made)
             finally:
                 del tx.one
@@ -346,9 +342,10 @@ async def test_retention_deletes_what_is_finished_and_old(tmp_path: Path) -> Non
         rig.clock.advance(86_400)
         before_ms = rig.clock.now_ms()
         young = await service.ping(account.id, hook)
-        sweep = [
-            await rig.store.write(lambda tx: outbox.purge(tx, before_ms=before_ms, limit=2)) for _ in "123"
-        ]
+
+        def sweep(tx: Tx) -> int:
+            return outbox.purge(tx, before_ms=before_ms, limit=2)
+
         assert [await rig.store.write(sweep) for _ in range(3)] == [2, 1, 0]
         assert [row.id for row in await service.deliveries(account.id, hook)] == [young, waiting]
 
