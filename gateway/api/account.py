@@ -4,7 +4,9 @@ from datetime import datetime
 
 import msgspec
 
+from gateway.api import examples
 from gateway.api.call import Call, Reply, json_reply
+from gateway.api.operation import ANY_KEY, Operation
 from gateway.api.times import moment
 
 
@@ -47,3 +49,18 @@ async def get_account(call: Call) -> Reply:
             ),
         )
     )
+
+
+OPERATIONS = (
+    Operation(
+        id="getAccount",
+        method="GET",
+        path="/v1/account",
+        handler=get_account,
+        tag="Account",
+        summary="The account and the key that asks",
+        scope=ANY_KEY,
+        answer=AccountAnswer,
+        answer_example=examples.ACCOUNT,
+    ),
+)

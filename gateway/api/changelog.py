@@ -6,7 +6,9 @@ from typing import Literal
 
 import msgspec
 
+from gateway.api import examples
 from gateway.api.call import Call, Reply, json_reply
+from gateway.api.operation import PUBLIC, Operation
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,3 +33,18 @@ CHANGES = msgspec.json.decode((Path(__file__).parent / "changelog.json").read_by
 async def list_changes(_call: Call) -> Reply:
     """What changed, and will."""
     return json_reply(ChangeList(items=CHANGES, next=None))
+
+
+OPERATIONS = (
+    Operation(
+        id="listChanges",
+        method="GET",
+        path="/v1/changelog",
+        handler=list_changes,
+        tag="About",
+        summary="Changes of this API",
+        scope=PUBLIC,
+        answer=ChangeList,
+        answer_example=examples.page(examples.CHANGE),
+    ),
+)

@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from gateway.api import cursors
+from gateway.api import cursors, examples
 from gateway.api.call import Call, Reply, json_reply
 from gateway.api.fields import Page
+from gateway.api.operation import Operation
 from gateway.api.problems import Problem
 from gateway.api.times import moment, moment_or_none
 from gateway.credits.orders import Order
@@ -238,3 +239,87 @@ def _order(order: Order) -> OrderAnswer:
         created_at=moment(order.created_ms),
         settled_at=moment_or_none(order.settled_ms),
     )
+
+
+OPERATIONS = (
+    Operation(
+        id="getCredits",
+        method="GET",
+        path="/v1/credits",
+        handler=get_credits,
+        tag="Credits",
+        summary="Balances and recharge settings, by product",
+        scope="credits:read",
+        answer=CreditsAnswer,
+        answer_example=examples.CREDITS,
+    ),
+    Operation(
+        id="listLots",
+        method="GET",
+        path="/v1/credits/lots",
+        handler=list_lots,
+        tag="Credits",
+        summary="Lots with something left",
+        scope="credits:read",
+        query=ProductQuery,
+        answer=LotList,
+        answer_example=examples.page(examples.LOT),
+    ),
+    Operation(
+        id="listPostings",
+        method="GET",
+        path="/v1/credits/postings",
+        handler=list_postings,
+        tag="Credits",
+        summary="The books, the newest posting first",
+        scope="credits:read",
+        query=PostingQuery,
+        answer=PostingList,
+        answer_example=examples.page(examples.POSTING),
+        problems=(400,),
+    ),
+    Operation(
+        id="purchaseCredits",
+        method="POST",
+        path="/v1/credits/purchases",
+        handler=purchase,
+        tag="Credits",
+        summary="Buy credits",
+        description="The credits are there once the order is confirmed; with invoices the operator does "
+        "that, unless the gateway trusts them beforehand. A large quantity needs a quote (R9).",
+        scope="credits:write",
+        body=PurchaseRequest,
+        body_examples={"sms": examples.PURCHASE},
+        status=201,
+        answer=OrderAnswer,
+        answer_example=examples.ORDER,
+        problems=(409,),
+    ),
+    Operation(
+        id="listOrders",
+        method="GET",
+        path="/v1/credits/orders",
+        handler=list_orders,
+        tag="Credits",
+        summary="Purchases and recharges, the newest first",
+        scope="credits:read",
+        answer=OrderList,
+        answer_example=examples.page(examples.ORDER),
+    ),
+    Operation(
+        id="putRecharge",
+        method="PUT",
+        path="/v1/credits/recharge/{product}",
+        handler=put_recharge,
+        tag="Credits",
+        summary="Set auto-recharge of a product",
+        description="Below `threshold`, `amount` is bought, at most `daily_cap` a day.",
+        scope="credits:write",
+        params={"product": "One of mail, sms, validation, query."},
+        body=RechargeRequest,
+        body_examples={"on": {"enabled": True, "threshold": 100, "amount": 2000}},
+        answer=Recharge,
+        answer_example=examples.RECHARGE,
+        problems=(404,),
+    ),
+)

@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from gateway.api import cursors
+from gateway.api import cursors, examples
 from gateway.api.call import NO_CONTENT, Call, Reply, json_reply
 from gateway.api.fields import Page
+from gateway.api.operation import Operation
 from gateway.api.times import moment, moment_or_none
 from gateway.domains.check import Row
 from gateway.domains.service import Domain, records_of
@@ -175,3 +176,104 @@ def _rows(rows: Sequence[Row]) -> list[CheckRow]:
         CheckRow(what=row.what, state=row.state.value, name=row.name, found=row.found, publish=row.publish)
         for row in rows
     ]
+
+
+_NAMES = {"name": "The domain, in A-labels or Unicode."}
+
+OPERATIONS = (
+    Operation(
+        id="listDomains",
+        method="GET",
+        path="/v1/domains",
+        handler=list_domains,
+        tag="Domains",
+        summary="Sender domains by name",
+        scope="domains:read",
+        query=DomainQuery,
+        answer=DomainList,
+        answer_example=examples.page(examples.DOMAIN),
+        problems=(400,),
+    ),
+    Operation(
+        id="addDomain",
+        method="POST",
+        path="/v1/domains",
+        handler=add_domain,
+        tag="Domains",
+        summary="Add a domain to send from",
+        scope="domains:write",
+        description="It comes with new DKIM keys. Publish its `records`, then have it verified.",
+        body=DomainRequest,
+        body_examples={"domain": {"name": "example.org"}},
+        status=201,
+        answer=DomainAnswer,
+        answer_example=examples.DOMAIN,
+        problems=(409,),
+    ),
+    Operation(
+        id="getDomain",
+        method="GET",
+        path="/v1/domains/{name}",
+        handler=get_domain,
+        tag="Domains",
+        summary="A domain and what to publish for it",
+        scope="domains:read",
+        params=_NAMES,
+        answer=DomainAnswer,
+        answer_example=examples.DOMAIN,
+        problems=(404,),
+    ),
+    Operation(
+        id="deleteDomain",
+        method="DELETE",
+        path="/v1/domains/{name}",
+        handler=delete_domain,
+        tag="Domains",
+        summary="Take a domain away",
+        scope="domains:write",
+        params=_NAMES,
+        status=204,
+        problems=(404,),
+    ),
+    Operation(
+        id="checkDomain",
+        method="GET",
+        path="/v1/domains/{name}/check",
+        handler=check_domain,
+        tag="Domains",
+        summary="SPF, DKIM, DMARC and MX as they are published",
+        scope="domains:read",
+        params=_NAMES,
+        answer=CheckAnswer,
+        answer_example=examples.CHECK,
+        problems=(404,),
+    ),
+    Operation(
+        id="verifyDomain",
+        method="POST",
+        path="/v1/domains/{name}/verify",
+        handler=verify_domain,
+        tag="Domains",
+        summary="Look for the DKIM records of the new keys",
+        scope="domains:write",
+        description="Keys whose records are there sign from now on; the first RSA key verifies the domain.",
+        params=_NAMES,
+        answer=VerifyAnswer,
+        answer_example=examples.VERIFY,
+        problems=(404,),
+    ),
+    Operation(
+        id="rotateDomain",
+        method="POST",
+        path="/v1/domains/{name}/rotate",
+        handler=rotate_domain,
+        tag="Domains",
+        summary="Make new DKIM keys",
+        scope="domains:write",
+        description="The old ones sign until `verify` has seen the records of the new ones.",
+        params=_NAMES,
+        answer=DomainAnswer,
+        answer_example=examples.DOMAIN,
+        problems=(404,),
+    ),
+)

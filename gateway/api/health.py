@@ -3,6 +3,7 @@
 import msgspec
 
 from gateway.api.call import Call, Reply, json_reply
+from gateway.api.operation import PUBLIC, Operation
 
 
 class Alive(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,3 +29,29 @@ async def get_readiness(call: Call) -> Reply:
     checks = dict(await call.parts.readiness.checks())
     ready = all(checks.values())
     return json_reply(Ready(ready=ready, checks=checks), 200 if ready else 503)
+
+
+OPERATIONS = (
+    Operation(
+        id="getHealth",
+        method="GET",
+        path="/healthz",
+        handler=get_health,
+        tag="About",
+        summary="Whether the process answers",
+        scope=PUBLIC,
+        answer=Alive,
+        answer_example={"status": "ok"},
+    ),
+    Operation(
+        id="getReadiness",
+        method="GET",
+        path="/readyz",
+        handler=get_readiness,
+        tag="About",
+        summary="Whether work is taken: 200, else 503",
+        scope=PUBLIC,
+        answer=Ready,
+        answer_example={"ready": True, "checks": {"store": True}},
+    ),
+)

@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from gateway.api import cursors
+from gateway.api import cursors, examples
 from gateway.api.call import Call, Reply, json_reply
 from gateway.api.fields import Page
+from gateway.api.operation import Operation
 from gateway.api.problems import Problem
 from gateway.api.times import Moment, epoch_ms, moment, moment_or_none
 from gateway.ids import is_id
@@ -214,3 +215,67 @@ def _recipient(one: RecipientView, envelope: dict[str, Any]) -> Recipient:
         next_attempt_at=moment_or_none(one.next_attempt_ms),
         sender=source.get("address"),
     )
+
+
+_IDS = {"id": "The id that acceptance gave."}
+_CANCEL_TEXT = (
+    "Cancels every recipient that still waits, and gives its credits back where the gateway refunds "
+    "cancellations. 409 when the message is on its way or final."
+)
+
+OPERATIONS = (
+    Operation(
+        id="listMessages",
+        method="GET",
+        path="/v1/messages",
+        handler=list_messages,
+        tag="Messages",
+        summary="List messages, the newest first",
+        scope="messages:read",
+        query=MessageQuery,
+        answer=MessageList,
+        answer_example=examples.page(examples.SUMMARY),
+        problems=(400,),
+    ),
+    Operation(
+        id="getMessage",
+        method="GET",
+        path="/v1/messages/{id}",
+        handler=get_message,
+        tag="Messages",
+        summary="A message with its recipients and events",
+        scope="messages:read",
+        params=_IDS,
+        answer=MessageDetails,
+        answer_example=examples.MESSAGE,
+        problems=(404,),
+    ),
+    Operation(
+        id="deleteMessage",
+        method="DELETE",
+        path="/v1/messages/{id}",
+        handler=cancel_message,
+        tag="Messages",
+        summary="Cancel a message (the same as POST …/cancel)",
+        description=_CANCEL_TEXT,
+        scope="messages:write",
+        params=_IDS,
+        answer=MessageDetails,
+        answer_example=examples.MESSAGE,
+        problems=(404, 409),
+    ),
+    Operation(
+        id="cancelMessage",
+        method="POST",
+        path="/v1/messages/{id}/cancel",
+        handler=cancel_message,
+        tag="Messages",
+        summary="Cancel a message that has not left",
+        description=_CANCEL_TEXT,
+        scope="messages:write",
+        params=_IDS,
+        answer=MessageDetails,
+        answer_example=examples.MESSAGE,
+        problems=(404, 409),
+    ),
+)

@@ -35,3 +35,4 @@ class Operation:
     answer_content_type: str = "application/json"
     problems: tuple[int, ...] = ()  # statuses beside those that every operation can have
     idempotent: bool = False  # takes Idempotency-Key
+    described: bool = True  # in the OpenAPI document

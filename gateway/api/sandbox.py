@@ -10,19 +10,21 @@ from email.message import EmailMessage
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
+from sqlalchemy import select
 
-from gateway.api import cursors
+from gateway.api import cursors, examples
 from gateway.api.call import Call, Reply, json_reply
 from gateway.api.fields import Page
+from gateway.api.operation import Operation
 from gateway.api.problems import Problem
 from gateway.api.times import moment
-from gateway.store.tx import Tx, placeholders
+from gateway.messages.tables import sms_part
+from gateway.store.tx import Tx
 from smpp.receipt import normalise
 
 _MAIL = "sandbox/mail"
 _SMS = "sandbox/sms"
 _SHOWN_MAX = 100_000  # characters of a part
-_PARTS_PER_QUERY = 500
 
 
 @runtime_checkable
@@ -250,19 +252,14 @@ async def list_sms(call: Call) -> Reply:
 
 async def _sms_of(call: Call, upstream: SmsCapture) -> list[CapturedSms]:
     received = {normalise(one.message_ids[0]): one for one in upstream.messages() if one.message_ids}
-    account_id, name = call.account_id, upstream.name
+    query = select(sms_part.c.upstream_id, sms_part.c.message_id).where(
+        sms_part.c.upstream == upstream.name,
+        sms_part.c.upstream_id.in_(received),
+        sms_part.c.account_id == call.account_id,
+    )
 
     def own(tx: Tx) -> dict[str, str]:
-        ids = list(received)
-        found: dict[str, str] = {}
-        for start in range(0, len(ids), _PARTS_PER_QUERY):
-            some = ids[start : start + _PARTS_PER_QUERY]
-            sql = (
-                "SELECT upstream_id, message_id FROM sms_part WHERE upstream = ? AND account_id = ? "
-                f"AND upstream_id IN {placeholders(some)}"  # noqa: S608 - only question marks
-            )
-            found.update(dict(tx.rows(sql, (name, account_id, *some))))
-        return found
+        return {row["upstream_id"]: row["message_id"] for row in tx.mappings(query)}
 
     owners = await call.parts.services.store.read(own)
     return [
@@ -278,3 +275,60 @@ async def _sms_of(call: Call, upstream: SmsCapture) -> list[CapturedSms]:
         )
         for upstream_id, message_id in owners.items()
     ]
+
+
+_IDS = {"id": "The id of a captured mail."}
+
+OPERATIONS = (
+    Operation(
+        id="listCapturedMail",
+        method="GET",
+        path="/v1/sandbox/mail",
+        handler=list_mail,
+        tag="Sandbox",
+        summary="Captured mails, the newest first",
+        scope="messages:read",
+        query=Page,
+        answer=CapturedMailList,
+        answer_example=examples.page(examples.CAPTURED_MAIL),
+        problems=(400,),
+    ),
+    Operation(
+        id="getCapturedMail",
+        method="GET",
+        path="/v1/sandbox/mail/{id}",
+        handler=get_mail,
+        tag="Sandbox",
+        summary="A captured mail, taken apart",
+        scope="messages:read",
+        params=_IDS,
+        answer=CapturedMailDetails,
+        answer_example=examples.CAPTURED_MAIL_DETAILS,
+        problems=(404,),
+    ),
+    Operation(
+        id="getCapturedMailRaw",
+        method="GET",
+        path="/v1/sandbox/mail/{id}/raw",
+        handler=get_raw_mail,
+        tag="Sandbox",
+        summary="A captured mail as it would have left",
+        scope="messages:read",
+        params=_IDS,
+        answer_content_type="message/rfc822",
+        problems=(404,),
+    ),
+    Operation(
+        id="listCapturedSms",
+        method="GET",
+        path="/v1/sandbox/sms",
+        handler=list_sms,
+        tag="Sandbox",
+        summary="Captured SMS, the newest first",
+        scope="messages:read",
+        query=Page,
+        answer=CapturedSmsList,
+        answer_example=examples.page(examples.CAPTURED_SMS),
+        problems=(400,),
+    ),
+)

@@ -6,7 +6,9 @@ from urllib.parse import quote
 
 import msgspec
 
+from gateway.api import examples
 from gateway.api.call import NO_CONTENT, Call, Reply, json_reply
+from gateway.api.operation import Operation
 from gateway.api.times import moment, moment_or_none
 from gateway.sendernames.service import Document, DocumentKind, SenderName
 
@@ -125,3 +127,78 @@ def _answer(one: SenderName) -> SenderNameAnswer:
         created_at=moment(one.created_ms),
         decided_at=moment_or_none(one.decided_ms),
     )
+
+
+_NAMES = {"name": "The SenderName or number."}
+
+OPERATIONS = (
+    Operation(
+        id="listSenderNames",
+        method="GET",
+        path="/v1/sendernames",
+        handler=list_sendernames,
+        tag="SenderNames",
+        summary="All requested senders of SMS",
+        scope="sendernames:read",
+        answer=SenderNameList,
+        answer_example=examples.page(examples.SENDERNAME),
+    ),
+    Operation(
+        id="requestSenderName",
+        method="POST",
+        path="/v1/sendernames",
+        handler=request_sendername,
+        tag="SenderNames",
+        summary="Request a sender for SMS",
+        scope="sendernames:write",
+        description="With both documents (company registration, and identity of who signs) it goes to the "
+        "operator; without them it stays a draft.",
+        body=SenderNameRequest,
+        body_examples={"with documents": {"name": "ACME", "documents": examples.DOCUMENTS}},
+        status=201,
+        answer=SenderNameAnswer,
+        answer_example=examples.SENDERNAME,
+        problems=(409,),
+    ),
+    Operation(
+        id="getSenderName",
+        method="GET",
+        path="/v1/sendernames/{name}",
+        handler=get_sendername,
+        tag="SenderNames",
+        summary="One requested sender",
+        scope="sendernames:read",
+        params=_NAMES,
+        answer=SenderNameAnswer,
+        answer_example=examples.SENDERNAME,
+        problems=(404,),
+    ),
+    Operation(
+        id="deleteSenderName",
+        method="DELETE",
+        path="/v1/sendernames/{name}",
+        handler=delete_sendername,
+        tag="SenderNames",
+        summary="Take a sender and its documents away",
+        scope="sendernames:write",
+        params=_NAMES,
+        status=204,
+        problems=(404,),
+    ),
+    Operation(
+        id="resendSenderName",
+        method="POST",
+        path="/v1/sendernames/{name}/resend",
+        handler=resend_sendername,
+        tag="SenderNames",
+        summary="Send a draft or a rejected request again",
+        scope="sendernames:write",
+        description="Free of charge. Documents that are not sent again stay as they are.",
+        params=_NAMES,
+        body=ResendRequest,
+        body_examples={"changed": {"name": "ACME2"}},
+        answer=SenderNameAnswer,
+        answer_example=examples.SENDERNAME,
+        problems=(404, 409),
+    ),
+)

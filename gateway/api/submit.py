@@ -11,11 +11,12 @@ from typing import Annotated, Literal
 import msgspec
 
 from gateway.accounts.auth import Principal
-from gateway.api import mail, problems, sms
+from gateway.api import examples, mail, problems, sms
 from gateway.api.app import problem_reply
 from gateway.api.call import Call, Reply, decoded, json_reply
 from gateway.api.fields import checked_key
 from gateway.api.mail import MailRequest
+from gateway.api.operation import ANY_KEY, Operation
 from gateway.api.problems import Header, Problem, ProblemDetails
 from gateway.api.sms import SmsRequest
 from gateway.messages.durable import IdempotencyKey
@@ -205,3 +206,61 @@ def _nothing_accepted(items: list[BatchItem]) -> Reply:
         items=items,
     )
     return problem_reply(problem, body)
+
+
+OPERATIONS = (
+    Operation(
+        id="sendSms",
+        method="POST",
+        path="/v1/sms",
+        handler=post_sms,
+        tag="Sending",
+        summary="Send an SMS",
+        description="The price is segments times recipients. 202 means: durable, paid for, on its way.",
+        scope="sms:send",
+        body=SmsRequest,
+        body_examples=examples.SMS,
+        status=202,
+        answer=Accepted,
+        answer_example=examples.ACCEPTED_SMS,
+        problems=(402, 409),
+        idempotent=True,
+    ),
+    Operation(
+        id="sendMail",
+        method="POST",
+        path="/v1/mail",
+        handler=post_mail,
+        tag="Sending",
+        summary="Send a mail",
+        description="The price is one credit a recipient, where the gateway sells at the usual price. "
+        "202 means: durable, paid for, on its way.",
+        scope="mail:send",
+        body=MailRequest,
+        body_examples=examples.MAIL,
+        status=202,
+        answer=Accepted,
+        answer_example=examples.ACCEPTED_MAIL,
+        problems=(402, 409),
+        idempotent=True,
+    ),
+    Operation(
+        id="sendBatch",
+        method="POST",
+        path="/v1/batch",
+        handler=post_batch,
+        tag="Sending",
+        summary="Send up to 500 mails and SMS",
+        description="Each item has its own verdict, in order. 202 when at least one is accepted; else the "
+        "problem that all share, or `none_accepted`. Items beyond the balance are refused, the others pass. "
+        "The key needs the scope of each item's channel. A batch counts for its items in the rate.",
+        scope=ANY_KEY,
+        body=BatchRequest,
+        body_examples=examples.BATCH,
+        status=202,
+        answer=BatchAnswer,
+        answer_example=examples.BATCH_ANSWER,
+        problems=(402, 409),
+        idempotent=True,
+    ),
+)

@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from gateway.api import cursors
+from gateway.api import cursors, examples
 from gateway.api.call import NO_CONTENT, Call, Reply, json_reply
 from gateway.api.fields import Page
+from gateway.api.operation import Operation
 from gateway.api.problems import invalid
 from gateway.api.times import Moment, epoch_ms, moment, moment_or_none
 from gateway.webhooks.service import Issued, Webhook, WebhookDelivery
@@ -220,3 +221,134 @@ def _delivery(one: WebhookDelivery) -> DeliveryAnswer:
         queued_at=moment(one.queued_ms),
         body=msgspec.json.decode(one.body),
     )
+
+
+_IDS = {"id": "The id of the webhook."}
+
+OPERATIONS = (
+    Operation(
+        id="listWebhooks",
+        method="GET",
+        path="/v1/webhooks",
+        handler=list_webhooks,
+        tag="Webhooks",
+        summary="All webhooks",
+        scope="webhooks:read",
+        answer=WebhookList,
+        answer_example=examples.page(examples.WEBHOOK),
+    ),
+    Operation(
+        id="addWebhook",
+        method="POST",
+        path="/v1/webhooks",
+        handler=add_webhook,
+        tag="Webhooks",
+        summary="Add a webhook",
+        scope="webhooks:write",
+        description="Its secret, shown this once, signs what is sent (Standard Webhooks). Private addresses "
+        "are refused.",
+        body=WebhookRequest,
+        body_examples={"two events": {"url": examples.WEBHOOK["url"], "events": examples.WEBHOOK["events"]}},
+        status=201,
+        answer=WebhookIssued,
+        answer_example=examples.WEBHOOK_ISSUED,
+    ),
+    Operation(
+        id="getWebhook",
+        method="GET",
+        path="/v1/webhooks/{id}",
+        handler=get_webhook,
+        tag="Webhooks",
+        summary="One webhook",
+        scope="webhooks:read",
+        params=_IDS,
+        answer=WebhookAnswer,
+        answer_example=examples.WEBHOOK,
+        problems=(404,),
+    ),
+    Operation(
+        id="changeWebhook",
+        method="PATCH",
+        path="/v1/webhooks/{id}",
+        handler=change_webhook,
+        tag="Webhooks",
+        summary="Change a webhook",
+        scope="webhooks:write",
+        params=_IDS,
+        body=WebhookChange,
+        body_examples={"enable": {"status": "active"}},
+        answer=WebhookAnswer,
+        answer_example=examples.WEBHOOK,
+        problems=(404,),
+    ),
+    Operation(
+        id="deleteWebhook",
+        method="DELETE",
+        path="/v1/webhooks/{id}",
+        handler=delete_webhook,
+        tag="Webhooks",
+        summary="Take a webhook away",
+        scope="webhooks:write",
+        params=_IDS,
+        status=204,
+        problems=(404,),
+    ),
+    Operation(
+        id="renewWebhookSecret",
+        method="POST",
+        path="/v1/webhooks/{id}/secret",
+        handler=renew_secret,
+        tag="Webhooks",
+        summary="Make a new secret",
+        scope="webhooks:write",
+        params=_IDS,
+        answer=WebhookIssued,
+        answer_example=examples.WEBHOOK_ISSUED,
+        problems=(404,),
+    ),
+    Operation(
+        id="listWebhookDeliveries",
+        method="GET",
+        path="/v1/webhooks/{id}/deliveries",
+        handler=list_deliveries,
+        tag="Webhooks",
+        summary="What was told, the newest first",
+        scope="webhooks:read",
+        params=_IDS,
+        query=Page,
+        answer=DeliveryList,
+        answer_example=examples.page(examples.DELIVERY),
+        problems=(400, 404),
+    ),
+    Operation(
+        id="replayWebhook",
+        method="POST",
+        path="/v1/webhooks/{id}/replay",
+        handler=replay,
+        tag="Webhooks",
+        summary="Tell again",
+        scope="webhooks:write",
+        description="One delivery by its id, or all that failed since a time.",
+        params=_IDS,
+        body=ReplayRequest,
+        body_examples={"one": {"delivery_id": examples.ID}, "failed": {"since": "2026-11-16T00:00:00Z"}},
+        status=202,
+        answer=ReplayAnswer,
+        answer_example={"replayed": 1},
+        problems=(404, 409),
+    ),
+    Operation(
+        id="testWebhook",
+        method="POST",
+        path="/v1/webhooks/{id}/test",
+        handler=ping,
+        tag="Webhooks",
+        summary="Send a webhook.test",
+        scope="webhooks:write",
+        params=_IDS,
+        status=202,
+        answer=PingAnswer,
+        answer_example={"delivery_id": examples.ID},
+        problems=(404, 409),
+    ),
+)
