@@ -65,8 +65,10 @@ class Session:
         self, role: Role, config: SessionConfig, now: float, *, first_sequence_number: int = 1
     ) -> None:
         self.role = role
-        self.state = State.OPEN
         self.reason = ""
+        self._ours = MAY_SEND[role]
+        self._theirs = MAY_SEND[Role.ESME if role is Role.SMSC else Role.SMSC]
+        self._enter(State.OPEN)
         self._config = config
         self._splitter = Splitter(config.max_pdu_octets)
         self._out: list[bytes] = []
@@ -84,15 +86,15 @@ class Session:
 
     # --- what the shell asks ------------------------------------------------------------------------------
 
-    @property
-    def bound(self) -> bool:
-        """True between a good bind_resp and the end, draining included."""
-        return self.state in BOUND
-
-    @property
-    def finished(self) -> bool:
-        """True once the transport is to be closed, after what `data_to_send` still gives."""
-        return self.state in {State.UNBOUND, State.CLOSED}
+    def _enter(self, state: State) -> None:
+        """Change the state, and work out once what the hot path asks for each PDU."""
+        self.state = state
+        # True between a good bind_resp and the end, draining included.
+        self.bound = state in BOUND
+        # True once the transport is to be closed, after what `data_to_send` still gives.
+        self.finished = state in {State.UNBOUND, State.CLOSED}
+        self._we_may = frozenset(command for command, states in self._ours.items() if state in states)
+        self._they_may = frozenset(command for command, states in self._theirs.items() if state in states)
 
     @property
     def outstanding(self) -> int:
@@ -106,9 +108,8 @@ class Session:
 
     def may_send(self, command_id: CommandId) -> bool:
         """True if state and role allow this request now (section 2.3) and no unbind has begun."""
-        states = MAY_SEND[self.role].get(command_id)
         draining = self._unbinding or self._peer_unbind is not None
-        return states is not None and self.state in states and not (draining and command_id not in CONTROL)
+        return command_id in self._we_may and not (draining and command_id not in CONTROL)
 
     def data_to_send(self) -> bytes:
         """Everything to write, once."""
@@ -195,7 +196,8 @@ class Session:
 
     def _finish(self, reason: str) -> None:
         if not self.finished:
-            self.state, self.reason = State.UNBOUND, reason
+            self._enter(State.UNBOUND)
+            self.reason = reason
 
     # --- receiving ----------------------------------------------------------------------------------------
 
@@ -233,13 +235,11 @@ class Session:
 
     def _receive_request(self, pdu: Pdu, now: float, events: list[Event]) -> None:
         command_id = pdu.command_id
-        peer = Role.ESME if self.role is Role.SMSC else Role.SMSC
-        states = MAY_SEND[peer].get(command_id)
-        if states is None:
+        if command_id not in self._theirs:
             self._refuse(command_id, pdu.sequence_number, CommandStatus.ESME_RINVCMDID)
         elif command_id in BINDS and (self.state is not State.OPEN or self._binding):
             self._refuse(command_id, pdu.sequence_number, CommandStatus.ESME_RALYBND)
-        elif self.state not in states:
+        elif command_id not in self._they_may:
             self._refuse(command_id, pdu.sequence_number, CommandStatus.ESME_RINVBNDSTS)
         elif command_id == CommandId.UNBIND:
             self._peer_unbind = pdu.sequence_number
@@ -286,7 +286,7 @@ class Session:
     def _bind_answered(self, response: Response, now: float) -> None:
         bind, self._binding = self._binding, None
         if bind and response.status == CommandStatus.ESME_ROK:
-            self.state = BINDS[bind]
+            self._enter(BINDS[bind])
             self._last_message = now
 
     # --- time ---------------------------------------------------------------------------------------------
@@ -351,8 +351,8 @@ class Session:
         """The transport is gone: one Closed event, and nothing after it."""
         if self.state is State.CLOSED:
             return []
-        reason = self.reason or reason
-        self.state, self.reason = State.CLOSED, reason
+        self._enter(State.CLOSED)
+        self.reason = reason = self.reason or reason
         unanswered = tuple((request, context) for request, _, context in self._outstanding.values())
         self._outstanding.clear()
         self._control.clear()

@@ -4,6 +4,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 import uvloop
+from hypothesis import HealthCheck, settings
+
+# On shared cores an example may take long for no fault of its own.
+settings.register_profile("shared_cores", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared_cores")
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
