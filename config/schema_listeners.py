@@ -23,7 +23,7 @@ class Smtp:
     size_limit_octets: Octets = 26_214_400  # announced as SIZE (RFC 1870)
     max_recipients: Positive = 1000  # at least 100 by RFC 5321 section 4.5.3.1.8
     plain_auth_on_loopback: bool = False
-    line_ends: LineEnds = "refuse"  # bare CR or LF (RFC 5321 section 2.3.8)
+    line_ends: LineEnds = "normalise"  # bare CR or LF (RFC 5321 section 2.3.8)
     max_connections: Positive = 1000
     max_connections_per_peer: Positive = 100
     idle_timeout_s: Seconds = 300.0  # RFC 5321 section 4.5.3.2.7: at least 5 minutes

@@ -33,6 +33,7 @@ class Services:
     clock: Clock
     ids: IdFactory
     store: Store
+    dns: Dns
     caches: Caches
     accounts: Accounts
     credentials: Credentials
@@ -48,18 +49,20 @@ def build_services(settings: Settings, store: Store, clock: Clock, *, dns: Dns |
     """The services on an open store; nothing is started."""
     ids = IdFactory()
     caches = Caches(store)
+    dns = dns or SystemDns()
     providers = {"invoice": Invoice(settings.credits.invoice_confirm)}
     return Services(
         settings=settings,
         clock=clock,
         ids=ids,
         store=store,
+        dns=dns,
         caches=caches,
         accounts=Accounts(caches, clock, ids),
         credentials=Credentials(caches, clock, ids),
         authenticator=Authenticator(caches, clock, settings.limits),
         credits=Credits(store, clock, Terms(settings=settings.credits), providers),
-        domains=Domains(caches, clock, settings.mail, dns=dns or SystemDns(), spf=judge_spf),
+        domains=Domains(caches, clock, settings.mail, dns=dns, spf=judge_spf),
         signers=Signers(caches),
         sender_names=SenderNames(caches, clock, settings.sender_name),
         webhooks=Webhooks(caches, clock, ids, settings.webhooks),

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Executable, RowMapping
 from sqlalchemy.engine import CursorResult
+from sqlalchemy.exc import DBAPIError
 
 from gateway.ids import IdFactory
 
@@ -24,6 +25,10 @@ class Tx:
         self._format = _identity if connection.dialect.name == "sqlite" else _percent
         self.new_id = IdFactory().new
         """Makes an id for a time in epoch milliseconds (rows that are born inside a transaction)."""
+
+    def is_database_error(self, error: Exception) -> bool:
+        """Whether the database (not the caller's own code) raised it."""
+        return isinstance(error, (DBAPIError, self.connection.dialect.loaded_dbapi.Error))
 
     # --- hot: plain SQL --------------------------------------------------------------------------------
 

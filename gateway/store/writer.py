@@ -59,10 +59,10 @@ class Call(Operation[T]):
             try:
                 with tx.connection.begin_nested():
                     results.append(operation.function(tx))
-            except DBAPIError:
-                raise
-            except Exception as error:  # noqa: BLE001 - it belongs to the caller, who gets it whole
-                results.append(error)
+            except Exception as error:
+                if tx.is_database_error(error):
+                    raise
+                results.append(error)  # it belongs to the caller, who gets it whole
         return results
 
 
@@ -157,7 +157,7 @@ class Writer:
             log.warning("store_batch_failed operations=%d error=%s", len(batch), type(error).__name__)
             if len(batch) > 1:
                 return [result for one in batch for result in self._commit(connection, tx, [one])]
-            self.failing = isinstance(error, DBAPIError)
+            self.failing = tx.is_database_error(error)
             failure = StoreFailed(f"The store could not write: {_cause(error)}")
             failure.__cause__ = error
             return [failure]

@@ -97,7 +97,9 @@ async def test_a_failed_report_is_not_reported_again(tmp_path: Path) -> None:
         await one.send_mail()
         await upstream.wait_for(2)
         async with asyncio.timeout(10):
-            while (await one.store.read(lambda tx: tx.rows("SELECT status FROM message"))) != [("failed",)] * 2:
+            while (await one.store.read(lambda tx: tx.rows("SELECT status FROM message"))) != [
+                ("failed",)
+            ] * 2:
                 await asyncio.sleep(0.005)
         assert len(upstream.works) == 2
 

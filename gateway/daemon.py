@@ -1,0 +1,500 @@
+"""The daemon: the composition root. One file wires everything, in the order in which it starts.
+
+Starting opens the store, then the upstreams, then the doors; stopping closes the doors first, lets what is
+under way end within `server.drain_s`, settles it, and closes the store last. Nothing that was acknowledged
+depends on a clean stop.
+"""
+
+import asyncio
+import errno
+import signal
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from prometheus_client import CollectorRegistry
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+
+from config import ConfigError, differences, load
+from config.schema import Settings
+from gateway import tls
+from gateway.api.server import HttpServer
+from gateway.health import Readiness
+from gateway.ingress.smpp import SmppIngress
+from gateway.ingress.smtp import SmtpIngress
+from gateway.messages.receipts import ApplyReceipts, PartReceipt
+from gateway.messages.reports import Reports
+from gateway.observe import log as logs
+from gateway.observe.metrics import Metrics, MetricsObserver
+from gateway.observe.probes import Probes
+from gateway.observe.server import MetricsServer
+from gateway.ports import Clock, SystemClock
+from gateway.road import Road, channel_rules
+from gateway.services import Services, build_services
+from gateway.store.errors import StoreError
+from gateway.store.retention import Retention
+from gateway.store.store import Store
+from gateway.tree import Tree
+from gateway.upstreams import registry
+from gateway.upstreams.signing import Signing
+from gateway.webhooks.post import Poster
+from gateway.webhooks.sender import WebhookSender
+from policy.countries import CountryTable, CountryTableError
+from policy.countries import parse as parse_countries
+from policy.data import shipped_countries
+from smtp.server import ServerConfig, SmtpServer
+
+log = structlog.get_logger(__name__)
+
+_HOUSEKEEPING_S = 3600.0
+_RELOADABLE = ("log.",)  # besides the certificate; SIGHUP says what else would need a restart
+
+
+class StartError(Exception):
+    """The daemon cannot start; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Where the doors really are; 0 for a door that is closed."""
+
+    smtp: int = 0
+    smtps: int = 0
+    http: int = 0
+    smpp: int = 0
+    smpps: int = 0
+    metrics: int = 0
+
+
+class Gateway:
+    """One process of the gateway."""
+
+    def __init__(
+        self, settings: Settings, *, config_path: Path | None = None, clock: Clock | None = None
+    ) -> None:
+        self.settings = settings
+        self.ports = Ports()
+        self.tree = Tree()
+        self._config_path = config_path
+        self._clock = clock or SystemClock()
+        self._tls_users: list[Callable[[ssl.SSLContext], None]] = []
+
+    async def start(self) -> Ports:
+        """Starts every part. Raises StartError; then nothing runs any more."""
+        settings, clock = self.settings, self._clock
+        context = self._tls_context()
+        countries = _countries(settings)
+        metrics_registry = CollectorRegistry()
+        metrics = Metrics(metrics_registry)
+        store = _open_store(settings, metrics)
+        services = build_services(settings, store, clock)
+        observer = MetricsObserver(metrics, clock)
+        road = build_road(services, countries, observer)
+        readiness = Readiness(store)
+        tree = self.tree
+        tree.add("store", stop=store.close)
+        self._add_caches(services)
+        tree.add("credits", services.credits.charge_left_over, services.credits.stop)
+        tree.add("road", road.start, lambda: road.stop(settings.server.drain_s))
+        self._add_webhooks(services, metrics)
+        self._add_housekeeping(services, road)
+        self._add_smtp(services, road, observer, readiness, context)
+        self._add_smpp(services, road, observer, readiness, context)
+        self._add_http(services, road, observer, readiness, context)
+        self._add_metrics(services, road, metrics, metrics_registry)
+        self._add_probes(metrics, readiness)
+        try:
+            await tree.start()
+        except StoreError as error:
+            raise StartError(str(error)) from error
+        log.info("gateway_started", sandbox=settings.sandbox, holder=road.dispatcher.holder)
+        return self.ports
+
+    async def stop(self) -> None:
+        """Drains and stops every part."""
+        log.info("gateway_stopping", drain_s=self.settings.server.drain_s)
+        await self.tree.stop()
+        log.info("gateway_stopped")
+
+    # --- the parts -------------------------------------------------------------------------------------
+
+    def _add_caches(self, services: Services) -> None:
+        watch: list[asyncio.Task[None]] = []
+
+        async def start() -> None:
+            watch.append(asyncio.get_running_loop().create_task(services.caches.run()))
+
+        async def stop() -> None:
+            for task in watch:
+                task.cancel()
+            await asyncio.gather(*watch, return_exceptions=True)
+            await services.caches.close()
+
+        self.tree.add("caches", start, stop)
+
+    def _add_webhooks(self, services: Services, metrics: Metrics) -> None:
+        settings = self.settings.webhooks
+        poster = Poster(
+            services.dns.addresses, timeout_s=settings.timeout_s, allow_private=settings.allow_private_targets
+        )
+        sender = WebhookSender(services.caches, self._clock, settings, poster, observe=metrics.webhook)
+
+        async def start() -> None:
+            sender.start()
+
+        self.tree.add("webhooks", start, lambda: sender.stop(min(5.0, self.settings.server.drain_s)))
+
+    def _add_housekeeping(self, services: Services, road: Road) -> None:
+        retention = Retention(services.store, self._clock, self.settings, holder=road.dispatcher.holder)
+
+        async def tidy() -> None:
+            try:
+                await services.credits.void_expired()
+                await retention.run()
+            except Exception:
+                log.exception("housekeeping_failed")
+
+        loop = LoopingCall(lambda: Deferred.fromFuture(asyncio.ensure_future(tidy())))
+
+        async def start() -> None:
+            loop.start(_HOUSEKEEPING_S, now=True)
+
+        async def stop() -> None:
+            if loop.running:
+                loop.stop()
+
+        self.tree.add("housekeeping", start, stop)
+
+    def _add_smtp(
+        self,
+        services: Services,
+        road: Road,
+        observer: MetricsObserver,
+        readiness: Readiness,
+        context: ssl.SSLContext | None,
+    ) -> None:
+        settings = self.settings.smtp
+        if not settings.enabled:
+            return
+        ingress = SmtpIngress(
+            authenticator=services.authenticator,
+            acceptor=road.acceptor,
+            shaper=road.mail,
+            router=road.router,
+            credits=services.credits,
+            clock=self._clock,
+            observer=observer,
+            idempotency_ms=self.settings.retention.idempotency_h * 3_600_000,
+        )
+        server = SmtpServer(
+            ServerConfig(
+                hostname=self.settings.server.name,
+                size_limit_octets=settings.size_limit_octets,
+                max_recipients=settings.max_recipients,
+                tls_context=context,
+                allow_plain_auth_on_loopback=settings.plain_auth_on_loopback,
+                line_endings=settings.line_ends,
+                idle_timeout_s=settings.idle_timeout_s,
+                data_timeout_s=settings.data_timeout_s,
+                max_connections=settings.max_connections,
+                max_connections_per_peer=settings.max_connections_per_peer,
+                max_inflight_octets=settings.in_flight_octets,
+                auth_failure_limit=settings.auth_failures_max,
+            ),
+            ingress,
+        )
+        self._tls_users.append(server.reload_tls)
+
+        async def start() -> None:
+            with _naming("smtp.port", settings.host, settings.port):
+                self._port(smtp=await server.start(settings.host, settings.port))
+            if settings.tls_port and context is not None:
+                with _naming("smtp.tls_port", settings.host, settings.tls_port):
+                    port = await server.start(settings.host, settings.tls_port, implicit_tls=True)
+                    self._port(smtps=port)
+            readiness.doors["smtp"] = True
+
+        async def stop() -> None:
+            readiness.doors["smtp"] = False
+            await server.stop(self.settings.server.drain_s)
+
+        self.tree.add("smtp", start, stop)
+
+    def _add_smpp(
+        self,
+        services: Services,
+        road: Road,
+        observer: MetricsObserver,
+        readiness: Readiness,
+        context: ssl.SSLContext | None,
+    ) -> None:
+        settings = self.settings.smpp
+        if not settings.enabled:
+            return
+        ingress = SmppIngress(services, road, observer=observer, tls_context=context)
+
+        async def start() -> None:
+            with _naming("smpp.port", settings.host, settings.port):
+                await ingress.start()
+            self._port(smpp=ingress.port, smpps=ingress.tls_port)
+            readiness.doors["smpp"] = True
+
+        async def stop() -> None:
+            readiness.doors["smpp"] = False
+            await ingress.stop(self.settings.server.drain_s)
+
+        self.tree.add("smpp", start, stop)
+
+    def _add_http(
+        self,
+        services: Services,
+        road: Road,
+        observer: MetricsObserver,
+        readiness: Readiness,
+        context: ssl.SSLContext | None,
+    ) -> None:
+        settings = self.settings.http
+        if not settings.enabled:
+            return
+        server = HttpServer(services, road, readiness=readiness, observer=observer, tls_context=context)
+
+        async def start() -> None:
+            with _naming("http.port", settings.host, settings.port):
+                await server.start()
+            self._port(http=server.port)
+            readiness.doors["http"] = True
+
+        async def stop() -> None:
+            readiness.doors["http"] = False
+            await server.stop(self.settings.server.drain_s)
+
+        self.tree.add("http", start, stop)
+
+    def _add_metrics(
+        self, services: Services, road: Road, metrics: Metrics, metrics_registry: CollectorRegistry
+    ) -> None:
+        settings = self.settings.metrics
+        metrics.watch(services, road)
+        self.tree.add("gauges", metrics.start, metrics.stop)
+        if not settings.enabled:
+            return
+        server = MetricsServer(metrics_registry, settings.host, settings.port)
+
+        async def start() -> None:
+            with _naming("metrics.port", settings.host, settings.port):
+                server.startService()
+            self._port(metrics=server.port)
+
+        async def stop() -> None:
+            await server.stopService().asFuture(asyncio.get_running_loop())
+
+        self.tree.add("metrics", start, stop)
+
+    def _add_probes(self, metrics: Metrics, readiness: Readiness) -> None:
+        """The last to start and the first to stop: it looks at the doors from outside."""
+
+        async def start() -> None:
+            probes.start(self.ports)
+
+        async def stop() -> None:
+            readiness.stopping = True
+            await probes.stop()
+
+        probes = Probes(self.settings, metrics, self._clock)
+        self.tree.add("probes", start, stop)
+
+    def _port(self, **ports: int) -> None:
+        self.ports = replace(self.ports, **ports)
+
+    # --- the certificate and SIGHUP ----------------------------------------------------------------------
+
+    def _tls_context(self) -> ssl.SSLContext | None:
+        """The doors' context; None where no door needs one and no certificate is there."""
+        settings = self.settings
+        needed = (
+            (settings.smtp.enabled and settings.smtp.tls_port)
+            or (settings.http.enabled and settings.http.tls)
+            or (settings.smpp.enabled and settings.smpp.tls_port)
+        )
+        if not needed and not settings.tls.certificate.exists():
+            return None
+        try:
+            return tls.server_context(settings.tls, now=datetime.now(UTC))
+        except tls.CertificateError as error:
+            raise StartError(str(error)) from error
+
+    def reload(self) -> None:
+        """SIGHUP: reads configuration and certificate again; says what cannot change without a restart."""
+        try:
+            context = self._tls_context()
+            if context is not None:
+                for use in self._tls_users:
+                    use(context)
+            log.info("certificate_reloaded", certificate=str(self.settings.tls.certificate))
+        except StartError as error:
+            log.error("certificate_not_reloaded", reason=str(error))
+        if self._config_path is None:
+            return
+        try:
+            new = load(self._config_path)
+        except ConfigError as error:
+            log.error("configuration_not_reloaded", faults=str(error))
+            return
+        changed = differences(self.settings, new)
+        taken = [key for key in changed if key.startswith(_RELOADABLE)]
+        left = [key for key in changed if not key.startswith(_RELOADABLE)]
+        if taken:
+            logs.configure(new.log)
+            self.settings = replace(self.settings, log=new.log)
+        log.info("configuration_reloaded", taken=taken)
+        if left:
+            log.warning("configuration_needs_restart", keys=left)
+
+
+def build_road(services: Services, countries: CountryTable, observer: MetricsObserver) -> Road:
+    """The road of one process over the configured upstreams."""
+    settings, store, clock = services.settings, services.store, services.clock
+    sms_rules = channel_rules(settings)
+
+    def on_receipt(receipt: PartReceipt) -> "asyncio.Future[str | None]":
+        operation = ApplyReceipts(
+            receipt,
+            refund_on=sms_rules["sms"].refund_on,
+            keep_content=settings.retention.content_hours > 0,
+            parked_max=_parked_max(settings),
+            settled=observer.receipted,
+        )
+        return store.submit(operation)
+
+    tools = registry.Tools(
+        settings=settings,
+        store=store,
+        clock=clock,
+        signing=Signing(services.signers, clock),
+        on_receipt=on_receipt,
+    )
+    reports = Reports(
+        server_name=settings.server.name,
+        lifetime_ms=settings.mail.lifetime_s * 1000,
+        domains=services.signers,
+        ids=services.ids,
+        clock=clock,
+    )
+    road = Road(
+        settings=settings,
+        store=store,
+        clock=clock,
+        ids=services.ids,
+        credits=services.credits,
+        domains=services.signers,
+        sender_names=services.sender_names,
+        countries=countries,
+        upstreams=registry.build(tools),
+        reports=reports,
+        observer=observer,
+    )
+    reports.router = road.router
+    return road
+
+
+def run(
+    settings: Settings, *, config_path: Path | None = None, on_ready: Callable[[Ports], None] = lambda _: None
+) -> int:
+    """Runs the daemon on the installed reactor until SIGTERM or SIGINT; 0. Raises StartError.
+
+    The reactor must be Twisted's asyncio reactor (`gateway.__main__` installs it, on uvloop).
+    """
+    from twisted.internet import reactor  # noqa: PLC0415 - importing it chooses the reactor
+
+    gateway = Gateway(settings, config_path=config_path)
+    failures: list[BaseException] = []
+    loop = asyncio.get_event_loop()
+
+    async def start() -> None:
+        try:
+            on_ready(await gateway.start())
+        except BaseException as error:  # noqa: BLE001 - handed to whoever called `run`
+            failures.append(error)
+            reactor.stop()  # type: ignore[attr-defined]  # the module stands for the reactor object
+
+    def begin() -> None:
+        loop.add_signal_handler(signal.SIGHUP, gateway.reload)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, reactor.stop)  # type: ignore[attr-defined]  # as above
+        tasks.append(loop.create_task(start()))
+
+    def drain() -> Deferred[None]:
+        for task in tasks:
+            task.cancel()  # a stop in the middle of a start
+        return Deferred.fromFuture(asyncio.ensure_future(gateway.stop()))
+
+    tasks: list[asyncio.Task[None]] = []
+    reactor.callWhenRunning(begin)  # type: ignore[attr-defined]  # as above
+    reactor.addSystemEventTrigger("before", "shutdown", drain)  # type: ignore[attr-defined]  # as above
+    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined]  # as above
+    if failures:
+        raise failures[0]
+    return 0
+
+
+def _open_store(settings: Settings, metrics: Metrics) -> Store:
+    try:
+        return Store.open(
+            settings.store.url,
+            batch_max=settings.store.batch_max,
+            queue_max=settings.store.queue_max,
+            busy_timeout_s=settings.store.busy_timeout_s,
+            exclusive=True,
+            observe=metrics.committed,
+        )
+    except StoreError as error:
+        raise StartError(str(error)) from error
+
+
+def _countries(settings: Settings) -> CountryTable:
+    """The shipped table, the operator's laid over it (R25)."""
+    path = settings.sender_name.countries_file
+    if path is None:
+        return shipped_countries()
+    try:
+        return parse_countries(path.read_text(encoding="utf-8")).over(shipped_countries())
+    except (OSError, UnicodeDecodeError, CountryTableError) as error:
+        raise StartError(f"sender_name.countries_file: {path}: {error}") from error
+
+
+def _parked_max(settings: Settings) -> int:
+    return (
+        max((getattr(one, "max_unanswered_receipts", 0) for one in settings.upstream.values()), default=0)
+        or 10_000
+    )
+
+
+class _naming:  # noqa: N801 - reads as a word in `with _naming(…)`
+    """Turns the OSError of a listener into a StartError that names the key."""
+
+    def __init__(self, key: str, host: str, port: int) -> None:
+        self._key, self._host, self._port = key, host, port
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        reason = getattr(error, "socketError", error)  # Twisted wraps it in CannotListenError
+        if not isinstance(reason, OSError):
+            return
+        where = f"{self._key}: {self._host}:{self._port}"
+        if reason.errno == errno.EADDRINUSE:
+            text = (
+                f"{where} is in use by another program. Stop that program, or set {self._key} to a free port."
+            )
+        elif reason.errno in {errno.EACCES, errno.EPERM}:
+            text = (
+                f"{where} is not allowed for this user. Choose a port above 1023, or grant the right to bind."
+            )
+        else:
+            text = f"{where} cannot be listened on ({reason.strerror or reason})."
+        raise StartError(text) from error

@@ -1,0 +1,191 @@
+"""The store: group commit, isolation of failures, limits, versions, locks, leases, retention."""
+
+import asyncio
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from config.schema import Settings
+from gateway.store import leases, schema, sqlite
+from gateway.store.errors import StoreBusy, StoreError, StoreFailed
+from gateway.store.retention import Retention
+from gateway.store.store import Store
+from gateway.store.tx import Tx
+from tests.gateway.fakes import FakeClock, FakeUpstream
+from tests.gateway.rig import rig
+
+HOLDER = "h" * 26
+
+
+def url(folder: Path) -> str:
+    return f"sqlite:{folder / 'gateway.db'}"
+
+
+def bump(tx: Tx) -> int:
+    return tx.run(
+        "INSERT INTO revision (id, value) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET value = revision.value + 1"
+    )
+
+
+async def test_a_write_is_on_disk_when_its_future_resolves(tmp_path: Path) -> None:
+    store = Store.open(url(tmp_path), upgrade=True)
+    await store.write(bump)
+    other = sqlite3.connect(tmp_path / "gateway.db")
+    assert other.execute("SELECT value FROM revision").fetchone() == (1,)
+    assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    other.close()
+    await store.close()
+
+
+async def test_many_writes_share_commits(tmp_path: Path) -> None:
+    commits: list[int] = []
+    store = Store.open(
+        url(tmp_path), upgrade=True, observe=lambda operations, _seconds: commits.append(operations)
+    )
+    await asyncio.gather(*(store.write(bump) for _ in range(200)))
+    assert sum(commits) == 200
+    assert len(commits) < 50
+    await store.close()
+
+
+async def test_one_operation_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:
+    store = Store.open(url(tmp_path), upgrade=True)
+
+    def broken(tx: Tx) -> int:
+        bump(tx)
+        raise ValueError("no")
+
+    def bad_sql(tx: Tx) -> int:
+        return tx.run("INSERT INTO nowhere VALUES (1)")
+
+    results = await asyncio.gather(
+        store.write(bump),
+        store.write(broken),
+        store.write(bad_sql),
+        store.write(bump),
+        return_exceptions=True,
+    )
+    assert results[0] == results[3] == 1
+    assert isinstance(results[1], ValueError)
+    assert isinstance(results[2], StoreFailed)
+    assert await store.read(lambda tx: tx.rows("SELECT value FROM revision")) == [(2,)]
+    await store.close()
+
+
+async def test_a_full_queue_pushes_back_and_urgent_work_passes(tmp_path: Path) -> None:
+    store = Store.open(url(tmp_path), upgrade=True, queue_max=5)
+    writes = [asyncio.ensure_future(store.write(bump)) for _ in range(5)]
+    await asyncio.sleep(0)  # one turn: all five are submitted
+    with pytest.raises(StoreBusy):
+        await store.write(bump)
+    await store.write(bump, urgent=True)
+    await asyncio.gather(*writes)
+    await store.close()
+
+
+async def test_a_database_without_schema_says_how_to_make_it(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="gateway db upgrade"):
+        Store.open(url(tmp_path))
+
+
+async def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    await Store.open(url(tmp_path), upgrade=True).close()
+    database = sqlite3.connect(tmp_path / "gateway.db")
+    database.execute("UPDATE alembic_version SET version_num = '9999'")
+    database.commit()
+    database.close()
+    for upgrade in (True, False):
+        with pytest.raises(StoreError, match="newer than this program"):
+            Store.open(url(tmp_path), upgrade=upgrade)
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "gateway.db").write_bytes(b"this is not a database, but long enough to look at" * 100)
+    with pytest.raises(StoreError, match="not a usable SQLite database"):
+        Store.open(url(tmp_path), upgrade=True)
+
+
+async def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match="cannot create this folder"):
+        Store.open(f"sqlite:{tmp_path}/file/gateway.db", upgrade=True)
+
+
+async def test_a_second_daemon_is_refused_and_the_lock_ends_with_the_first(tmp_path: Path) -> None:
+    first = Store.open(url(tmp_path), upgrade=True, exclusive=True)
+    with pytest.raises(StoreError, match="another gateway"):
+        Store.open(url(tmp_path), exclusive=True)
+    other = Store.open(url(tmp_path))  # the command line needs no lock
+    await other.write(bump)
+    await other.close()
+    await first.close()
+    await Store.open(url(tmp_path), exclusive=True).close()
+
+
+async def test_the_database_is_for_its_owner_only(tmp_path: Path) -> None:
+    store = Store.open(url(tmp_path), upgrade=True)
+    assert (tmp_path / "gateway.db").stat().st_mode & 0o077 == 0
+    await store.close()
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_program(tmp_path: Path) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from gateway import tables
+    from gateway.store.metadata import metadata
+
+    assert tables
+    writer, readers = sqlite.open_engines(tmp_path / "gateway.db", busy_timeout_s=5)
+    schema.upgrade(writer)
+    with writer.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    writer.dispose()
+    readers.dispose()
+
+
+async def test_a_lease_is_one_holders_until_it_runs_out(tmp_path: Path) -> None:
+    store = Store.open(url(tmp_path), upgrade=True)
+
+    async def take(holder: str, now_ms: int) -> bool:
+        return await store.write(lambda tx: leases.take(tx, "bind", holder, now_ms=now_ms, lease_ms=100))
+
+    assert await take("a", 0)
+    assert await take("a", 50)
+    assert not await take("b", 149)
+    assert await take("b", 150)
+    assert not await take("a", 151)
+    await store.write(lambda tx: leases.drop(tx, "bind", "b"))
+    assert await take("a", 152)
+    await store.close()
+
+
+async def test_retention_drops_finished_days_and_keeps_what_is_not_final(tmp_path: Path) -> None:
+    clock = FakeClock()
+    upstream = FakeUpstream()
+    defaults = Settings()
+    settings = replace(defaults, retention=replace(defaults.retention, message_days=2, event_days=2))
+    async with rig(tmp_path, [upstream], settings=settings, clock=clock) as one:
+        await one.store.write(
+            lambda tx: tx.run(
+                "INSERT INTO account (id, name, status, created_ms) VALUES (?, 'a', 'active', 0)", ("0" * 26,)
+            )
+        )
+        old = await one.send_mail()
+        await one.settled(old.id or "")
+        waiting = await one.send_mail(send_at_ms=clock.now_ms() + 20 * 86_400_000)
+        retention = Retention(one.store, clock, settings, holder=HOLDER)
+        assert await retention.run() == 0
+        clock.advance(4 * 86_400)
+        young = await one.send_mail()
+        await one.settled(young.id or "")
+        assert await retention.run() > 0
+        rows = await one.store.read(lambda tx: tx.rows("SELECT id FROM message ORDER BY id"))
+        assert rows == [(waiting.id,), (young.id,)]
+        left = await one.store.read(lambda tx: tx.rows("SELECT DISTINCT message_id FROM event"))
+        assert (old.id,) not in left
+        deliveries = await one.store.read(lambda tx: tx.rows("SELECT message_id FROM delivery"))
+        assert sorted(deliveries) == [(waiting.id,), (young.id,)]
+        assert len(await one.store.read(lambda tx: tx.rows("SELECT 1 FROM content"))) == 1
