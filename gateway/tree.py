@@ -17,18 +17,18 @@ class Part(Service):
     def __init__(
         self, name: str, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]
     ) -> None:
-        self.setName(name)
+        self.name = name
         self._start = start
         self._stop = stop
 
     async def start(self) -> None:
         """Starts it; what it raises reaches whoever starts the tree."""
-        self.startService()
+        self.running = 1
         await self._start()
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
         """Stops it; the Deferred fires when it is down."""
-        super().stopService()
+        self.running = 0
         return Deferred.fromFuture(asyncio.ensure_future(self._stop()))
 
 
@@ -42,7 +42,7 @@ class Tree(MultiService):
         stop: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Adds a part behind the others; what it does not have to do may be left out."""
-        Part(name, start or _nothing, stop or _nothing).setServiceParent(self)
+        Part(name, start or _nothing, stop or _nothing).setServiceParent(self)  # type: ignore[no-untyped-call]  # Twisted is typed in parts only
 
     async def start(self) -> None:
         """Starts every part in turn."""
