@@ -1,0 +1,308 @@
+"""Offers kept receipts to clients that can receive; only deliver_sm_resp ESME_ROK makes one forgotten.
+
+Delivery is at least once: what was sent and not answered is offered again, to the next bind. Each system_id
+has its own window, and every one that has room gets its share in each round, so a client that does not answer
+delays nobody (A5). A client is served by one process at a time, by lease, unless the store is ours alone.
+Acknowledgements are written in bulk, once a round.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from gateway.ingress import client_receipts
+from gateway.ingress.client_receipts import Client, Due, Key
+from gateway.ports import Clock
+from gateway.store import leases
+from gateway.store.errors import StoreBusy, StoreFailed
+from gateway.store.store import Store
+from gateway.store.tx import Tx
+from smpp.application import Bound
+from smpp.link import Outcome, Result
+
+log = structlog.get_logger(__name__)
+
+POLL_S = 0.2
+_GATHER_S = 0.01  # answers of this long are written together
+_AFTER_FAILURE_S = 1.0
+_TRIM_S = 10.0
+_DROPPED_AT_ONCE = 1000
+_REST_S = 1.0
+_AGAIN_FIRST_S = 5.0
+_AGAIN_MAX_S = 300.0
+
+
+@dataclass(slots=True, eq=False)
+class Receiver:
+    """One bind that may receive; `unanswered` deliver_sm of ours wait for its answer."""
+
+    bound: Bound
+    tlvs: bool
+    unanswered: int = 0
+    rests_until_s: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class _Served:
+    """One system_id: its receiving binds, and what must not be offered again just now."""
+
+    receivers: list[Receiver] = field(default_factory=list)
+    held: set[Key] = field(default_factory=set)
+    """Sent and not answered, or answered and the answer not yet written."""
+    ours_until_ms: int = 0
+
+
+class ReceiptSender:
+    """One per process. `add` and `remove` follow the binds; `wake` says that there may be something new."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        holder: str,
+        window: int,
+        kept: int,
+        lease_s: float = 15.0,
+        poll_s: float = POLL_S,
+    ) -> None:
+        """`kept` receipts wait at most per account; `holder` names this process in its leases."""
+        self._store = store
+        self._clock = clock
+        self._holder = holder
+        self._window = window
+        self._kept = kept
+        self._lease_ms = int(lease_s * 1000)
+        self._poll_s = poll_s
+        self._clients: dict[Client, _Served] = {}
+        self._acknowledged: list[Key] = []
+        self._postponed: list[tuple[int, Key]] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._renew_at_s = self._trim_at_s = clock.monotonic_s()
+        self.acknowledged = 0
+        """How many receipts clients have taken since the start."""
+
+    def start(self) -> None:
+        """Begins to offer receipts."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="receipt-sender")
+
+    def wake(self) -> None:
+        """Looks now instead of at the next poll."""
+        self._wake.set()
+
+    def add(self, client: Client, bound: Bound, *, tlvs: bool) -> Receiver:
+        """A bind that can receive is up."""
+        served = self._clients.get(client)
+        if served is None:
+            served = self._clients[client] = _Served()
+            self._renew_at_s = self._clock.monotonic_s()
+        receiver = Receiver(bound, tlvs)
+        served.receivers.append(receiver)
+        self.wake()
+        return receiver
+
+    def remove(self, client: Client, receiver: Receiver) -> None:
+        """The bind is over."""
+        self._clients[client].receivers.remove(receiver)
+        self.wake()
+
+    @property
+    def unanswered(self) -> int:
+        """deliver_sm under way."""
+        return sum(one.unanswered for served in self._clients.values() for one in served.receivers)
+
+    async def pause(self) -> None:
+        """Offers nothing more; answers to what is under way still count."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def stop(self) -> None:
+        """Writes the last acknowledgements and gives the leases back."""
+        await self.pause()
+        names = [] if self._store.exclusive else [_lease(client) for client in self._clients]
+
+        def release(tx: Tx) -> None:
+            for name in names:
+                leases.drop(tx, name, self._holder)
+
+        try:
+            await self._write_answers()
+            if names:
+                await self._store.write(release, urgent=True)
+        except (StoreBusy, StoreFailed) as error:
+            log.warning("receipt_answers_lost", reason=str(error), receipts=len(self._acknowledged))
+
+    # --- rounds ----------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            wait_s = self._poll_s
+            try:
+                if await self._round():
+                    wait_s = 0.0
+            except (StoreBusy, StoreFailed) as error:
+                log.warning("receipt_round_failed", reason=str(error))
+                wait_s = _AFTER_FAILURE_S
+            except Exception:
+                log.exception("receipt_round_failed")
+                wait_s = _AFTER_FAILURE_S
+            await asyncio.sleep(_AFTER_FAILURE_S if wait_s > self._poll_s else _GATHER_S)
+            await self._wait(wait_s)
+
+    async def _wait(self, wait_s: float) -> None:
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _round(self) -> bool:
+        """Writes what was answered, offers what is due; whether there may be more at once."""
+        await self._write_answers()
+        await self._take_leases()
+        await self._trim()
+        now_ms = self._clock.now_ms()
+        wanted = [
+            (client, frozenset(served.held), room)
+            for client, served in self._clients.items()
+            if (room := self._room(served, now_ms)) > 0
+        ]
+        if not wanted:
+            return False
+
+        def read(tx: Tx) -> list[list[Due]]:
+            return [
+                client_receipts.due(tx, client, held, room, now_ms=now_ms) for client, held, room in wanted
+            ]
+
+        found = await self._store.read(read)
+        for (client, _held, _room), receipts in zip(wanted, found, strict=True):
+            self._offer(client, receipts)
+        return any(len(receipts) == room for (_, _, room), receipts in zip(wanted, found, strict=True))
+
+    def _room(self, served: _Served, now_ms: int) -> int:
+        if served.ours_until_ms <= now_ms:
+            return 0
+        return sum(max(0, self._window - one.unanswered) for one in served.receivers if one.bound.can_receive)
+
+    def _offer(self, client: Client, receipts: Sequence[Due]) -> None:
+        served = self._clients.get(client)
+        for one in receipts:
+            receiver = None if served is None else self._free(served)
+            if served is None or receiver is None:
+                return  # binds have ended since; the next round sees
+            pdu = client_receipts.deliver_sm(one.receipt, tlvs=receiver.tlvs)
+            served.held.add(one.key)
+            receiver.unanswered += 1
+            receiver.bound.deliver(pdu).add_done_callback(self._answer_to(served, receiver, one))
+
+    def _free(self, served: _Served) -> Receiver | None:
+        """The bind with the most room."""
+        free = [one for one in self._ready(served) if one.unanswered < self._window]
+        return min(free, key=lambda one: one.unanswered, default=None)
+
+    def _ready(self, served: _Served) -> list[Receiver]:
+        now_s = self._clock.monotonic_s()
+        return [one for one in served.receivers if one.bound.can_receive and one.rests_until_s <= now_s]
+
+    def _answer_to(
+        self, served: _Served, receiver: Receiver, one: Due
+    ) -> "Callable[[asyncio.Future[Result]], None]":
+        def answered(future: "asyncio.Future[Result]") -> None:
+            receiver.unanswered -= 1
+            result = None if future.cancelled() else future.result()
+            if result is not None and result.outcome is Outcome.OK:
+                self.acknowledged += 1
+                self._acknowledged.append(one.key)
+            elif receiver not in served.receivers or result is None or result.outcome is Outcome.NOT_SENT:
+                # For another bind, at once; this one is over, is being unbound, or has asked for a pause.
+                served.held.discard(one.key)
+                receiver.rests_until_s = self._clock.monotonic_s() + _REST_S
+            else:
+                wait_s = min(_AGAIN_MAX_S, _AGAIN_FIRST_S * 2.0 ** min(one.attempts, 16))
+                self._postponed.append((self._clock.now_ms() + int(wait_s * 1000), one.key))
+                log.info(
+                    "receipt_not_taken",
+                    message_id=one.key[2],
+                    reason=result.detail,
+                    attempts=one.attempts + 1,
+                )
+            self._wake.set()
+
+        return answered
+
+    # --- the store -------------------------------------------------------------------------------------
+
+    async def _write_answers(self) -> None:
+        """Until they are written, answered receipts stay held, so that a full disk repeats nothing."""
+        acknowledged, postponed = self._acknowledged[:], self._postponed[:]
+        if not acknowledged and not postponed:
+            return
+        await self._store.write(lambda tx: client_receipts.settle(tx, acknowledged, postponed), urgent=True)
+        del self._acknowledged[: len(acknowledged)]
+        del self._postponed[: len(postponed)]
+        for key in (*acknowledged, *(key for _, key in postponed)):
+            served = self._clients.get(key[:2])
+            if served is not None:
+                served.held.discard(key)
+
+    async def _take_leases(self) -> None:
+        """Renews the leases of the clients that are bound here; gives back those that are not any more."""
+        idle = [one for one, served in self._clients.items() if not served.receivers and not served.held]
+        for client in idle:
+            del self._clients[client]
+        now_s, now_ms = self._clock.monotonic_s(), self._clock.now_ms()
+        if now_s < self._renew_at_s and not idle:
+            return
+        self._renew_at_s = now_s + self._lease_ms / 3000
+        clients = [client for client, served in self._clients.items() if served.receivers]
+        ours = await self._leased(clients, idle, now_ms)
+        for client in clients:
+            served = self._clients.get(client)
+            if served is not None:
+                served.ours_until_ms = now_ms + self._lease_ms if client in ours else 0
+
+    async def _leased(self, clients: Sequence[Client], idle: Sequence[Client], now_ms: int) -> Any:
+        """Those of `clients` that are ours until the lease ends."""
+        if self._store.exclusive or not (clients or idle):
+            return clients
+
+        def take(tx: Tx) -> set[Client]:
+            for client in idle:
+                leases.drop(tx, _lease(client), self._holder)
+            return {
+                client
+                for client in clients
+                if leases.take(tx, _lease(client), self._holder, now_ms=now_ms, lease_ms=self._lease_ms)
+            }
+
+        return await self._store.write(take, urgent=True)
+
+    async def _trim(self) -> None:
+        """Drops the oldest receipts of accounts that have let too many pile up (A6)."""
+        now_s = self._clock.monotonic_s()
+        if now_s < self._trim_at_s:
+            return
+        self._trim_at_s = now_s + _TRIM_S
+        for account_id, over in await self._store.read(lambda tx: client_receipts.crowded(tx, self._kept)):
+            left = over
+            while left > 0:
+                count = min(left, _DROPPED_AT_ONCE)
+                left -= count
+                await self._store.write(_dropper(account_id, count), urgent=True)
+            log.warning("receipts_dropped", account_id=account_id, receipts=over, kept=self._kept)
+
+
+def _dropper(account_id: str, count: int) -> Callable[[Tx], int]:
+    return lambda tx: client_receipts.drop_oldest(tx, account_id, count)
+
+
+def _lease(client: Client) -> str:
+    return f"receipts:{client[0]}:{client[1]}"

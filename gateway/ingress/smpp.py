@@ -1,0 +1,376 @@
+"""SMPP for clients: here we are the SMSC, and every submit_sm takes the same road as any other SMS.
+
+`smpp.smsc` speaks the protocol; here a bind becomes an account, a submit_sm a submission, and a verdict a
+command_status. submit_sm_resp ESME_ROK leaves after COMMIT (A1). What arrives together is accepted together,
+in one task and one operation of the store, however many submit_sm they are.
+
+SMPP knows no idempotency keys: a client that repeats a submit_sm whose answer it missed sends the message
+twice. Sections cited are those of SMPP v3.4.
+"""
+
+import asyncio
+import ssl
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from gateway.accounts.auth import AuthRefused, Principal
+from gateway.accounts.secrets import CredentialKind
+from gateway.api.rate import Buckets
+from gateway.ingress import client_receipts
+from gateway.ingress.client_receipts import INGRESS
+from gateway.ingress.receipt_sender import ReceiptSender, Receiver
+from gateway.ingress.smpp_submit import Refusal, client_envelope, format_time, status_of, submission_of
+from gateway.messages import cancel
+from gateway.messages.model import Channel, Message, SmsEnvelope
+from gateway.messages.observer import Observer
+from gateway.road import Road
+from gateway.services import Services
+from gateway.store.errors import StoreBusy, StoreFailed
+from gateway.store.tx import Tx
+from smpp.application import Application, BindRequest, Bound
+from smpp.constants import INTERFACE_VERSION, CommandStatus
+from smpp.pdu import CancelSm, QuerySm, QuerySmResp, SubmitSm
+from smpp.smsc import SmscConfig, SmscServer
+from smpp.states import BindMode
+
+log = structlog.get_logger(__name__)
+
+SYSTEM_ID = "gateway"
+_CHECK_S = 1.0  # how often open binds are compared with their credentials
+_BINDS_SHARE = 2  # an account may have one in so many of all connections
+_REFUSED_BINDS = {
+    "credentials": CommandStatus.ESME_RINVPASWD,  # also for an unknown system_id: it must look the same
+    "malformed": CommandStatus.ESME_RINVSYSID,
+}
+
+Answer = tuple[int, str]
+"""(command_status, message_id)"""
+
+
+@dataclass(slots=True, eq=False)
+class _Bind:
+    """One bind of a client: the context of its `Bound`."""
+
+    principal: Principal
+    receiver: Receiver | None = None
+    waiting: list[tuple[SubmitSm, "asyncio.Future[Answer]"]] = field(default_factory=list)
+    """What has arrived in this tick of the loop."""
+    tlvs: bool = True
+
+
+class SmppIngress:
+    """The door: one or two listeners, and the sender of receipts."""
+
+    def __init__(
+        self, services: Services, road: Road, *, observer: Observer, tls_context: ssl.SSLContext | None = None
+    ) -> None:
+        settings = services.settings.smpp
+        self.application = SmppApplication(services, road, observer)
+        self._server = SmscServer(self.application, _config(services, settings.port, None))
+        self._tls_server: SmscServer | None = None
+        if settings.tls_port and tls_context is not None:
+            self._tls_server = SmscServer(self.application, _config(services, settings.tls_port, tls_context))
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._server.port
+
+    @property
+    def tls_port(self) -> int:
+        """Where it listens with TLS; 0 if it does not."""
+        return 0 if self._tls_server is None else self._tls_server.port
+
+    @property
+    def binds(self) -> int:
+        """How many binds are open."""
+        return len(self.application.binds)
+
+    async def start(self) -> None:
+        """Listens. Raises OSError if a port is taken; then nothing listens."""
+        await self._server.start()
+        if self._tls_server is not None:
+            try:
+                await self._tls_server.start()
+            except OSError:
+                await self._server.stop(0)
+                raise
+        self.application.start()
+
+    async def stop(self, drain_s: float) -> None:
+        """Takes no more binds, answers what is under way within `drain_s` seconds, unbinds everybody."""
+        await self.application.receipts.pause()
+        servers = [server for server in (self._server, self._tls_server) if server is not None]
+        await asyncio.gather(*(server.stop(drain_s) for server in servers))
+        await self.application.stop()
+
+
+def _config(services: Services, port: int, tls: ssl.SSLContext | None) -> SmscConfig:
+    settings = services.settings.smpp
+    return SmscConfig(
+        host=settings.host,
+        port=port,
+        system_id=SYSTEM_ID,
+        tls=tls,
+        max_connections=settings.max_connections,
+        submit_window=settings.window,
+        deliver_window=settings.window,
+        session_init_s=settings.bind_timeout_s,
+        enquire_link_s=settings.enquire_link_s,
+        inactivity_s=settings.inactivity_s,
+    )
+
+
+class SmppApplication(Application):
+    """What the SMSC asks, answered by the road."""
+
+    def __init__(self, services: Services, road: Road, observer: Observer) -> None:
+        settings = services.settings
+        self._authenticator = services.authenticator
+        self._store = services.store
+        self._clock = services.clock
+        self._road = road
+        self._observer = observer
+        self._default_country = settings.sms.default_country
+        self._account_binds_max = max(1, settings.smpp.max_connections // _BINDS_SHARE)
+        self._account_binds: Counter[str] = Counter()
+        self._buckets = Buckets()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._checker: asyncio.Task[None] | None = None
+        self.binds: set[Bound] = set()
+        self.receipts = ReceiptSender(
+            services.store,
+            services.clock,
+            holder=road.dispatcher.holder,
+            window=settings.smpp.window,
+            kept=settings.smpp.receipts_kept,
+            lease_s=settings.store.lease_s,
+        )
+
+    def start(self) -> None:
+        """Begins to offer receipts and to look after open binds."""
+        self.receipts.start()
+        self._checker = asyncio.get_running_loop().create_task(self._watch_credentials())
+
+    async def stop(self) -> None:
+        """To be called when no bind is left."""
+        if self._checker is not None:
+            self._checker.cancel()
+        pending = [task for task in (*self._tasks, self._checker) if task is not None]
+        await asyncio.gather(*pending, return_exceptions=True)
+        await self.receipts.stop()
+
+    # --- binds -----------------------------------------------------------------------------------------
+
+    async def bind(self, request: BindRequest) -> CommandStatus | Bound:
+        """Lets a client in by system_id and password; its texts are status codes only (section 4.1)."""
+        if not request.system_id:
+            return self._bind_refused("malformed")
+        try:
+            principal = await self._authenticator.password(
+                CredentialKind.SMPP, request.system_id, request.password, request.peer
+            )
+        except AuthRefused as refused:
+            return self._bind_refused(refused.reason)
+        except (StoreBusy, StoreFailed):
+            return CommandStatus.ESME_RSYSERR
+        if self._account_binds[principal.account_id] >= self._account_binds_max:
+            return self._bind_refused("too_many_binds")
+        self._account_binds[principal.account_id] += 1
+        # Section 3.2.4.1: an ESME of v3.3 is sent no TLVs.
+        return request.accept(_Bind(principal, tlvs=request.pdu.interface_version >= INTERFACE_VERSION))
+
+    def _bind_refused(self, reason: str) -> CommandStatus:
+        self._observer.auth_failed(INGRESS, reason)
+        return _REFUSED_BINDS.get(reason, CommandStatus.ESME_RBINDFAIL)
+
+    def ready(self, bound: Bound) -> None:
+        """Receipts may flow from now on."""
+        bind: _Bind = bound.context
+        self.binds.add(bound)
+        log.info("client_bound", account_id=bind.principal.account_id, system_id=bound.system_id,
+                 mode=bound.mode.name)  # fmt: skip
+        if bound.mode is not BindMode.TX:
+            bind.receiver = self.receipts.add(_client(bind), bound, tlvs=bind.tlvs)
+
+    def unbound(self, bound: Bound, reason: str) -> None:
+        """What was sent to it and not answered goes to its next bind."""
+        bind: _Bind = bound.context
+        self.binds.discard(bound)
+        self._account_binds[bind.principal.account_id] -= 1
+        if not self._account_binds[bind.principal.account_id]:
+            del self._account_binds[bind.principal.account_id]
+        if bind.receiver is not None:
+            self.receipts.remove(_client(bind), bind.receiver)
+        log.info("client_unbound", account_id=bind.principal.account_id, system_id=bound.system_id,
+                 reason=reason)  # fmt: skip
+
+    async def _watch_credentials(self) -> None:
+        """Unbinds whose credential was revoked, or whose account was suspended, since the bind."""
+        while True:
+            for bound in tuple(self.binds):
+                try:
+                    await self._principal(bound)
+                except AuthRefused as refused:
+                    log.info("client_turned_out", system_id=bound.system_id, reason=refused.reason)
+                    bound.close()
+                except (StoreBusy, StoreFailed):
+                    break
+                except Exception:
+                    log.exception("client_check_failed")
+                    break
+            await asyncio.sleep(_CHECK_S)
+
+    async def _principal(self, bound: Bound) -> Principal:
+        """Who the bind is, as of now; raises AuthRefused, StoreBusy, StoreFailed."""
+        bind: _Bind = bound.context
+        known = self._authenticator.peek(bind.principal)
+        bind.principal = known or await self._authenticator.renew(bind.principal)
+        return bind.principal
+
+    # --- submit_sm -------------------------------------------------------------------------------------
+
+    def submit(self, bound: Bound, submit_sm: SubmitSm) -> "asyncio.Future[Answer]":
+        """The answer, after COMMIT. What comes in one tick of the loop is accepted as one."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        bind: _Bind = bound.context
+        rate_per_s = bind.principal.account.rate_per_s
+        if rate_per_s is not None and not self._has_token(bind.principal.account_id, rate_per_s):
+            self._observer.refused(Channel.SMS, INGRESS, "rate")
+            future.set_result((CommandStatus.ESME_RTHROTTLED, ""))
+            return future
+        bind.waiting.append((submit_sm, future))
+        if len(bind.waiting) == 1:
+            loop.call_soon(self._begin, bound)
+        return future
+
+    def _has_token(self, account_id: str, rate_per_s: int) -> bool:
+        return self._buckets.take(account_id, rate_per_s, self._clock.monotonic_s()).allowed
+
+    def _begin(self, bound: Bound) -> None:
+        bind: _Bind = bound.context
+        batch, bind.waiting = bind.waiting, []
+        self._own(self._accept(bound, batch))
+
+    async def _accept(self, bound: Bound, batch: "Sequence[tuple[SubmitSm, asyncio.Future[Answer]]]") -> None:
+        answers: Sequence[Answer] = [(CommandStatus.ESME_RSYSERR, "")] * len(batch)
+        try:
+            answers = await self._answers(bound, [submit_sm for submit_sm, _ in batch])
+        except AuthRefused:
+            answers = [(CommandStatus.ESME_RSUBMITFAIL, "")] * len(batch)
+            bound.close()
+        except StoreBusy:
+            answers = [(CommandStatus.ESME_RTHROTTLED, "")] * len(batch)
+        except StoreFailed:
+            pass
+        except Exception:
+            log.exception("submit_sm_broke", system_id=bound.system_id)
+        finally:
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if not future.done():
+                    future.set_result(answer)
+
+    async def _answers(self, bound: Bound, pdus: Sequence[SubmitSm]) -> list[Answer]:
+        """One answer per PDU, in order."""
+        principal = await self._principal(bound)
+        now_ms = self._clock.now_ms()
+        slots = [await self._shape(principal, pdu, now_ms) for pdu in pdus]
+        messages = [slot for slot in slots if isinstance(slot, Message)]
+        verdicts = await self._road.acceptor.accept(principal.account_id, messages) if messages else []
+        rest = iter(verdicts)
+        answers: list[Answer] = []
+        for slot in slots:
+            if isinstance(slot, Refusal):
+                self._observer.refused(Channel.SMS, INGRESS, slot.reason)
+                answers.append((slot.status, ""))
+                continue
+            verdict = next(rest)
+            if verdict.refused is None and verdict.id is not None:
+                answers.append((CommandStatus.ESME_ROK, verdict.id))
+            else:
+                answers.append((status_of(verdict.refused or ""), ""))
+        return answers
+
+    async def _shape(self, principal: Principal, pdu: SubmitSm, now_ms: int) -> Message | Refusal:
+        """The message, or why not; a fault in one takes no other with it (A7)."""
+        try:
+            submission = submission_of(
+                pdu, principal.account_id, now_ms=now_ms, default_country=self._default_country
+            )
+            if isinstance(submission, Refusal):
+                return submission
+            shaped = await self._road.sms.shape(submission, now_ms=now_ms)
+        except StoreBusy:
+            return Refusal(CommandStatus.ESME_RTHROTTLED, "busy")
+        except Exception:
+            log.exception("submit_sm_broke", account_id=principal.account_id)
+            return Refusal(CommandStatus.ESME_RSYSERR, "internal")
+        if not isinstance(shaped, Message) or not isinstance(shaped.envelope, SmsEnvelope):
+            reason = getattr(shaped, "refused", None) or "other"
+            return Refusal(status_of(reason), reason)
+        shaped.envelope = client_envelope(shaped.envelope, pdu, principal.username)
+        return shaped
+
+    # --- query_sm, cancel_sm; replace_sm is refused as it stands (section 4.10 asks for nothing more) ----
+
+    async def query(self, bound: Bound, query_sm: QuerySm) -> QuerySmResp:
+        """The state of one of the account's own messages (section 4.8); others are not found."""
+        account_id, message_id = bound.context.principal.account_id, query_sm.message_id
+        found = None
+        status = CommandStatus.ESME_RINVMSGID
+        try:
+            found = await self._store.read(
+                lambda tx: client_receipts.message_state(tx, account_id, message_id)
+            )
+        except StoreBusy:
+            status = CommandStatus.ESME_RTHROTTLED
+        if found is None:
+            return QuerySmResp(query_sm.sequence_number, status)
+        state, finished_ms = found
+        return QuerySmResp(
+            query_sm.sequence_number,
+            message_id=message_id,
+            final_date="" if finished_ms is None else format_time(finished_ms),
+            message_state=state,
+        )
+
+    async def cancel(self, bound: Bound, cancel_sm: CancelSm) -> int:
+        """Cancels what still waits (section 4.9); groups of messages (no message_id) are not supported."""
+        account_id, message_id = bound.context.principal.account_id, cancel_sm.message_id
+        now_ms = self._clock.now_ms()
+        rules = self._road.rules[Channel.SMS]
+
+        def change(tx: Tx) -> int:
+            if client_receipts.message_state(tx, account_id, message_id) is None:
+                return CommandStatus.ESME_RINVMSGID
+            cancelled = cancel.cancel(
+                tx, account_id, message_id, now_ms=now_ms,
+                refund_on=rules.refund_on, keep_content=self._road.keep_content,
+            )  # fmt: skip
+            return CommandStatus.ESME_ROK if cancelled else CommandStatus.ESME_RCANCELFAIL
+
+        try:
+            status = await self._store.write(change)
+        except StoreBusy:
+            return CommandStatus.ESME_RTHROTTLED
+        except StoreFailed:
+            return CommandStatus.ESME_RSYSERR
+        self.receipts.wake()
+        return status
+
+    # --- inside ----------------------------------------------------------------------------------------
+
+    def _own(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        discard: Callable[[asyncio.Task[None]], None] = self._tasks.discard
+        task.add_done_callback(discard)
+
+
+def _client(bind: _Bind) -> client_receipts.Client:
+    return bind.principal.account_id, bind.principal.username
