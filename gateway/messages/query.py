@@ -157,13 +157,21 @@ def _status_is(status: str, now_ms: int) -> Any:
 
 
 def queue_depth(tx: Tx) -> dict[str, tuple[int, int | None]]:
-    """Per channel: deliveries not final, and the acceptance time of the oldest (epoch milliseconds)."""
+    """Per channel: deliveries not final, and since when the oldest could be delivered (epoch milliseconds).
+
+    A scheduled message counts from the time it is scheduled for, which may lie ahead. The two halves name the
+    conditions of the partial indexes word for word, so only what waits is read, however long the history is.
+    """
     rows = tx.rows(
         """
-        SELECT m.channel, count(*), min(m.accepted_ms)
-        FROM delivery d JOIN message m ON m.account_id = d.account_id AND m.id = d.message_id
-        WHERE (d.holder IS NOT NULL OR (d.holder IS NULL AND d.status IN ('queued', 'sent')))
-          AND d.status = 'queued'
+        SELECT m.channel, count(*), min(coalesce(m.send_at_ms, m.accepted_ms))
+        FROM (
+          SELECT account_id, message_id, status FROM delivery
+          WHERE holder IS NULL AND status IN ('queued', 'sent')
+          UNION ALL
+          SELECT account_id, message_id, status FROM delivery WHERE holder IS NOT NULL
+        ) d JOIN message m ON m.account_id = d.account_id AND m.id = d.message_id
+        WHERE d.status = 'queued'
         GROUP BY m.channel
         """
     )

@@ -1,0 +1,107 @@
+"""Gauges that need the database: the queue's depth and age, balances, the database's size.
+
+One task reads them now and then, on a reader's connection; a scrape shows what was read last. It rests twenty
+times as long as the reading took, so that it never costs more than a twentieth of one reader, however long
+the queue has become. Processes that share a database all show the same: take their maximum, not their sum.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from gateway.messages import query
+from gateway.messages.model import Channel
+from gateway.observe.bounded import word
+from gateway.observe.metrics import Metrics
+from gateway.ports import Clock
+from gateway.store.store import Store
+from gateway.store.tx import Tx
+
+log = structlog.get_logger(__name__)
+
+EVERY_S = 10.0
+_REST = 20
+
+_LOTS = """
+SELECT product, source, sum(granted),
+  sum(CASE WHEN expires_ms IS NULL OR expires_ms > ? THEN remaining ELSE 0 END)
+FROM lot GROUP BY product, source
+"""
+_SIZE = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one look into the database found. `lots`: (product, source, granted, remaining)."""
+
+    queue: dict[str, tuple[int, int | None]]
+    lots: list[tuple[str, str, int, int]]
+    size_octets: int | None
+
+
+def read(tx: Tx, now_ms: int) -> Reading:
+    """The queue, all lots summed, and the size of the file (SQLite alone tells it)."""
+    lots = [(row[0], row[1], int(row[2]), int(row[3])) for row in tx.rows(_LOTS, (now_ms,))]
+    size = tx.one(_SIZE) if tx.connection.dialect.name == "sqlite" else None
+    return Reading(query.queue_depth(tx), lots, int(size[0]) if size else None)
+
+
+class Readings:
+    """The task. `start` it on the event loop, `stop` ends it."""
+
+    def __init__(self, metrics: Metrics, store: Store, clock: Clock, *, every_s: float = EVERY_S) -> None:
+        self._metrics = metrics
+        self._store = store
+        self._clock = clock
+        self._every_s = every_s
+        self._task: asyncio.Task[None] | None = None
+        self._failing = False
+
+    async def start(self) -> None:
+        """Begins to read, at once."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="metrics-readings")
+
+    async def stop(self) -> None:
+        """Reads no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def read_once(self) -> None:
+        """Reads the database and sets the gauges. Raises StoreBusy, and what the database raises."""
+        now_ms = self._clock.now_ms()
+        self._show(await self._store.read(lambda tx: read(tx, now_ms)), now_ms)
+
+    async def _run(self) -> None:
+        while True:
+            started_s = self._clock.monotonic_s()
+            try:
+                await self.read_once()
+            except Exception as error:  # noqa: BLE001 - A7: whatever is wrong, it is tried again
+                # The gauges keep what they have; readings_timestamp_seconds tells how old that is.
+                if not self._failing:
+                    log.warning("metrics_reading_failed", error=str(error))
+                self._failing = True
+            else:
+                self._failing = False
+            took_s = self._clock.monotonic_s() - started_s
+            await asyncio.sleep(max(self._every_s, took_s * _REST))
+
+    def _show(self, reading: Reading, now_ms: int) -> None:
+        metrics = self._metrics
+        for channel in Channel:
+            count, oldest_ms = reading.queue.get(channel, (0, None))
+            waiting_ms = 0 if oldest_ms is None else max(0, now_ms - oldest_ms)
+            metrics.queue_deliveries.labels(channel).set(count)
+            metrics.queue_oldest_seconds.labels(channel).set(waiting_ms / 1000)
+        balances: dict[str, int] = {}
+        for product, source, granted, remaining in reading.lots:
+            balances[product] = balances.get(product, 0) + remaining
+            metrics.credits_granted.labels(word(product), word(source)).set(granted)
+        for product, balance in balances.items():
+            metrics.credits_balance.labels(word(product)).set(balance)
+        if reading.size_octets is not None:
+            metrics.store_size_octets.set(reading.size_octets)
+        metrics.readings_timestamp_seconds.set(now_ms / 1000)
