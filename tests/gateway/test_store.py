@@ -25,7 +25,8 @@ def url(folder: Path) -> str:
 
 def bump(tx: Tx) -> int:
     return tx.run(
-        "INSERT INTO revision (id, value) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET value = revision.value + 1"
+        "INSERT INTO revision (id, value) VALUES (1, 1) "
+        "ON CONFLICT (id) DO UPDATE SET value = revision.value + 1"
     )
 
 
