@@ -1,6 +1,7 @@
 """The services of an account's own things on a real SQLite store, with a clock that tests move."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,15 @@ from gateway.store.tx import Tx
 from tests.gateway.fakes import FakeClock
 
 EGRESS = ("192.0.2.10", "2001:db8::10")
+
+
+async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
+    """Asks until the answer is yes; for what another task brings about in its own time."""
+    async with asyncio.timeout(5):
+        while True:
+            if await check():
+                return
+            await asyncio.sleep(0.002)
 
 
 class FakeDns:
