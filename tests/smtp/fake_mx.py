@@ -191,7 +191,7 @@ class _Session:
             if not await self.answer(verb, command):
                 return
 
-    async def answer(self, verb: str, command: str) -> bool:  # noqa: PLR0911  a case is a command
+    async def answer(self, verb: str, command: str) -> bool:
         match verb:
             case "EHLO":
                 default = "250-fake.example\r\n" + "\r\n".join(
@@ -237,7 +237,7 @@ class _Session:
         await self.writer.start_tls(self.script.tls)
         return True
 
-    async def data(self) -> bool:  # noqa: PLR0911  told in the order it happens
+    async def data(self) -> bool:
         reply = self.script.reply("DATA", "354 go" if self.rcpts else "554 5.5.1 no valid recipients")
         if not await self.say(reply):
             return False

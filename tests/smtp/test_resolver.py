@@ -235,7 +235,7 @@ async def test_real_questions_over_udp_and_tcp() -> None:
             Host(10, "mx1.x.example", (A, B)),
             Host(20, "alias.x.example", (A, B)),
         ]
-        assert (await dns.txt("x.example")).values == (b"v=spf1 -all", b"other")
+        assert set((await dns.txt("x.example")).values) == {b"v=spf1 -all", b"other"}  # in any order
         assert (await dns.txt("mx1.x.example")).values == ()
         assert (await dns.mx("null.example")).values == ((0, ""),)
         assert (await dns.addresses("half.example")).values == (A,)
