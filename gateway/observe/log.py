@@ -1,0 +1,224 @@
+"""Structured logs: one line per event on standard error, as JSON or for people, whoever it was that logged.
+
+structlog, the standard library's logging, Twisted's logger and warnings all pass the same processors:
+exceptions as fields (`error_type`, `error`, `exception`), the mask (`gateway.observe.mask`), times in UTC.
+Event names are constant and in the past tense: `delivery_deferred`. A line of a foreign library keeps its
+words under `message` and has the name `library_logged`. Logging never raises: what cannot be written is lost.
+"""
+
+import logging
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Mapping, MutableMapping
+from typing import Any, TextIO
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from config.schema import Log
+from gateway.observe.mask import mask_event
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_EXCEPTION_MAX = 8000
+_OUR_FORMAT = re.compile(r"([a-z][a-z0-9_]+)((?: [a-z_]+=%[a-z0-9.]+)*)")
+_FIELD = re.compile(r" ([a-z_]+)=%")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]|\n")
+# Libraries that tell at this level what belongs into no log (whole dialogues, URLs) or far too much.
+_QUIET = (
+    "twisted",
+    "httpx",
+    "httpcore",
+    "uvicorn",
+    "mail.log",
+    "mail.error",
+    "mail.debug",
+    "sqlalchemy",
+    "alembic",
+)
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def configure(settings: Log, stream: TextIO | None = None) -> None:
+    """Sends all logging of this process to `stream` (standard error); again, when the settings changed."""
+    _state.stream = stream or sys.stderr
+    _state.level = _LEVELS[settings.level]
+    _state.processors[:] = processors(settings, colors=_state.stream.isatty())
+    structlog.configure(
+        processors=_state.processors,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        logger_factory=Lines,
+        cache_logger_on_first_use=True,  # `_below_level` looks at the level, so that it can change later
+    )
+    root = logging.getLogger()
+    for handler in [one for one in root.handlers if isinstance(one, Bridge)]:
+        root.removeHandler(handler)
+    root.addHandler(Bridge())
+    root.setLevel(_state.level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(logging.WARNING, _state.level))
+    logging.captureWarnings(capture=True)
+    _begin_twisted()
+
+
+def processors(settings: Log, *, colors: bool = False) -> list[Processor]:
+    """What every line passes, the renderer last."""
+    chain: list[Processor] = [
+        _below_level,
+        structlog.contextvars.merge_contextvars,
+        exceptions_as_fields,
+        mask_event,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if settings.format == "json":
+        return [*chain, render_json]
+    return [*chain, one_line, structlog.dev.ConsoleRenderer(colors=colors)]
+
+
+# --- processors ------------------------------------------------------------------------------------------
+
+
+def _below_level(_logger: WrappedLogger, method: str, event_dict: EventDict) -> EventDict:
+    if _LEVELS.get(method, logging.ERROR) < _state.level:
+        raise structlog.DropEvent
+    return event_dict
+
+
+def exceptions_as_fields(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+    """`exc_info` as `error_type`, `error` and, with the traceback, `exception`."""
+    info = event_dict.pop("exc_info", None)
+    error = info if isinstance(info, BaseException) else None
+    if isinstance(info, tuple):
+        error = info[1]
+    elif info and error is None:
+        error = sys.exc_info()[1]
+    if error is None:
+        return event_dict
+    event_dict.setdefault("error_type", type(error).__name__)
+    try:
+        event_dict.setdefault("error", str(error))
+        text = "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 - A7: an exception whose own text cannot be made
+        text = "".join(traceback.format_tb(error.__traceback__))
+    event_dict["exception"] = text[-_EXCEPTION_MAX:]
+    return event_dict
+
+
+def render_json(_logger: WrappedLogger, _method: str, event_dict: Mapping[str, Any]) -> str:
+    """The line as a JSON object."""
+    try:
+        return _encode(event_dict).decode()
+    except UnicodeEncodeError:  # a lone surrogate, from octets that are no UTF-8
+        plain = {key: _encodable(value) for key, value in event_dict.items()}
+        return _encode(plain).decode()
+
+
+def one_line(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+    """For people: no text can break the line or steer the terminal; the traceback alone has lines."""
+    for key, value in event_dict.items():
+        if isinstance(value, str) and key != "exception":
+            event_dict[key] = _CONTROL.sub(_escape, value)
+    return event_dict
+
+
+def _escape(match: "re.Match[str]") -> str:
+    return match.group().encode("unicode_escape").decode("ascii")
+
+
+def _encodable(value: Any) -> str:
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+# --- where lines go ----------------------------------------------------------------------------------------
+
+
+class _State:
+    """The one stream of the process. Loggers are made once and look here for every line."""
+
+    def __init__(self) -> None:
+        self.stream: TextIO = sys.stderr
+        self.level = logging.INFO
+        self.processors: list[Processor] = []
+        self.lock = threading.Lock()
+        self.twisted = False
+
+    def write(self, line: str) -> None:
+        """Writes a line whole; what cannot be written is lost, for nothing may fail because of its log."""
+        try:
+            with self.lock:
+                self.stream.write(line + "\n")
+                self.stream.flush()
+        except (OSError, ValueError):
+            return
+
+
+_state = _State()
+
+
+class Lines:
+    """What structlog writes to: a logger of a name; every method writes a finished line."""
+
+    def __init__(self, name: str = "gateway") -> None:
+        self.name = name
+
+    def msg(self, line: str) -> None:
+        """Writes it."""
+        _state.write(line)
+
+    log = debug = info = warning = warn = error = err = exception = critical = fatal = failure = msg
+
+
+class Bridge(logging.Handler):
+    """Brings the standard library's records onto the same way."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line: Any = _event_of(record)
+            for process in _state.processors:
+                line = process(Lines(record.name), _method_of(record), line)
+        except structlog.DropEvent:
+            return
+        except Exception:  # noqa: BLE001 - A7; the standard library's way would print the record unmasked
+            line = f'{{"event":"log_record_dropped","logger":"{record.name}"}}'
+        _state.write(str(line))
+
+
+def _method_of(record: logging.LogRecord) -> str:
+    if record.levelno >= logging.ERROR:
+        return "error"
+    if record.levelno >= logging.WARNING:
+        return "warning"
+    return "info" if record.levelno >= logging.INFO else "debug"
+
+
+def _event_of(record: logging.LogRecord) -> MutableMapping[str, Any]:
+    """The record as an event: ours have a name and fields in their format, others words."""
+    event: dict[str, Any] = {}
+    template = record.msg if isinstance(record.msg, str) else ""
+    ours = _OUR_FORMAT.fullmatch(template)
+    args = record.args if isinstance(record.args, tuple) else ()
+    fields = _FIELD.findall(ours.group(2)) if ours is not None else []
+    if ours is not None and "_" in ours.group(1) and len(fields) == len(args):
+        event["event"] = ours.group(1)
+        event.update(zip(fields, args, strict=True))
+    else:
+        event["event"] = "library_logged"
+        event["message"] = record.getMessage()
+    if record.exc_info:
+        event["exc_info"] = record.exc_info
+    return event
+
+
+def _begin_twisted() -> None:
+    """Twisted's events go to the standard library's logger `twisted`, from the first call on."""
+    if _state.twisted:
+        return
+    from twisted.logger import STDLibLogObserver, globalLogBeginner  # noqa: PLC0415 - costs time to import
+
+    _state.twisted = True
+    observer: Any = STDLibLogObserver(name="twisted")  # zope's interfaces confuse the type checker
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
