@@ -117,7 +117,7 @@ async def test_refusal_at_each_stage(
 async def test_failure_before_the_final_dot_is_deferred(
     extensions: tuple[str, ...], verb: str, action: str
 ) -> None:
-    chosen = options(timeouts=FAST)
+    chosen = options(timeouts=FAST if action == HANG else PATIENT)
     (outcome,) = await deliver(Script({verb: action}, extensions=extensions), chosen=chosen)
     assert outcome.result is Result.DEFERRED
 
@@ -125,7 +125,8 @@ async def test_failure_before_the_final_dot_is_deferred(
 @pytest.mark.parametrize("action", [DROP, RESET, HANG, "nonsense", "354 again"])
 async def test_failure_after_the_final_dot_is_unknown(action: str) -> None:
     script = Script({"CONTENT": action, "RCPT:b@x.example": "550 no"})
-    outcomes = await deliver(script, "a@x.example", "b@x.example", chosen=options(timeouts=FAST))
+    timeouts = FAST if action == HANG else PATIENT
+    outcomes = await deliver(script, "a@x.example", "b@x.example", chosen=options(timeouts=timeouts))
     assert [outcome.result for outcome in outcomes] == [Result.UNKNOWN, Result.FAILED]
 
 
