@@ -298,9 +298,7 @@ async def test_cancelled_submit_that_waits_is_never_sent() -> None:
     gate = Gate()
     application = FakeApplication(gate)
     async with serving(application) as server, connected(server.port, window=1) as esme:
-        first = esme.submit_nowait(to("1"))
-        waiting = asyncio.create_task(esme.submit(to("2")))
-        last = esme.submit_nowait(to("3"))
+        first, waiting, last = (esme.submit_nowait(to(number)) for number in "123")
         await soon(application.submits.get())
         waiting.cancel()
         gate.open.set()

@@ -139,6 +139,11 @@ def test_unknown_state_value_in_the_tlv_falls_back_to_the_text() -> None:
     assert receipt(FULL, tlvs=((Tag.MESSAGE_STATE, b""),)).state == MessageState.DELIVERED
 
 
+def test_text_of_the_message_never_fills_a_missing_field() -> None:
+    found = receipt("id:abc stat:DELIVRD text:err:999 sub:007")
+    assert (found.error, found.submitted, found.text) == ("", None, "err:999 sub:007")
+
+
 def test_message_that_only_looks_like_a_receipt_is_none() -> None:
     assert parse(DeliverSm(short_message=FULL.encode())) is None
 
