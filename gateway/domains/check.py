@@ -5,24 +5,14 @@ judged by evaluating it for each of our egress addresses, so that includes and r
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from gateway.domains.dns import Dns, DnsUnavailableError
-from gateway.domains.records import (
-    DMARC_SUGGESTED,
-    DnsRecord,
-    is_dkim,
-    is_dmarc,
-    is_spf,
-    same_key,
-    spf_with,
-    tags,
-)
-
-SpfJudge = Callable[[str, str], Awaitable[str]]
-"""The result of RFC 7208 section 2.6 for (IP address, domain of the reverse-path)."""
+from gateway.domains.records import DMARC_SUGGESTED, DnsRecord, is_dkim, is_dmarc, same_key, tags
+from gateway.domains.spf import SpfJudge
+from smtp.spf import SpfResult
 
 _SHOWN_MAX = 300
 
@@ -57,7 +47,7 @@ async def check(
 ) -> list[Row]:
     """The rows for SPF, each DKIM key, DMARC and MX, all asked at once."""
     groups = await asyncio.gather(
-        check_spf(domain, egress_ips, dns, spf),
+        check_spf(domain, egress_ips, spf),
         *(check_dkim(record, dns) for record in dkim),
         check_dmarc(domain, dns),
         check_mx(domain, dns),
@@ -85,32 +75,28 @@ async def check_dkim(record: DnsRecord, dns: Dns) -> Row:
     return row(State.OK if same_key(published[0], record.value) else State.WRONG, shown)
 
 
-async def check_spf(domain: str, egress_ips: Sequence[str], dns: Dns, spf: SpfJudge) -> Row:
+async def check_spf(domain: str, egress_ips: Sequence[str], spf: SpfJudge) -> Row:
     """Whether every egress address gets "pass" from the domain's SPF record."""
 
-    def row(state: State, found: str, publish: str) -> Row:
+    def row(state: State, found: str, publish: str = "") -> Row:
         return Row(what="SPF", state=state, name=domain, found=found, publish=publish)
 
     try:
-        records = [text for text in await dns.txt(domain) if is_spf(text)]
-    except DnsUnavailableError as error:
-        return row(State.UNKNOWN, str(error), spf_with(None, egress_ips) if egress_ips else "")
-    shown = _shown(records)
+        verdict = await spf(domain, egress_ips)
+    except Exception as error:  # noqa: BLE001 - a table with one unknown row is better than none
+        return row(State.UNKNOWN, f"SPF could not be judged ({type(error).__name__})")
+    shown = _shown([verdict.record]) if verdict.record else "no SPF record"
     if not egress_ips:
-        note = "set mail.egress_ips to have the addresses judged"
-        return row(State.UNKNOWN, f"{shown or 'none'} ({note})", "")
-    if len(records) > 1:  # RFC 7208 section 4.5: permerror
-        return row(State.WRONG, f"{len(records)} records: {shown}", spf_with(records[0], egress_ips))
-    publish = spf_with(records[0] if records else None, egress_ips)
-    if not records:
-        return row(State.MISSING, "", publish)
-    results = dict(zip(egress_ips, await _judge(spf, egress_ips, domain), strict=True))
-    refused = {address: result for address, result in results.items() if result != "pass"}
+        return row(State.UNKNOWN, f"{shown} (set mail.egress_ips to have the addresses judged)")
+    refused = [one for one in verdict.checks if one.result is not SpfResult.PASS]
     if not refused:
-        return row(State.OK, shown, "")
-    state = State.UNKNOWN if set(refused.values()) == {"temperror"} else State.WRONG
-    verdicts = ", ".join(f"{address} {result}" for address, result in refused.items())
-    return row(state, f"{shown} ({verdicts})", publish)
+        return row(State.OK, shown)
+    if any(one.result is SpfResult.TEMPERROR for one in refused):
+        return row(State.UNKNOWN, _shown([refused[0].explanation]))
+    if not verdict.record:
+        return row(State.MISSING, "", verdict.publish)
+    results = ", ".join(f"{one.ip} {one.result.value}" for one in refused)
+    return row(State.WRONG, f"{shown} ({results})", verdict.publish)
 
 
 async def check_dmarc(domain: str, dns: Dns) -> Row:
@@ -144,11 +130,6 @@ async def check_mx(domain: str, dns: Dns) -> Row:
         found = f"{shown}. (null MX: no answer can arrive)"
         return Row(what="MX", state=State.WRONG, name=domain, found=found)
     return Row(what="MX", state=State.OK, name=domain, found=shown)
-
-
-async def _judge(spf: SpfJudge, addresses: Sequence[str], domain: str) -> list[str]:
-    answers = await asyncio.gather(*(spf(address, domain) for address in addresses), return_exceptions=True)
-    return ["temperror" if isinstance(answer, BaseException) else answer for answer in answers]
 
 
 def _shown(records: Sequence[str]) -> str:

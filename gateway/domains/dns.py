@@ -5,11 +5,17 @@ Here a name that does not exist and a name without such a record are both an emp
 wants it seen.
 """
 
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+from dns.exception import DNSException
 
 from smtp import resolver
-from smtp.resolver import LookupFailedError, NoSuchName
+from smtp.dns_client import DnsPython
+from smtp.resolver import Answer, LookupFailedError, NoSuchName
 
+T = TypeVar("T")
+_TIMEOUT_S = 5.0
 _TXT_MAX = 20  # records of one name that are looked at
 
 
@@ -33,40 +39,33 @@ class Dns(Protocol):
         ...
 
 
-class DnsQuestions:
-    """`Dns` asked of the port of `smtp.resolver`."""
+class SystemDns:
+    """`Dns` by the port of `smtp.resolver`; by the system's resolvers unless a port is given."""
 
-    def __init__(self, port: resolver.Dns) -> None:
+    def __init__(self, port: resolver.Dns | None = None) -> None:
         self._port = port
 
     async def txt(self, name: str) -> list[str]:
         """See `Dns`."""
-        try:
-            answer = await self._port.txt(name)
-        except NoSuchName:
-            return []
-        except LookupFailedError as error:
-            raise DnsUnavailableError(str(error)) from error
-        return [text.decode("utf-8", "replace") for text in answer.values[:_TXT_MAX]]
+        records = await self._values(lambda port: port.txt(name))
+        return [text.decode("utf-8", "replace") for text in records[:_TXT_MAX]]
 
     async def mx(self, name: str) -> list[tuple[int, str]]:
         """See `Dns`."""
-        try:
-            answer = await self._port.mx(name)
-        except NoSuchName:
-            return []
-        except LookupFailedError as error:
-            raise DnsUnavailableError(str(error)) from error
-        return sorted(answer.values)
+        return sorted(await self._values(lambda port: port.mx(name)))
 
     async def addresses(self, name: str) -> list[str]:
         """See `Dns`. `localhost` is never asked of the DNS (RFC 6761 section 6.3)."""
         if name.rstrip(".").lower() == "localhost":
             return ["127.0.0.1", "::1"]
+        return list(await self._values(lambda port: port.addresses(name)))
+
+    async def _values(self, ask: Callable[[resolver.Dns], Awaitable[Answer[T]]]) -> tuple[T, ...]:
         try:
-            answer = await self._port.addresses(name)
+            if self._port is None:
+                self._port = DnsPython(timeout_s=_TIMEOUT_S)
+            return (await ask(self._port)).values
         except NoSuchName:
-            return []
-        except LookupFailedError as error:
+            return ()
+        except (LookupFailedError, DNSException) as error:  # the latter where no resolver is configured
             raise DnsUnavailableError(str(error)) from error
-        return list(answer.values)

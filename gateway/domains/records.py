@@ -42,26 +42,12 @@ def is_dkim(text: str) -> bool:
     return found.get("v", "DKIM1").upper() == "DKIM1" and "p" in found
 
 
-def is_spf(text: str) -> bool:
-    """Whether a TXT record is an SPF record (RFC 7208 section 4.5)."""
-    return text.lower() == "v=spf1" or text.lower().startswith("v=spf1 ")
-
-
 def is_dmarc(text: str) -> bool:
     """Whether a TXT record is a DMARC record (RFC 7489 section 6.6.3)."""
     return "".join(text.partition(";")[0].split()).lower() == "v=dmarc1"
 
 
-def spf_mechanisms(addresses: Sequence[str]) -> list[str]:
-    """`ip4:` and `ip6:` for each address."""
-    return [f"ip{ipaddress.ip_address(address).version}:{address}" for address in addresses]
-
-
-def spf_with(existing: str | None, addresses: Sequence[str]) -> str:
-    """An SPF record that lets `addresses` send: the existing one with them put first, or a new one."""
-    if existing is None:
-        return " ".join(["v=spf1", *spf_mechanisms(addresses), "~all"])
-    words = existing.split()
-    present = {word.lower() for word in words}
-    added = [word for word in spf_mechanisms(addresses) if word.lower() not in present]
-    return " ".join([words[0], *added, *words[1:]])
+def spf_record(addresses: Sequence[str]) -> str:
+    """A first SPF record that lets `addresses` send."""
+    mechanisms = [f"ip{ipaddress.ip_address(address).version}:{address}" for address in addresses]
+    return " ".join(["v=spf1", *mechanisms, "~all"])

@@ -13,10 +13,11 @@ from config.schema_messages import Mail
 from gateway.accounts.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from gateway.accounts.service import open_account
 from gateway.domains import keys
-from gateway.domains.check import Row, SpfJudge, State, check, check_dkim
+from gateway.domains.check import Row, State, check, check_dkim
 from gateway.domains.dns import Dns
 from gateway.domains.keys import DkimKey
-from gateway.domains.records import DMARC_SUGGESTED, DnsRecord, spf_with
+from gateway.domains.records import DMARC_SUGGESTED, DnsRecord, spf_record
+from gateway.domains.spf import SpfJudge
 from gateway.messages import events
 from gateway.messages.events import Event, EventKind
 from gateway.ports import Clock
@@ -213,7 +214,7 @@ def records_of(domain: Domain, egress_ips: Sequence[str]) -> list[DnsRecord]:
     """What to publish for `domain`."""
     records = [key.record for key in domain.keys]
     if egress_ips:
-        value = spf_with(None, egress_ips)
+        value = spf_record(egress_ips)
         records.append(DnsRecord(purpose="spf", type="TXT", name=domain.name, value=value))
     name = f"_dmarc.{domain.name}"
     return [*records, DnsRecord(purpose="dmarc", type="TXT", name=name, value=DMARC_SUGGESTED)]

@@ -1,7 +1,7 @@
 """The services of an account's own things on a real SQLite store, with a clock that tests move."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +14,14 @@ from gateway.accounts.service import Account, Accounts
 from gateway.domains.dns import DnsUnavailableError
 from gateway.domains.service import Domains
 from gateway.domains.signers import Signers
+from gateway.domains.spf import judge_spf
 from gateway.ids import IdFactory
 from gateway.sendernames.service import SenderNames
 from gateway.store.cache import Caches
 from gateway.store.store import Store
 from gateway.store.tx import Tx
+from smtp.resolver import LookupFailedError
+from smtp.spf import SpfVerdict
 from tests.gateway.fakes import FakeClock
 
 EGRESS = ("192.0.2.10", "2001:db8::10")
@@ -63,14 +66,26 @@ class FakeDns:
             raise DnsUnavailableError(f"{name}: time-out")
 
 
+@dataclass(frozen=True)
+class TxtRecord:
+    """What dnspython gives for a TXT record, as far as pyspf looks at it."""
+
+    strings: tuple[bytes, ...]
+
+
 class FakeSpf:
-    """The results of SPF by address; "pass" unless told otherwise."""
+    """pyspf over the TXT records of a `FakeDns`."""
 
-    def __init__(self) -> None:
-        self.results: dict[str, str] = {}
+    def __init__(self, dns: FakeDns) -> None:
+        self._dns = dns
 
-    async def __call__(self, address: str, domain: str) -> str:
-        return self.results.get(address, "pass")
+    async def __call__(self, domain: str, egress_ips: Sequence[str]) -> SpfVerdict:
+        return await judge_spf(domain, egress_ips, self._look_up)
+
+    def _look_up(self, name: str, kind: str) -> list[object]:
+        if name in self._dns.silent:
+            raise LookupFailedError("time-out")
+        return [TxtRecord((text.encode(),)) for text in self._dns.texts.get(name, []) if kind == "TXT"]
 
 
 class CountingStore:
@@ -101,7 +116,6 @@ class Services:
     signers: Signers
     sendernames: SenderNames
     dns: FakeDns
-    spf: FakeSpf
 
     async def account(self, name: str = "Ada") -> Account:
         return await self.accounts.create(name, "ada@example.org")
@@ -127,7 +141,7 @@ async def services(
     )
     store = Store.open(f"sqlite:{folder}/gateway.db", upgrade=True)
     caches = Caches(store, poll_s=0.02)
-    clock, ids, dns, spf = FakeClock(), IdFactory(), FakeDns(), FakeSpf()
+    clock, ids, dns = FakeClock(), IdFactory(), FakeDns()
     try:
         yield Services(
             store=store,
@@ -137,11 +151,10 @@ async def services(
             accounts=Accounts(caches, clock, ids),
             credentials=Credentials(caches, clock, ids),
             auth=Authenticator(caches, clock, settings.limits),
-            domains=Domains(caches, clock, settings.mail, dns=dns, spf=spf),
+            domains=Domains(caches, clock, settings.mail, dns=dns, spf=FakeSpf(dns)),
             signers=Signers(caches),
             sendernames=SenderNames(caches, clock, settings.sender_name),
             dns=dns,
-            spf=spf,
         )
     finally:
         await caches.close()
