@@ -21,8 +21,8 @@ _PROBLEM = {"$ref": "#/components/schemas/ProblemDetails"}
 _INTRODUCTION = """\
 Send mail and SMS, paid with prepaid credits. Every answer is JSON; every error is
 `application/problem+json` (RFC 9457), its types are explained at /docs/problems. Lists answer `items` and
-`next`: pass `next` as `cursor` for the next page. Times are RFC 3339. Send `Idempotency-Key` with a submission
-to make it safe to repeat.
+`next`: pass `next` as `cursor` for the next page. Times are RFC 3339. Send `Idempotency-Key` with a
+submission to make it safe to repeat.
 """
 _EXAMPLE_PROBLEMS: Mapping[int, tuple[str, str]] = {
     400: ("invalid_json", "The body cannot be read as JSON: Input data was truncated."),

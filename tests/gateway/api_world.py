@@ -1,0 +1,196 @@
+"""The API on real sockets: a store on disk, a road over fake upstreams, and a client with a key."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from config.schema import Settings
+from config.schema_messages import MailRoute, SmsRoute
+from gateway.accounts.secrets import CredentialKind
+from gateway.api.server import HttpServer
+from gateway.messages.observer import Observer
+from gateway.messages.reports import Reports
+from gateway.ports import Clock, SystemClock, Upstream
+from gateway.road import Road
+from gateway.services import Services, build_services
+from gateway.store.store import Store
+from gateway.store.tx import Tx
+from policy.data import shipped_countries
+from tests.gateway.fakes import FakeUpstream
+from tests.gateway.services_rig import FakeDns
+
+DOMAIN = "example.org"
+SENDER = "ACME"
+MAIL = {"from": f"Shop <shop@{DOMAIN}>", "to": "ada@example.net", "subject": "Hello", "text": "Hi"}
+SMS = {"from": SENDER, "to": "+41791234567", "text": "Hi"}
+
+
+@dataclass
+class FakeReadiness:
+    """Says what a test tells it."""
+
+    states: dict[str, bool] = field(default_factory=lambda: {"store": True})
+
+    async def checks(self) -> Mapping[str, bool]:
+        return self.states
+
+
+@dataclass
+class World:
+    """Everything that a test of the API may want to touch."""
+
+    settings: Settings
+    services: Services
+    road: Road
+    server: HttpServer
+    readiness: FakeReadiness
+    mail: FakeUpstream
+    sms: FakeUpstream
+    dns: FakeDns
+    account_id: str
+    key: str
+    other_id: str
+    other_key: str
+    client: httpx.AsyncClient
+
+    def client_with(self, key: str | None, **options: Any) -> httpx.AsyncClient:
+        """Another client; with None, one without a key."""
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=10, trust_env=False, **options)
+
+    @property
+    def url(self) -> str:
+        """The API's address."""
+        scheme = "https" if self.settings.http.tls else "http"
+        return f"{scheme}://127.0.0.1:{self.server.port}"
+
+    async def make_key(self, *scopes: str, account_id: str | None = None) -> str:
+        """A new key with these scopes."""
+        issued = await self.services.credentials.create(
+            account_id or self.account_id, CredentialKind.API, scopes=scopes or ("*",)
+        )
+        return issued.secret
+
+    async def balance(self, product: str, account_id: str | None = None) -> int:
+        """What can be spent."""
+        return (await self.services.credits.balances(account_id or self.account_id))[product]
+
+    async def count(self, table: str) -> int:
+        """How many rows a table has."""
+        found = await self.services.store.read(lambda tx: tx.one(f"SELECT count(*) FROM {table}"))
+        return int(found[0]) if found else 0
+
+    async def settled(self, message_id: str, status: str = "delivered") -> dict[str, Any]:
+        """The message over the API, once it has this status, within ten seconds."""
+        async with asyncio.timeout(10):
+            while (found := (await self.client.get(f"/v1/messages/{message_id}")).json())["status"] != status:
+                await asyncio.sleep(0.005)  # polls a committed state, within the limit above
+        return dict(found)
+
+
+def make_settings(**sections: Mapping[str, Any]) -> Settings:
+    """The defaults on a free port, with the keys of sections changed."""
+    base = Settings()
+    http = {"port": 0, **sections.pop("http", {})}
+    changed = {name: replace(getattr(base, name), **keys) for name, keys in sections.items()}
+    return replace(base, http=replace(base.http, **http), **changed)  # type: ignore[arg-type]  # by name
+
+
+@asynccontextmanager
+async def world(
+    folder: Path,
+    *,
+    settings: Settings | None = None,
+    clock: Clock | None = None,
+    credits: int = 100,
+    upstreams: Sequence[Upstream] = (),
+    verify: Any = True,
+) -> AsyncIterator[World]:
+    """The API, started. Two accounts: the client's, with `credits` of each kind, and another."""
+    mail, sms = FakeUpstream("mail"), FakeUpstream("sms", recipients_per_work=1)
+    settings = settings or make_settings()
+    settings = replace(
+        settings,
+        mail=replace(settings.mail, route=(MailRoute(upstream="mail"),)),
+        sms=replace(settings.sms, route=(SmsRoute(upstream="sms"),)),
+    )
+    clock = clock or SystemClock()
+    store = Store.open(f"sqlite:{folder}/gateway.db", upgrade=True, exclusive=True)
+    dns = FakeDns()
+    services = build_services(settings, store, clock, dns=dns)
+    reports = Reports(
+        server_name=settings.server.name,
+        lifetime_ms=settings.mail.lifetime_s * 1000,
+        domains=services.signers,
+        ids=services.ids,
+        clock=clock,
+    )
+    road = Road(
+        settings=settings,
+        store=store,
+        clock=clock,
+        ids=services.ids,
+        credits=services.credits,
+        domains=services.signers,
+        sender_names=services.sender_names,
+        countries=shipped_countries(),
+        upstreams={one.name: one for one in (mail, sms, *upstreams)},
+        reports=reports,
+        observer=Observer(),
+    )
+    reports.router = road.router
+    readiness = FakeReadiness()
+    server = HttpServer(services, road, settings, readiness)
+    account_id, key = await _account(services, "Ada", credits)
+    other_id, other_key = await _account(services, "Grace", credits)
+    await road.start()
+    await server.start()
+    made = World(
+        settings=settings,
+        services=services,
+        road=road,
+        server=server,
+        readiness=readiness,
+        mail=mail,
+        sms=sms,
+        dns=dns,
+        account_id=account_id,
+        key=key,
+        other_id=other_id,
+        other_key=other_key,
+        client=httpx.AsyncClient(),
+    )
+    made.client = made.client_with(key, verify=verify)
+    try:
+        yield made
+    finally:
+        await made.client.aclose()
+        await server.stop(5.0)
+        await road.stop(5.0)
+        await services.credits.stop()
+        assert await services.credits.unbalanced() == []
+        await services.caches.close()
+        await store.close()
+
+
+async def _account(services: Services, name: str, credits: int) -> tuple[str, str]:
+    account = await services.accounts.create(name, f"{name.lower()}@example.com")
+    issued = await services.credentials.create(account.id, CredentialKind.API)
+
+    def verified_domain(tx: Tx) -> None:
+        tx.run(
+            "INSERT INTO domain (account_id, name, status, created_ms, verified_ms) VALUES (?, ?, ?, 0, 0)",
+            (account.id, DOMAIN if name == "Ada" else f"{name.lower()}.example", "verified"),
+        )
+
+    await services.caches.write(verified_domain)
+    await services.sender_names.approve(account.id, SENDER)
+    for product in ("mail", "sms"):
+        if credits:
+            await services.credits.grant(account.id, product, credits)
+    return account.id, issued.secret

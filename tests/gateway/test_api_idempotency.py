@@ -1,0 +1,179 @@
+"""Idempotency-Key over HTTP (A4): accepted once, answered alike, bound to the payload; and batches."""
+
+import asyncio
+from pathlib import Path
+
+from tests.gateway.api_world import MAIL, SMS, make_settings, world
+from tests.gateway.fakes import FakeClock
+
+KEY = {"Idempotency-Key": "order-4711"}
+
+
+async def test_the_same_request_again_is_answered_alike_and_costs_nothing(tmp_path: Path) -> None:
+    async with world(tmp_path) as api:
+        first = await api.client.post("/v1/mail", json=MAIL, headers=KEY)
+        second = await api.client.post("/v1/mail", json=MAIL, headers=KEY)
+        assert (first.status_code, second.status_code) == (202, 202)
+        assert first.content == second.content
+        assert "idempotency-replayed" not in first.headers
+        assert second.headers["idempotency-replayed"] == "true"
+        assert second.headers["location"] == first.headers["location"]
+        assert await api.count("message") == 1
+        assert await api.balance("mail") == 99
+
+
+async def test_another_payload_or_path_under_the_key_is_422(tmp_path: Path) -> None:
+    async with world(tmp_path) as api:
+        assert (await api.client.post("/v1/sms", json=SMS, headers=KEY)).status_code == 202
+        for path, body in (("/v1/sms", {**SMS, "text": "other"}), ("/v1/mail", MAIL)):
+            answer = await api.client.post(path, json=body, headers=KEY)
+            assert (answer.status_code, answer.json()["reason"]) == (422, "idempotency_key_reused")
+        assert await api.count("message") == 1
+
+
+async def test_twenty_at_once_make_one_message(tmp_path: Path) -> None:
+    async with world(tmp_path) as api:
+
+        async def send() -> tuple[int, str | None]:
+            answer = await api.client.post("/v1/sms", json=SMS, headers=KEY)
+            return answer.status_code, answer.json().get("id")
+
+        answers = await asyncio.gather(*(send() for _ in range(20)))
+        assert {status for status, _ in answers} <= {202, 409}
+        assert len({identity for status, identity in answers if status == 202}) == 1
+        assert await api.count("message") == 1
+        assert await api.balance("sms") == 99
+
+
+async def test_while_it_runs_the_key_is_409(tmp_path: Path) -> None:
+    async with world(tmp_path) as api:
+        running = api.road.acceptor._running
+        running.add((api.account_id, KEY["Idempotency-Key"]))
+        answer = await api.client.post("/v1/sms", json=SMS, headers=KEY)
+        assert (answer.status_code, answer.json()["reason"]) == (409, "idempotency_key_in_use")
+        assert answer.headers["retry-after"] == "1"
+        running.clear()
+        assert (await api.client.post("/v1/sms", json=SMS, headers=KEY)).status_code == 202
+
+
+async def test_a_refused_request_leaves_the_key_free(tmp_path: Path) -> None:
+    async with world(tmp_path, credits=0) as api:
+        assert (await api.client.post("/v1/sms", json=SMS, headers=KEY)).status_code == 402
+        await api.services.credits.grant(api.account_id, "sms", 1)
+        assert (await api.client.post("/v1/sms", json=SMS, headers=KEY)).status_code == 202
+
+
+async def test_what_was_accepted_is_replayed_even_when_it_would_be_refused_now(tmp_path: Path) -> None:
+    async with world(tmp_path) as api:
+        first = await api.client.post("/v1/sms", json=SMS, headers=KEY)
+        await api.services.sender_names.delete(api.account_id, "ACME")
+        second = await api.client.post("/v1/sms", json=SMS, headers=KEY)
+        assert (second.status_code, second.content) == (202, first.content)
+
+
+async def test_accounts_have_keys_of_their_own(tmp_path: Path) -> None:
+    async with world(tmp_path) as api, api.client_with(api.other_key) as other:
+        mine = await api.client.post("/v1/sms", json=SMS, headers=KEY)
+        theirs = await other.post("/v1/sms", json={**SMS, "text": "other"}, headers=KEY)
+        assert (mine.status_code, theirs.status_code) == (202, 202)
+
+
+async def test_a_key_is_forgotten_after_its_time(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with world(tmp_path, clock=clock) as api:
+        await api.client.post("/v1/sms", json=SMS, headers=KEY)
+        clock.advance(24 * 3600 + 1)
+        answer = await api.client.post("/v1/sms", json={**SMS, "text": "new"}, headers=KEY)
+        assert answer.status_code == 202
+        assert await api.count("message") == 2
+
+
+async def test_an_odd_key_is_400(tmp_path: Path) -> None:
+    async with world(tmp_path) as api:
+        for key in (b"x" * 256, b"\xc3\xa9", b"a\tb"):
+            answer = await api.client.post("/v1/sms", json=SMS, headers={b"Idempotency-Key": key})
+            assert (answer.status_code, answer.json()["reason"]) == (400, "bad_request")
+        answer = await api.client.post("/v1/sms", json=SMS, headers={"Idempotency-Key": "x" * 255})
+        assert answer.status_code == 202
+
+
+# --- batches -----------------------------------------------------------------------------------------------
+
+
+async def test_a_batch_has_a_verdict_for_each_in_order(tmp_path: Path) -> None:
+    async with world(tmp_path) as api:
+        answer = await api.client.post(
+            "/v1/batch",
+            json={
+                "items": [
+                    {"type": "mail", **MAIL},
+                    {"type": "sms", **SMS, "to": "nobody"},
+                    {"type": "fax"},
+                    {"type": "sms", **SMS, "text": 7},
+                    {"type": "mail", **MAIL, "to": ["ada@example.net", "x"]},
+                    {"type": "sms", **SMS},
+                    "nonsense",
+                ]
+            },
+        )
+        assert answer.status_code == 202
+        body = answer.json()
+        assert body["accepted"] == 2
+        assert [item["accepted"] for item in body["items"]] == [True, False, False, False, False, True, False]
+        assert (body["items"][0]["channel"], body["items"][5]["channel"]) == ("mail", "sms")
+        problems = [item.get("problem") for item in body["items"]]
+        assert problems[1]["reason"] == "bad_number"
+        assert problems[3]["errors"][0]["pointer"] == "/items/3/text"
+        assert problems[4]["errors"][0]["pointer"] == "/items/4/to/1"
+        assert problems[6]["status"] == 422
+        assert await api.count("message") == 2
+
+
+async def test_a_batch_is_accepted_as_far_as_the_credits_go(tmp_path: Path) -> None:
+    async with world(tmp_path, credits=2) as api:
+        items = [{"type": "sms", **SMS} for _ in range(3)]
+        body = (await api.client.post("/v1/batch", json={"items": items})).json()
+        assert [item["accepted"] for item in body["items"]] == [True, True, False]
+        assert body["items"][2]["problem"]["status"] == 402
+        assert await api.balance("sms") == 0
+
+
+async def test_a_batch_of_which_nothing_passes_is_a_problem(tmp_path: Path) -> None:
+    async with world(tmp_path, credits=0) as api:
+        items = [{"type": "sms", **SMS}, {"type": "mail", **MAIL}]
+        answer = await api.client.post("/v1/batch", json={"items": items})
+        assert (answer.status_code, answer.json()["reason"]) == (402, "insufficient_credits")
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert [item["accepted"] for item in answer.json()["items"]] == [False, False]
+        answer = await api.client.post("/v1/batch", json={"items": [items[0], {"type": "fax"}]})
+        assert (answer.status_code, answer.json()["reason"]) == (422, "none_accepted")
+
+
+async def test_a_batch_has_one_to_five_hundred_items(tmp_path: Path) -> None:
+    async with world(tmp_path, credits=600, settings=make_settings(http={"rate_per_s": 0})) as api:
+        item = {"type": "sms", **SMS}
+        for count, status in ((0, 422), (501, 422), (500, 202)):
+            answer = await api.client.post("/v1/batch", json={"items": [item] * count})
+            assert answer.status_code == status, count
+        assert await api.count("message") == 500
+        assert await api.balance("sms") == 100
+
+
+async def test_a_batch_needs_the_scope_of_each_item(tmp_path: Path) -> None:
+    async with world(tmp_path) as api:
+        key = await api.make_key("sms:send")
+        async with api.client_with(key) as client:
+            items = [{"type": "sms", **SMS}, {"type": "mail", **MAIL}]
+            body = (await client.post("/v1/batch", json={"items": items})).json()
+        assert [item["accepted"] for item in body["items"]] == [True, False]
+        assert body["items"][1]["problem"]["reason"] == "scope_missing"
+
+
+async def test_a_batch_is_replayed_as_a_whole(tmp_path: Path) -> None:
+    async with world(tmp_path) as api:
+        batch = {"items": [{"type": "sms", **SMS}, {"type": "sms", **SMS, "to": 7}]}
+        first = await api.client.post("/v1/batch", json=batch, headers=KEY)
+        second = await api.client.post("/v1/batch", json=batch, headers=KEY)
+        assert first.content == second.content
+        assert second.headers["idempotency-replayed"] == "true"
+        assert await api.count("message") == 1
