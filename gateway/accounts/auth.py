@@ -153,7 +153,8 @@ class Authenticator:
     def _wait_out(self, peer: str, user: str, *, guessable: bool) -> None:
         if not guessable and self._guessing.trusts(peer, user):
             return
-        delay_s = self._guessing.delay_s(peer, user, self._clock.monotonic_s())
+        now_s = self._clock.monotonic_s()
+        delay_s = self._guessing.delay_s(peer, user, now_s, guessable=guessable)
         if delay_s > 0:
             raise AuthRefused("slow_down", "Too many failed attempts; wait before the next one.", delay_s)
 

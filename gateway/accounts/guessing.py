@@ -4,6 +4,8 @@
 - A *user* whose secret is being guessed (from however many addresses) makes every address that has not
   succeeded for it before wait once before each attempt. The wait belongs to the pair of address and user, so
   an attacker's attempts do not prolong it: who comes back after the delay is heard, always.
+- For secrets too long to be guessed, the wait of the address belongs to the pair too: applications that
+  share an address (one host, a proxy) are not kept out by a neighbour with an old key.
 
 Attempts made too early are not looked at and count for nothing. Failures are forgotten after a while;
 success does not erase them, or a guesser could pay for each guess with a login of their own. Pure: the
@@ -56,20 +58,26 @@ class Guessing:
         self._ready_s: _Remembered[tuple[str, str], float] = _Remembered(size)
         self._trusted: _Remembered[tuple[str, str], bool] = _Remembered(size)
 
-    def delay_s(self, peer: str, user: str, now_s: float) -> float:
+    def delay_s(self, peer: str, user: str, now_s: float, *, guessable: bool = True) -> float:
         """How many seconds until an attempt by `peer` for `user` is looked at; 0: now."""
         address = address_of(peer)
+        penalty_s = self._penalty_s(self._addresses.get(address), now_s)
         wait_s = 0.0
-        failures = self._addresses.get(address)
-        if failures is not None:
-            wait_s = failures.last_s + self._penalty_s(failures, now_s) - now_s
-        return max(0.0, wait_s, self._user_wait_s(address, user, now_s))
+        if guessable and penalty_s > 0:
+            wait_s = self._addresses[address].last_s + penalty_s - now_s
+        pair = (address, user)
+        if pair not in self._trusted:
+            pair_penalty_s = self._penalty_s(self._users.get(user), now_s)
+            if not guessable:
+                pair_penalty_s = max(pair_penalty_s, penalty_s)
+            wait_s = max(wait_s, self._pair_wait_s(pair, pair_penalty_s, now_s))
+        return max(0.0, wait_s)
 
     def failed(self, peer: str, user: str, now_s: float) -> None:
         """Counts a wrong secret (or an unknown user: it must look the same)."""
         address = address_of(peer)
-        self._count(self._addresses, address, now_s)
-        penalty_s = self._penalty_s(self._count(self._users, user, now_s), now_s)
+        failures = (self._count(self._addresses, address, now_s), self._count(self._users, user, now_s))
+        penalty_s = max(self._penalty_s(one, now_s) for one in failures)
         if penalty_s > 0:
             self._ready_s.keep((address, user), now_s + penalty_s)
 
@@ -87,12 +95,7 @@ class Guessing:
         """The number of entries in memory."""
         return len(self._addresses) + len(self._users) + len(self._ready_s) + len(self._trusted)
 
-    def _user_wait_s(self, address: str, user: str, now_s: float) -> float:
-        failures = self._users.get(user)
-        pair = (address, user)
-        if failures is None or pair in self._trusted:
-            return 0.0
-        penalty_s = self._penalty_s(failures, now_s)
+    def _pair_wait_s(self, pair: tuple[str, str], penalty_s: float, now_s: float) -> float:
         if penalty_s == 0:
             return 0.0
         ready_s = self._ready_s.get(pair)
@@ -101,11 +104,11 @@ class Guessing:
             self._ready_s.keep(pair, ready_s)
         return ready_s - now_s
 
-    def _penalty_s(self, failures: _Failures, now_s: float) -> float:
-        beyond = failures.count - self._free
-        if beyond <= 0 or now_s - failures.last_s > self._forget_s:
+    def _penalty_s(self, failures: _Failures | None, now_s: float) -> float:
+        if failures is None or now_s - failures.last_s > self._forget_s:
             return 0.0
-        return min(self._max_s, self._first_s * 2.0 ** min(beyond - 1, 64))
+        beyond = failures.count - self._free
+        return min(self._max_s, self._first_s * 2.0 ** min(beyond - 1, 64)) if beyond > 0 else 0.0
 
     def _count(self, failures: "_Remembered[str, _Failures]", key: str, now_s: float) -> _Failures:
         entry = failures.get(key)

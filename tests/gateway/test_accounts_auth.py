@@ -244,3 +244,24 @@ async def test_a_recognised_key_is_never_kept_waiting(tmp_path: Path) -> None:
         assert (await rig.auth.api_key(key.secret, HERE)).account_id == account.id
         await rig.caches.write(lambda tx: None)  # the caches are empty; the address has proved itself before
         assert (await rig.auth.api_key(key.secret, HERE)).account_id == account.id
+
+
+async def test_a_good_key_is_heard_though_a_neighbour_fails_on_and_on(tmp_path: Path) -> None:
+    async with services(tmp_path, limits=STRICT) as rig:
+        account = await rig.account()
+        good = await rig.credentials.create(account.id, CredentialKind.API)
+        old = f"gw_{'0' * 12}_{'0' * 32}"
+
+        async def neighbour() -> None:
+            await refusal(rig.auth.api_key(old, HERE))
+
+        for _ in range(30):
+            await neighbour()
+            rig.clock.advance(1.0)
+        slowed = await refusal(rig.auth.api_key(good.secret, HERE))
+        assert slowed.reason == "slow_down"
+        assert 0 < slowed.retry_after_s <= STRICT.auth_delay_max_s
+        for _ in range(int(slowed.retry_after_s)):
+            rig.clock.advance(1.0)
+            await neighbour()
+        assert (await rig.auth.api_key(good.secret, HERE)).account_id == account.id

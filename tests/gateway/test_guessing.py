@@ -80,6 +80,25 @@ def test_an_address_that_succeeded_before_does_not_wait_for_others_failures() ->
     assert not guessing.trusts(THERE, "demo")
 
 
+def test_a_neighbour_with_an_old_key_does_not_keep_a_good_one_out() -> None:
+    guessing = Guessing(LIMITS)
+    for second in range(30):  # the neighbour tries again and again, as soon as it may and before
+        guessing.failed(HERE, "api:old", float(second))
+    assert guessing.delay_s(HERE, "api:good", 30.0, guessable=False) == 8
+    for second in range(30, 38):
+        guessing.failed(HERE, "api:old", float(second))
+    assert guessing.delay_s(HERE, "api:good", 38.0, guessable=False) == 0
+    assert guessing.delay_s(HERE, "smpp:demo", 38.0) == 7  # a short password waits for the address
+
+
+def test_guessing_long_secrets_is_slowed_too() -> None:
+    guessing = Guessing(LIMITS)
+    failing(guessing, HERE, "api:a", 10)
+    assert guessing.delay_s(HERE, "api:a", 0.0, guessable=False) == 8
+    assert guessing.delay_s(HERE, "api:b", 0.0, guessable=False) == 8
+    assert guessing.delay_s(THERE, "api:b", 0.0, guessable=False) == 0
+
+
 def test_success_with_an_own_account_does_not_buy_free_guesses() -> None:
     guessing = Guessing(LIMITS)
     for _ in range(10):
