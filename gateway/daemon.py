@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import structlog
-from prometheus_client import CollectorRegistry
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 
@@ -26,11 +26,14 @@ from gateway.api.server import HttpServer
 from gateway.health import Readiness
 from gateway.ingress.smpp import SmppIngress
 from gateway.ingress.smtp import SmtpIngress
+from gateway.messages.model import Channel
 from gateway.messages.receipts import ApplyReceipts, PartReceipt
 from gateway.messages.reports import Reports
 from gateway.observe import log as logs
-from gateway.observe.metrics import Metrics, MetricsObserver
+from gateway.observe.metrics import Metrics
+from gateway.observe.observer import MetricsObserver
 from gateway.observe.probes import Probes
+from gateway.observe.readings import Readings
 from gateway.observe.server import MetricsServer
 from gateway.ports import Clock, SystemClock
 from gateway.road import Road, channel_rules
@@ -81,18 +84,17 @@ class Gateway:
         self.tree = Tree()
         self._config_path = config_path
         self._clock = clock or SystemClock()
-        self._tls_users: list[Callable[[ssl.SSLContext], None]] = []
+        self._context: ssl.SSLContext | None = None
 
     async def start(self) -> Ports:
         """Starts every part. Raises StartError; then nothing runs any more."""
         settings, clock = self.settings, self._clock
-        context = self._tls_context()
+        context = self._context = self._tls_context()
         countries = _countries(settings)
-        metrics_registry = CollectorRegistry()
-        metrics = Metrics(metrics_registry)
+        metrics = Metrics()
         store = _open_store(settings, metrics)
         services = build_services(settings, store, clock)
-        observer = MetricsObserver(metrics, clock)
+        observer = MetricsObserver(metrics)
         road = build_road(services, countries, observer)
         readiness = Readiness(store)
         tree = self.tree
@@ -102,10 +104,11 @@ class Gateway:
         tree.add("road", road.start, lambda: road.stop(settings.server.drain_s))
         self._add_webhooks(services, metrics)
         self._add_housekeeping(services, road)
-        self._add_smtp(services, road, observer, readiness, context)
-        self._add_smpp(services, road, observer, readiness, context)
-        self._add_http(services, road, observer, readiness, context)
-        self._add_metrics(services, road, metrics, metrics_registry)
+        doors = _Doors(services, road, observer, metrics, readiness, context)
+        self._add_smtp(doors)
+        self._add_smpp(doors)
+        self._add_http(doors)
+        self._add_metrics(services, road, metrics)
         self._add_probes(metrics, readiness)
         try:
             await tree.start()
@@ -169,25 +172,18 @@ class Gateway:
 
         self.tree.add("housekeeping", start, stop)
 
-    def _add_smtp(
-        self,
-        services: Services,
-        road: Road,
-        observer: MetricsObserver,
-        readiness: Readiness,
-        context: ssl.SSLContext | None,
-    ) -> None:
+    def _add_smtp(self, doors: "_Doors") -> None:
         settings = self.settings.smtp
         if not settings.enabled:
             return
         ingress = SmtpIngress(
-            authenticator=services.authenticator,
-            acceptor=road.acceptor,
-            shaper=road.mail,
-            router=road.router,
-            credits=services.credits,
+            authenticator=doors.services.authenticator,
+            acceptor=doors.road.acceptor,
+            shaper=doors.road.mail,
+            router=doors.road.router,
+            credits=doors.services.credits,
             clock=self._clock,
-            observer=observer,
+            observer=doors.observer,
             idempotency_ms=self.settings.retention.idempotency_h * 3_600_000,
         )
         server = SmtpServer(
@@ -195,7 +191,7 @@ class Gateway:
                 hostname=self.settings.server.name,
                 size_limit_octets=settings.size_limit_octets,
                 max_recipients=settings.max_recipients,
-                tls_context=context,
+                tls_context=doors.context,
                 allow_plain_auth_on_loopback=settings.plain_auth_on_loopback,
                 line_endings=settings.line_ends,
                 idle_timeout_s=settings.idle_timeout_s,
@@ -207,82 +203,69 @@ class Gateway:
             ),
             ingress,
         )
-        self._tls_users.append(server.reload_tls)
+        doors.metrics.watch_connections("smtp", lambda: server.connection_count)
 
         async def start() -> None:
             with _naming("smtp.port", settings.host, settings.port):
                 self._port(smtp=await server.start(settings.host, settings.port))
-            if settings.tls_port and context is not None:
+            if settings.tls_port and doors.context is not None:
                 with _naming("smtp.tls_port", settings.host, settings.tls_port):
                     port = await server.start(settings.host, settings.tls_port, implicit_tls=True)
                     self._port(smtps=port)
-            readiness.doors["smtp"] = True
+            doors.readiness.doors["smtp"] = True
 
         async def stop() -> None:
-            readiness.doors["smtp"] = False
+            doors.readiness.doors["smtp"] = False
             await server.stop(self.settings.server.drain_s)
 
         self.tree.add("smtp", start, stop)
 
-    def _add_smpp(
-        self,
-        services: Services,
-        road: Road,
-        observer: MetricsObserver,
-        readiness: Readiness,
-        context: ssl.SSLContext | None,
-    ) -> None:
+    def _add_smpp(self, doors: "_Doors") -> None:
         settings = self.settings.smpp
         if not settings.enabled:
             return
-        ingress = SmppIngress(services, road, observer=observer, tls_context=context)
+        ingress = SmppIngress(doors.services, doors.road, observer=doors.observer, tls_context=doors.context)
+        doors.metrics.watch_connections("smpp", lambda: ingress.binds)
 
         async def start() -> None:
             with _naming("smpp.port", settings.host, settings.port):
                 await ingress.start()
             self._port(smpp=ingress.port, smpps=ingress.tls_port)
-            readiness.doors["smpp"] = True
+            doors.readiness.doors["smpp"] = True
 
         async def stop() -> None:
-            readiness.doors["smpp"] = False
+            doors.readiness.doors["smpp"] = False
             await ingress.stop(self.settings.server.drain_s)
 
         self.tree.add("smpp", start, stop)
 
-    def _add_http(
-        self,
-        services: Services,
-        road: Road,
-        observer: MetricsObserver,
-        readiness: Readiness,
-        context: ssl.SSLContext | None,
-    ) -> None:
+    def _add_http(self, doors: "_Doors") -> None:
         settings = self.settings.http
         if not settings.enabled:
             return
-        server = HttpServer(services, road, readiness=readiness, observer=observer, tls_context=context)
+        server = HttpServer(doors.services, doors.road, self.settings, doors.readiness)
+        doors.metrics.watch_connections("http", lambda: server.connection_count)
 
         async def start() -> None:
             with _naming("http.port", settings.host, settings.port):
                 await server.start()
             self._port(http=server.port)
-            readiness.doors["http"] = True
+            doors.readiness.doors["http"] = True
 
         async def stop() -> None:
-            readiness.doors["http"] = False
+            doors.readiness.doors["http"] = False
             await server.stop(self.settings.server.drain_s)
 
         self.tree.add("http", start, stop)
 
-    def _add_metrics(
-        self, services: Services, road: Road, metrics: Metrics, metrics_registry: CollectorRegistry
-    ) -> None:
+    def _add_metrics(self, services: Services, road: Road, metrics: Metrics) -> None:
         settings = self.settings.metrics
-        metrics.watch(services, road)
-        self.tree.add("gauges", metrics.start, metrics.stop)
         if not settings.enabled:
             return
-        server = MetricsServer(metrics_registry, settings.host, settings.port)
+        metrics.watch(services.store, road)
+        readings = Readings(metrics, services.store, self._clock)
+        self.tree.add("readings", readings.start, readings.stop)
+        server = MetricsServer(metrics.registry, settings.host, settings.port)
 
         async def start() -> None:
             with _naming("metrics.port", settings.host, settings.port):
@@ -329,20 +312,18 @@ class Gateway:
 
     def reload(self) -> None:
         """SIGHUP: reads configuration and certificate again; says what cannot change without a restart."""
-        try:
-            context = self._tls_context()
-            if context is not None:
-                for use in self._tls_users:
-                    use(context)
-            log.info("certificate_reloaded", certificate=str(self.settings.tls.certificate))
-        except StartError as error:
-            log.error("certificate_not_reloaded", reason=str(error))
+        if self._context is not None:
+            try:
+                tls.load(self._context, self.settings.tls, now=datetime.now(UTC))
+                log.info("certificate_reloaded", certificate=str(self.settings.tls.certificate))
+            except tls.CertificateError as error:
+                log.warning("certificate_not_reloaded", reason=str(error))
         if self._config_path is None:
             return
         try:
             new = load(self._config_path)
         except ConfigError as error:
-            log.error("configuration_not_reloaded", faults=str(error))
+            log.warning("configuration_not_reloaded", faults=str(error))
             return
         changed = differences(self.settings, new)
         taken = [key for key in changed if key.startswith(_RELOADABLE)]
@@ -355,15 +336,27 @@ class Gateway:
             log.warning("configuration_needs_restart", keys=left)
 
 
+@dataclass(frozen=True, slots=True)
+class _Doors:
+    """What every door is made with."""
+
+    services: Services
+    road: Road
+    observer: MetricsObserver
+    metrics: Metrics
+    readiness: Readiness
+    context: ssl.SSLContext | None
+
+
 def build_road(services: Services, countries: CountryTable, observer: MetricsObserver) -> Road:
     """The road of one process over the configured upstreams."""
     settings, store, clock = services.settings, services.store, services.clock
-    sms_rules = channel_rules(settings)
+    rules = channel_rules(settings)[Channel.SMS]
 
     def on_receipt(receipt: PartReceipt) -> "asyncio.Future[str | None]":
         operation = ApplyReceipts(
             receipt,
-            refund_on=sms_rules["sms"].refund_on,
+            refund_on=rules.refund_on,
             keep_content=settings.retention.content_hours > 0,
             parked_max=_parked_max(settings),
             settled=observer.receipted,
@@ -408,8 +401,9 @@ def run(
 
     The reactor must be Twisted's asyncio reactor (`gateway.__main__` installs it, on uvloop).
     """
-    from twisted.internet import reactor  # noqa: PLC0415 - importing it chooses the reactor
+    from twisted.internet import reactor as installed  # noqa: PLC0415 - importing it chooses the reactor
 
+    reactor: Any = installed  # the module attribute is typed as one of its interfaces
     gateway = Gateway(settings, config_path=config_path)
     failures: list[BaseException] = []
     loop = asyncio.get_event_loop()
@@ -419,12 +413,12 @@ def run(
             on_ready(await gateway.start())
         except BaseException as error:  # noqa: BLE001 - handed to whoever called `run`
             failures.append(error)
-            reactor.stop()  # type: ignore[attr-defined]  # the module stands for the reactor object
+            reactor.stop()
 
     def begin() -> None:
         loop.add_signal_handler(signal.SIGHUP, gateway.reload)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, reactor.stop)  # type: ignore[attr-defined]  # as above
+            loop.add_signal_handler(number, reactor.stop)
         tasks.append(loop.create_task(start()))
 
     def drain() -> Deferred[None]:
@@ -433,9 +427,9 @@ def run(
         return Deferred.fromFuture(asyncio.ensure_future(gateway.stop()))
 
     tasks: list[asyncio.Task[None]] = []
-    reactor.callWhenRunning(begin)  # type: ignore[attr-defined]  # as above
-    reactor.addSystemEventTrigger("before", "shutdown", drain)  # type: ignore[attr-defined]  # as above
-    reactor.run(installSignalHandlers=False)  # type: ignore[attr-defined]  # as above
+    reactor.callWhenRunning(begin)
+    reactor.addSystemEventTrigger("before", "shutdown", drain)
+    reactor.run(installSignalHandlers=False)
     if failures:
         raise failures[0]
     return 0
@@ -449,7 +443,7 @@ def _open_store(settings: Settings, metrics: Metrics) -> Store:
             queue_max=settings.store.queue_max,
             busy_timeout_s=settings.store.busy_timeout_s,
             exclusive=True,
-            observe=metrics.committed,
+            observe=metrics.commit,
         )
     except StoreError as error:
         raise StartError(str(error)) from error

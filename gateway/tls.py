@@ -14,17 +14,22 @@ class CertificateError(Exception):
 
 
 def server_context(tls: Tls, *, now: datetime) -> ssl.SSLContext:
-    """The context for every listener. Raises CertificateError."""
-    check(tls, now=now)
+    """The one context for every listener. Raises CertificateError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    load(context, tls, now=now)
+    return context
+
+
+def load(context: ssl.SSLContext, tls: Tls, *, now: datetime) -> None:
+    """Gives the certificate to `context`: handshakes from now on use it. Raises CertificateError."""
+    check(tls, now=now)
     try:
         context.load_cert_chain(tls.certificate, tls.key)
     except (OSError, ssl.SSLError) as error:
         raise CertificateError(
             f"tls.key: {tls.key} does not fit {tls.certificate} ({error}). Give the key of this certificate."
         ) from error
-    return context
 
 
 def check(tls: Tls, *, now: datetime) -> datetime:

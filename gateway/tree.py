@@ -35,6 +35,9 @@ class Part(Service):
 class Tree(MultiService):
     """The parts, in starting order."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # as below
+
     def add(
         self,
         name: str,

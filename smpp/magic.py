@@ -1,6 +1,8 @@
-"""Magic destination numbers of the sandbox SMSC: the last six digits choose what happens.
+"""Magic destination numbers of the sandbox SMSC: +882990 and six digits that choose what happens.
 
-| ends in | what happens |
+The range belongs to no country and no operator, so no ordinary number is magic by chance.
+
+| +882990… | what happens |
 |---|---|
 | anything else | delivered: response, then a receipt DELIVRD |
 | 000001 | receipt UNDELIV, err 001 |
@@ -32,6 +34,8 @@ from enum import Enum
 from typing import Final
 
 from smpp.constants import CommandStatus, MessageState
+
+MAGIC_PREFIX: Final = "882990"
 
 
 class Response(Enum):
@@ -98,4 +102,7 @@ BEHAVIOURS: Final[dict[str, Behaviour]] = {
 
 def behaviour(destination_addr: str) -> Behaviour:
     """What this number asks for."""
-    return BEHAVIOURS.get(destination_addr[-6:], DELIVERED)
+    number = destination_addr.removeprefix("+")
+    if not number.startswith(MAGIC_PREFIX):
+        return DELIVERED
+    return BEHAVIOURS.get(number.removeprefix(MAGIC_PREFIX), DELIVERED)

@@ -93,6 +93,12 @@ async def test_magic_number(tmp_path: Path, digits: str, status: str, reply: str
         assert (view.recipients[0].reply or "").startswith(reply.split(maxsplit=1)[0])
 
 
+async def test_an_ordinary_number_is_never_magic(tmp_path: Path) -> None:
+    async with sandbox(tmp_path) as (one, _):
+        verdict = await one.send_sms("+41790000001")
+        assert (await one.settled(verdict.id or "")).status == "delivered"
+
+
 async def test_a_link_cut_in_mid_answer_is_unknown_and_tried_again(tmp_path: Path) -> None:
     async with sandbox(tmp_path) as (one, _):
         verdict = await one.send_sms(magic("000030"))

@@ -74,7 +74,7 @@ def to(suffix: str, **fields: object) -> SubmitSm:
         source_addr="Gateway",
         dest_addr_ton=1,
         dest_addr_npi=1,
-        destination_addr=f"351912{suffix}",
+        destination_addr=f"882990{suffix}",
         registered_delivery=1,
         short_message=b"hello",
         **fields,  # type: ignore[arg-type]  # the tests name the fields
@@ -191,7 +191,7 @@ async def test_no_receipt_where_none_is_due() -> None:
         for registered in (0, 2):
             plain = SubmitSm(destination_addr=unasked.destination_addr, registered_delivery=registered)
             await soon(box.esme.submit(plain))
-        failed = SubmitSm(destination_addr="351912000001", registered_delivery=2)
+        failed = SubmitSm(destination_addr="882990000001", registered_delivery=2)
         result = await soon(box.esme.submit(failed))
         assert (await box.receipt()).message_id == result.message_id
         assert box.inbox.empty()
@@ -231,8 +231,8 @@ async def test_answer_comes_back_as_a_message() -> None:
         await soon(box.esme.submit(to("000031")))
         pdus = [await soon(box.inbox.get()), await soon(box.inbox.get())]
         (answer,) = [pdu for pdu in pdus if parse(pdu) is None]
-        assert (answer.source_addr, answer.destination_addr) == ("351912000031", "Gateway")
-        assert text.decode(answer.payload, answer.data_coding) == "Answer from 351912000031"
+        assert (answer.source_addr, answer.destination_addr) == ("882990000031", "Gateway")
+        assert text.decode(answer.payload, answer.data_coding) == "Answer from 882990000031"
 
 
 async def test_long_message_from_a_handset_comes_in_parts() -> None:
@@ -253,7 +253,7 @@ async def test_view_shows_the_text_joined_with_its_sender(body: str) -> None:
                     SubmitSm(
                         source_addr_ton=5,
                         source_addr="Gateway",
-                        destination_addr="351912345678",
+                        destination_addr="882990345678",
                         esm_class=EsmClass.UDHI if segments.udhi else 0,
                         data_coding=segments.data_coding,
                         short_message=part,
@@ -269,7 +269,7 @@ async def test_view_shows_the_text_joined_with_its_sender(body: str) -> None:
                 source_addr_ton=5,
                 source_addr_npi=0,
                 source_addr="Gateway",
-                destination_addr="351912345678",
+                destination_addr="882990345678",
                 data_coding=segments.data_coding,
                 text=body,
                 parts=segments.count,
