@@ -4,8 +4,8 @@ A secret that was good is recognised by a keyed digest of it, without a read or 
 changes (`gateway.store.cache`). Everything else is looked up in the database, so a credential made a moment
 ago works at once. Raises `AuthRefused`; its texts never tell an unknown user from a wrong secret.
 
-Guessing cannot succeed against the 160 bits of an API key or SMTP secret, so one that is recognised is never
-kept waiting; SMPP's short passwords always wait their turn.
+Guessing cannot succeed against the 160 bits of an API key or SMTP secret, so a good one is never kept waiting
+at an address that has shown it before; SMPP's short passwords always wait their turn.
 """
 
 import asyncio
@@ -114,16 +114,18 @@ class Authenticator:
         guessable = kind is CredentialKind.SMPP
         if held is not None and not guessable:
             return held
-        self._wait_out(peer, user, guessable=guessable)
+        delay_s = self._delay_s(peer, user, guessable=guessable)
+        if delay_s > 0 and (guessable or not self._guessing.trusts(peer, user)):
+            raise _slow_down(delay_s)
         if held is not None:
             self._guessing.succeeded(peer, user)
             return held
         if len(password) > _LONGEST_SECRET or not username.isascii() or len(username) > 64:
-            self._refuse_wrong(kind, peer, user)
+            self._refuse_wrong(kind, peer, user, delay_s)
         generation = self._caches.generation
         found = await self._caches.store.read(lambda tx: tx.one(_BY_USERNAME, (kind.value, username)))
         if not await self._matches(found, password, peer, user, guessable=guessable):
-            self._refuse_wrong(kind, peer, user)
+            self._refuse_wrong(kind, peer, user, delay_s)
         self._guessing.succeeded(peer, user)
         principal = _usable(found)
         self._by_secret.put(digest, principal, generation)
@@ -150,15 +152,12 @@ class Authenticator:
         text = f"{kind.value}\0{len(username)}\0{username}\0{password}"
         return blake2b(text.encode("utf-8", "surrogatepass"), key=self._digest_key, digest_size=20).digest()
 
-    def _wait_out(self, peer: str, user: str, *, guessable: bool) -> None:
-        if not guessable and self._guessing.trusts(peer, user):
-            return
-        now_s = self._clock.monotonic_s()
-        delay_s = self._guessing.delay_s(peer, user, now_s, guessable=guessable)
-        if delay_s > 0:
-            raise AuthRefused("slow_down", "Too many failed attempts; wait before the next one.", delay_s)
+    def _delay_s(self, peer: str, user: str, *, guessable: bool) -> float:
+        return self._guessing.delay_s(peer, user, self._clock.monotonic_s(), guessable=guessable)
 
-    def _refuse_wrong(self, kind: CredentialKind, peer: str, user: str) -> None:
+    def _refuse_wrong(self, kind: CredentialKind, peer: str, user: str, delay_s: float) -> None:
+        if delay_s > 0:  # looked at all the same, for the sake of a good secret: it was none
+            raise _slow_down(delay_s)
         self._guessing.failed(peer, user, self._clock.monotonic_s())
         raise AuthRefused("credentials", _WRONG[kind])
 
@@ -174,11 +173,17 @@ class Authenticator:
         try:
             async with self._scrypt:
                 # Those who came in parallel wait out what the first of them has earned.
-                self._wait_out(peer, user, guessable=True)
+                delay_s = self._delay_s(peer, user, guessable=True)
+                if delay_s > 0:
+                    raise _slow_down(delay_s)
                 good = await asyncio.to_thread(matches, stored, password)
         finally:
             self._scrypt_waiting -= 1
         return good and found is not None
+
+
+def _slow_down(delay_s: float) -> AuthRefused:
+    return AuthRefused("slow_down", "Too many failed attempts; wait before the next one.", delay_s)
 
 
 def _nothing(_tx: Tx, _digest: bytes) -> Principal | None:

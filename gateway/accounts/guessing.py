@@ -59,14 +59,18 @@ class Guessing:
         self._trusted: _Remembered[tuple[str, str], bool] = _Remembered(size)
 
     def delay_s(self, peer: str, user: str, now_s: float, *, guessable: bool = True) -> float:
-        """How many seconds until an attempt by `peer` for `user` is looked at; 0: now."""
+        """How many seconds until an attempt by `peer` for `user` is looked at; 0: now.
+
+        `guessable`: a secret short enough to be guessed. For long ones the caller may look all the same at
+        the attempts of an address that it `trusts`.
+        """
         address = address_of(peer)
         penalty_s = self._penalty_s(self._addresses.get(address), now_s)
         wait_s = 0.0
         if guessable and penalty_s > 0:
             wait_s = self._addresses[address].last_s + penalty_s - now_s
         pair = (address, user)
-        if pair not in self._trusted:
+        if not guessable or pair not in self._trusted:
             pair_penalty_s = self._penalty_s(self._users.get(user), now_s)
             if not guessable:
                 pair_penalty_s = max(pair_penalty_s, penalty_s)

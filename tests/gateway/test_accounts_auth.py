@@ -232,18 +232,17 @@ async def test_too_many_logins_at_once_are_told_to_come_back(
         assert sum(isinstance(answer, Principal) for answer in answers) == 3
 
 
-async def test_a_recognised_key_is_never_kept_waiting(tmp_path: Path) -> None:
+async def test_a_good_key_is_never_kept_waiting_where_it_was_shown_before(tmp_path: Path) -> None:
     async with services(tmp_path, limits=STRICT) as rig:
         account = await rig.account()
-        key = await rig.credentials.create(account.id, CredentialKind.API)
-        await rig.auth.api_key(key.secret, HERE)
-        for _ in range(20):
-            await refusal(rig.auth.api_key("Bearer gw_x_y", HERE))
-        wrong = key.secret[:-1] + ("0" if key.secret[-1] != "0" else "1")
-        assert (await refusal(rig.auth.api_key(wrong, THERE))).reason == "credentials"
-        assert (await rig.auth.api_key(key.secret, HERE)).account_id == account.id
-        await rig.caches.write(lambda tx: None)  # the caches are empty; the address has proved itself before
-        assert (await rig.auth.api_key(key.secret, HERE)).account_id == account.id
+        key = (await rig.credentials.create(account.id, CredentialKind.API)).secret
+        await rig.auth.api_key(key, HERE)
+        wrong = key[:-1] + ("0" if key[-1] != "0" else "1")
+        reasons = [(await refusal(rig.auth.api_key(wrong, HERE))).reason for _ in range(5)]
+        assert reasons == ["credentials"] * 3 + ["slow_down"] * 2
+        assert (await rig.auth.api_key(key, HERE)).account_id == account.id
+        await rig.caches.write(lambda tx: None)  # the caches are empty; the address has shown it before
+        assert (await rig.auth.api_key(key, HERE)).account_id == account.id
 
 
 async def test_a_good_key_is_heard_though_a_neighbour_fails_on_and_on(tmp_path: Path) -> None:
