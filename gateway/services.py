@@ -1,6 +1,6 @@
 """What the API and the command line work with: every service of an account, on one open store.
 
-The command line builds these without a `Road`: it changes accounts and credits and looks into the queue, and a
+The command line builds these without a `Road`: it changes accounts and credits and looks into the queue; a
 running daemon sees the changes within a second.
 """
 
@@ -13,7 +13,7 @@ from gateway.accounts.service import Accounts
 from gateway.credits.providers import Invoice
 from gateway.credits.service import Credits
 from gateway.credits.terms import Terms
-from gateway.domains.dns import Dns, DnsQuestions
+from gateway.domains.dns import Dns, SystemDns
 from gateway.domains.service import Domains
 from gateway.domains.signers import Signers
 from gateway.domains.spf import judge_spf
@@ -23,9 +23,6 @@ from gateway.sendernames.service import SenderNames
 from gateway.store.cache import Caches
 from gateway.store.store import Store
 from gateway.webhooks.service import Webhooks
-from smtp.dns_client import DnsPython
-
-_DNS_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +49,7 @@ def build_services(settings: Settings, store: Store, clock: Clock, *, dns: Dns |
     """The services on an open store; nothing is started."""
     ids = IdFactory()
     caches = Caches(store)
-    dns = dns or DnsQuestions(DnsPython(timeout_s=_DNS_TIMEOUT_S))
+    dns = dns or SystemDns()
     providers = {"invoice": Invoice(settings.credits.invoice_confirm)}
     return Services(
         settings=settings,

@@ -24,6 +24,7 @@ _LANES_PER_ROUND = 500
 _CLAIM_MAX = 200
 _RELEASE_SLICE = 1000
 _TICK_S = 1.0
+_ROUND_GAP_S = 0.02
 
 
 class QueueKeeper:
@@ -97,6 +98,8 @@ class QueueKeeper:
                 await self._wake.wait()
         except TimeoutError:
             pass
+        # What wakes us comes in floods (a lane that rests takes nothing in): a round serves all of it.
+        await asyncio.sleep(_ROUND_GAP_S)
         self._wake.clear()
 
     async def _renew(self) -> None:
