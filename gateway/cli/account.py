@@ -1,0 +1,160 @@
+"""`gateway account`: makes, shows, suspends and closes accounts (R11, R29, R36, R41)."""
+
+from typing import Annotated, Any
+
+import typer
+
+from gateway.accounts.service import Account
+from gateway.cli.faults import CliError
+from gateway.cli.output import say, show_record, show_rows, when
+from gateway.cli.session import (
+    DEFAULT_CONFIG,
+    AccountArgument,
+    ConfigOption,
+    JsonOption,
+    find_account,
+    run_with_services,
+)
+from gateway.services import Services
+
+app = typer.Typer(name="account", help="Accounts: who may send.", add_completion=False)
+
+_PAGE = 500
+_COLUMNS = ("id", "name", "status", "email", "created")
+_RATE_MAX = 1_000_000
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="How the account is called.")],
+    email: Annotated[str | None, typer.Option(help="Where its notices go.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Make an account, with its free mail credits (R11)."""
+
+    async def work(services: Services) -> Account:
+        return await services.accounts.create(name, email, grants=services.credits.welcome)
+
+    show_record(account_row(run_with_services(config, work)), as_json=json)
+
+
+@app.command("list")
+def list_(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    closed: Annotated[bool, typer.Option("--closed", help="Closed ones too.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """List accounts."""
+
+    async def work(services: Services) -> list[dict[str, Any]]:
+        rows, after = [], ""
+        while page := await services.accounts.list(after=after, limit=_PAGE):
+            rows += [account_row(one) for one in page if closed or one.status.value != "closed"]
+            after = page[-1].id
+        return rows
+
+    rows = run_with_services(config, work)
+    show_rows(
+        rows, _COLUMNS, as_json=json, empty="There is no account yet. Make one: gateway account create NAME"
+    )
+
+
+@app.command()
+def show(
+    account: AccountArgument, config: ConfigOption = DEFAULT_CONFIG, *, json: JsonOption = False
+) -> None:
+    """Show an account and its balances."""
+
+    async def work(services: Services) -> dict[str, Any]:
+        found = await find_account(services, account)
+        return account_row(found) | {"balances": await services.credits.balances(found.id)}
+
+    show_record(run_with_services(config, work), as_json=json)
+
+
+@app.command()
+def suspend(
+    account: AccountArgument,
+    note: Annotated[str | None, typer.Option(help="Why; the client is told.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Refuse everything from an account until it is activated again (R41)."""
+
+    async def work(services: Services) -> Account:
+        return await services.accounts.suspend((await find_account(services, account)).id, note)
+
+    _say_status(run_with_services(config, work))
+
+
+@app.command()
+def activate(account: AccountArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """End a suspension."""
+
+    async def work(services: Services) -> Account:
+        return await services.accounts.activate((await find_account(services, account)).id)
+
+    _say_status(run_with_services(config, work))
+
+
+@app.command()
+def close(
+    account: AccountArgument,
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Really: there is no way back.")] = False,
+) -> None:
+    """Close an account for good (R36)."""
+
+    async def work(services: Services) -> Account:
+        found = await find_account(services, account)
+        if not yes:
+            raise CliError(
+                f"Closing {found.name} ({found.id}) is for good. If it is meant, repeat it with --yes."
+            )
+        return await services.accounts.close(found.id)
+
+    _say_status(run_with_services(config, work))
+
+
+@app.command()
+def rate(
+    account: AccountArgument,
+    per_second: Annotated[
+        int | None,
+        typer.Argument(
+            metavar="[N]", max=_RATE_MAX, help="Requests per second; nothing: the configured limit."
+        ),
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Give an account a limit of its own (R29)."""
+
+    async def work(services: Services) -> Account:
+        return await services.accounts.set_rate((await find_account(services, account)).id, per_second)
+
+    changed = run_with_services(config, work)
+    limit = (
+        "the configured limit" if changed.rate_per_s is None else f"{changed.rate_per_s} requests per second"
+    )
+    say(f"{changed.name} ({changed.id}) has {limit} now.")
+
+
+def account_row(account: Account) -> dict[str, Any]:
+    """An account as it is shown."""
+    return {
+        "id": account.id,
+        "name": account.name,
+        "status": account.status.value,
+        "email": account.email,
+        "rate_per_s": account.rate_per_s,
+        "note": account.note,
+        "created": when(account.created_ms),
+        "status_since": when(account.status_ms),
+    }
+
+
+def _say_status(account: Account) -> None:
+    say(f"{account.name} ({account.id}) is {account.status.value} now.")

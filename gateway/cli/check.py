@@ -1,0 +1,155 @@
+"""`gateway check`: everything that is wrong with a configuration, and with what it points at, at once.
+
+The file itself is judged by `config`; here comes what it names on this machine: the certificate, the table of
+countries, certificates to trust, folders to write, the database. A note is no fault: it says what is yet to come.
+"""
+
+import os
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import typer
+
+from config import ConfigError, Fault, Settings, load
+from config.schema_upstreams import RelayUpstream, SmppUpstream
+from gateway import tls
+from gateway.cli.output import complain, say
+from gateway.cli.session import DEFAULT_CONFIG, ConfigOption
+from gateway.store import schema, sqlite
+from gateway.store.errors import StoreError
+from policy.countries import CountryTableError
+from policy.countries import parse as parse_countries
+
+_SOON = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something to know that keeps nothing from starting."""
+
+    text: str
+
+
+def check(config: ConfigOption = DEFAULT_CONFIG) -> int:
+    """Report every fault of the configuration at once, with what to do."""
+    settings = load(config)
+    findings = list(examine(settings, now=datetime.now(UTC)))
+    faults = [one for one in findings if isinstance(one, Fault)]
+    for note in findings:
+        if isinstance(note, Note):
+            complain(f"note: {note.text}")
+    if faults:
+        raise ConfigError(faults, source=str(config))
+    say(f"{config}: no faults")
+    return 0
+
+
+def add_to(app: typer.Typer) -> None:
+    """The command, on the program itself."""
+    app.command()(check)
+
+
+def examine(settings: Settings, *, now: datetime) -> Iterator[Fault | Note]:
+    """What the settings name and what is wrong with it."""
+    yield from _certificate(settings, now)
+    yield from _countries(settings)
+    yield from _trusted(settings)
+    yield from _folder("server.data_dir", settings.server.data_dir)
+    yield from _database(settings)
+
+
+def _certificate(settings: Settings, now: datetime) -> Iterator[Fault | Note]:
+    tls_settings = settings.tls
+    needed = [
+        key
+        for key, used in (
+            ("smtp.tls_port", settings.smtp.enabled and settings.smtp.tls_port),
+            ("http.tls", settings.http.enabled and settings.http.tls),
+            ("smpp.tls_port", settings.smpp.enabled and settings.smpp.tls_port),
+        )
+        if used
+    ]
+    if not tls_settings.certificate.exists():
+        if tls_settings.certificate.is_relative_to(settings.server.data_dir):
+            yield Note(
+                f"tls.certificate: {tls_settings.certificate} is not there yet; gateway demo makes its own"
+            )
+        elif needed:
+            suggestion = f"give a certificate, or turn off {', '.join(needed)}"
+            yield _fault("tls.certificate", f"{tls_settings.certificate} does not exist", suggestion)
+        return
+    try:
+        expires = tls.check(tls_settings, now=now)
+        tls.server_context(tls_settings, now=now)
+    except tls.CertificateError as error:
+        key, _, message = str(error).partition(": ")
+        yield _fault(key, message)
+        return
+    if expires - now < _SOON:
+        yield Note(
+            f"tls.certificate: {tls_settings.certificate} expires on {expires:%Y-%m-%d}; renew it in time"
+        )
+
+
+def _countries(settings: Settings) -> Iterator[Fault]:
+    path = settings.sender_name.countries_file
+    if path is None:
+        return
+    try:
+        parse_countries(path.read_text(encoding="utf-8"))
+    except (CountryTableError, UnicodeDecodeError, OSError) as error:
+        message = f"{path} cannot be used ({' '.join(str(error).split())})"
+        yield _fault("sender_name.countries_file", message, "compare it with policy/data/countries.toml")
+
+
+def _trusted(settings: Settings) -> Iterator[Fault]:
+    for name, upstream in settings.upstream.items():
+        if not isinstance(upstream, RelayUpstream | SmppUpstream) or upstream.ca_file is None:
+            continue
+        try:
+            ssl.create_default_context(cafile=str(upstream.ca_file))
+        except (OSError, ssl.SSLError) as error:
+            message = f"{upstream.ca_file} holds no certificates in PEM form ({error})"
+            yield _fault(f"upstream.{name}.ca_file", message)
+
+
+def _folder(key: str, folder: Path) -> Iterator[Fault]:
+    """Whether the folder can be written, or made."""
+    for place in (folder, *folder.parents):
+        if place.exists():
+            if not place.is_dir():
+                yield _fault(
+                    key, f"{place} is a file, not a folder", "take another path, or move the file away"
+                )
+            elif not os.access(place, os.W_OK | os.X_OK):
+                yield _fault(
+                    key, f"{place} is not writable for this user", "change its owner, or take another path"
+                )
+            return
+
+
+def _database(settings: Settings) -> Iterator[Fault | Note]:
+    path = settings.store.sqlite_path
+    if path is None:
+        yield _fault("store.url", "PostgreSQL is not supported yet", "use sqlite:var/gateway.db")
+        return
+    if not path.exists():
+        yield from _folder("store.url", path.parent)
+        yield Note(f"store.url: {path} is not there yet; gateway db upgrade makes it")
+        return
+    try:
+        writer, readers = sqlite.open_engines(path, busy_timeout_s=settings.store.busy_timeout_s)
+        readers.dispose()
+        try:
+            schema.check(writer)
+        finally:
+            writer.dispose()
+    except StoreError as error:
+        yield _fault("store.url", str(error))
+
+
+def _fault(key_path: str, message: str, suggestion: str = "") -> Fault:
+    return Fault(key_path=key_path, message=message, suggestion=suggestion)

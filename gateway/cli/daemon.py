@@ -1,0 +1,43 @@
+"""`gateway run` and `gateway demo`: the daemon in the foreground.
+
+`gateway.__main__` has installed the reactor before this is imported.
+"""
+
+import structlog
+import typer
+
+from config import load
+from gateway import tls
+from gateway.cli.faults import CliError
+from gateway.cli.session import DEFAULT_CONFIG, ConfigOption
+
+
+def run(config: ConfigOption = DEFAULT_CONFIG) -> int:
+    """Run the gateway until SIGTERM. Makes no account and no secret: that is the operator's to do."""
+    from gateway import daemon  # noqa: PLC0415 - other commands do without Twisted
+
+    settings = load(config)
+    structlog.reset_defaults()
+    try:
+        return daemon.run(settings, config_path=config.resolve())
+    except daemon.StartError as error:
+        raise CliError(str(error)) from error
+
+
+def demo(config: ConfigOption = DEFAULT_CONFIG) -> int:
+    """Run the gateway with a demo account, made at the first start; what `make run` calls."""
+    from gateway import daemon  # noqa: PLC0415 - other commands do without Twisted
+    from gateway import demo as demonstration  # noqa: PLC0415
+
+    settings = load(config)
+    structlog.reset_defaults()
+    try:
+        return demonstration.run(settings, config_path=config.resolve())
+    except (daemon.StartError, tls.CertificateError) as error:
+        raise CliError(str(error)) from error
+
+
+def add_to(app: typer.Typer) -> None:
+    """The commands, on the program itself."""
+    app.command()(run)
+    app.command()(demo)

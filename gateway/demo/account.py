@@ -1,0 +1,162 @@
+"""The demo's account: credits, a SenderName, a sender domain, and credentials for every door.
+
+`furnish` looks at what is there and adds what is missing, each in a transaction of its own that leaves the
+account whole. Its credentials are kept as long as their secrets are known, and replaced otherwise.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gateway.accounts.credentials import Credential, Issued
+from gateway.accounts.errors import ConflictError, NotFoundError
+from gateway.accounts.secrets import CredentialKind, key_prefix, matches
+from gateway.accounts.service import Account, AccountStatus
+from gateway.credits import ledger
+from gateway.domains.service import DomainStatus
+from gateway.sendernames.service import NameStatus
+from gateway.services import Services
+from gateway.store.tx import Tx
+
+ACCOUNT = "demo"
+SMS_CREDITS = 100
+SENDER_NAME = "DemoCo"
+DOMAIN = "demo.example"
+_LABEL = "demo"
+
+_OPEN_ACCOUNT = "SELECT id FROM account WHERE name = ? AND status <> 'closed' ORDER BY id LIMIT 1"
+_HASH = """
+SELECT account_id, secret_hash FROM credential WHERE kind = ? AND username = ? AND revoked_ms IS NULL
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secrets:
+    """What opens the doors, as far as it is known; "" for what is not."""
+
+    api_key: str = field(default="", repr=False)
+    smtp_user: str = ""
+    smtp_password: str = field(default="", repr=False)
+    smpp_system_id: str = ""
+    smpp_password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Furnished:
+    """The demo as it stands; every secret is known."""
+
+    account: Account
+    secrets: Secrets
+    sender_name: str = SENDER_NAME
+    domain: str = DOMAIN
+
+
+async def furnish(services: Services, known: Secrets) -> Furnished:
+    """The demo account with all it needs; `known` are the secrets of an earlier start."""
+    account = await _account(services)
+    await _sender_name(services, account)
+    await _domain(services, account)
+    api_key = await _api_key(services, account, known.api_key)
+    smtp = await _login(services, account, CredentialKind.SMTP, known.smtp_user, known.smtp_password)
+    smpp = await _login(services, account, CredentialKind.SMPP, known.smpp_system_id, known.smpp_password)
+    secrets = Secrets(
+        api_key=api_key,
+        smtp_user=smtp[0],
+        smtp_password=smtp[1],
+        smpp_system_id=smpp[0],
+        smpp_password=smpp[1],
+    )
+    return Furnished(account=account, secrets=secrets)
+
+
+async def _account(services: Services) -> Account:
+    row = await services.store.read(lambda tx: tx.one(_OPEN_ACCOUNT, (ACCOUNT,)))
+    if row is None:
+        return await services.accounts.create(ACCOUNT, grants=_grants(services))
+    found = await services.accounts.get(row[0])
+    if found.status is AccountStatus.SUSPENDED:
+        return await services.accounts.activate(found.id)
+    return found
+
+
+def _grants(services: Services) -> Callable[[Tx, str], None]:
+    """The first credits, in the transaction that makes the account: neither is there without the other."""
+
+    def grant(tx: Tx, account_id: str) -> None:
+        services.credits.welcome(tx, account_id)  # R11
+        now_ms = services.clock.now_ms()
+        expires_ms = services.credits.terms.expires_ms("sms", now_ms)
+        ledger.grant(
+            tx,
+            account_id,
+            "sms",
+            SMS_CREDITS,
+            source="grant",
+            now_ms=now_ms,
+            expires_ms=expires_ms,
+            note="demo",
+        )
+
+    return grant
+
+
+async def _sender_name(services: Services, account: Account) -> None:
+    try:
+        found = await services.sender_names.get(account.id, SENDER_NAME)
+    except NotFoundError:
+        found = None
+    if found is None or found.status is not NameStatus.APPROVED:
+        await services.sender_names.approve(account.id, SENDER_NAME)
+
+
+async def _domain(services: Services, account: Account) -> None:
+    try:
+        found = await services.domains.get(account.id, DOMAIN)
+    except NotFoundError:
+        found = await services.domains.add(account.id, DOMAIN)
+    if found.status is not DomainStatus.VERIFIED:
+        await services.domains.approve(account.id, DOMAIN)
+
+
+async def _api_key(services: Services, account: Account, key: str) -> str:
+    prefix = key_prefix(key)
+    if prefix is not None and await _is_good(services, account, CredentialKind.API, prefix, key):
+        return key
+    issued = await services.credentials.create(account.id, CredentialKind.API, label=_LABEL)
+    for older in await _own(services, account, CredentialKind.API):
+        if older.id != issued.credential.id:
+            await services.credentials.revoke(account.id, older.id)
+    return issued.secret
+
+
+async def _login(
+    services: Services, account: Account, kind: CredentialKind, username: str, password: str
+) -> tuple[str, str]:
+    """Username and password that work: the known ones, or the demo's login with a new password."""
+    if username and await _is_good(services, account, kind, username, password):
+        return username, password
+    own = await _own(services, account, kind)
+    if own:
+        issued = await services.credentials.renew(account.id, own[0].id)
+    else:
+        issued = await _new_login(services, account, kind)
+    return issued.credential.username, issued.secret
+
+
+async def _new_login(services: Services, account: Account, kind: CredentialKind) -> Issued:
+    try:
+        return await services.credentials.create(account.id, kind, username=ACCOUNT, label=_LABEL)
+    except ConflictError:  # the name is somebody else's, or was revoked
+        return await services.credentials.create(account.id, kind, label=_LABEL)
+
+
+async def _own(services: Services, account: Account, kind: CredentialKind) -> list[Credential]:
+    """The demo's own credentials of a kind that are not revoked."""
+    found = await services.credentials.list(account.id, limit=1000)
+    return [one for one in found if one.kind is kind and one.label == _LABEL]
+
+
+async def _is_good(
+    services: Services, account: Account, kind: CredentialKind, username: str, secret: str
+) -> bool:
+    row = await services.store.read(lambda tx: tx.one(_HASH, (kind.value, username)))
+    return row is not None and row[0] == account.id and matches(row[1], secret)
