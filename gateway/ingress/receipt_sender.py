@@ -143,22 +143,22 @@ class ReceiptSender:
     async def _run(self) -> None:
         while True:
             self._wake.clear()
-            wait_s = self._poll_s
+            more, pause_s = False, _GATHER_S
             try:
-                if await self._round():
-                    wait_s = 0.0
+                more = await self._round()
             except (StoreBusy, StoreFailed) as error:
                 log.warning("receipt_round_failed", reason=str(error))
-                wait_s = _AFTER_FAILURE_S
+                pause_s = _AFTER_FAILURE_S
             except Exception:
                 log.exception("receipt_round_failed")
-                wait_s = _AFTER_FAILURE_S
-            await asyncio.sleep(_AFTER_FAILURE_S if wait_s > self._poll_s else _GATHER_S)
-            await self._wait(wait_s)
+                pause_s = _AFTER_FAILURE_S
+            await asyncio.sleep(pause_s)
+            if not more:
+                await self._wait()
 
-    async def _wait(self, wait_s: float) -> None:
+    async def _wait(self) -> None:
         try:
-            async with asyncio.timeout(wait_s):
+            async with asyncio.timeout(self._poll_s):
                 await self._wake.wait()
         except TimeoutError:
             pass

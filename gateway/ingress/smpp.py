@@ -13,7 +13,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -28,7 +28,6 @@ from gateway.messages import cancel
 from gateway.messages.model import Channel, Message, SmsEnvelope
 from gateway.messages.observer import Observer
 from gateway.road import Road
-from gateway.services import Services
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.tx import Tx
 from smpp.application import Application, BindRequest, Bound
@@ -36,6 +35,9 @@ from smpp.constants import INTERFACE_VERSION, CommandStatus
 from smpp.pdu import CancelSm, QuerySm, QuerySmResp, SubmitSm
 from smpp.smsc import SmscConfig, SmscServer
 from smpp.states import BindMode
+
+if TYPE_CHECKING:
+    from gateway.services import Services
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +68,12 @@ class SmppIngress:
     """The door: one or two listeners, and the sender of receipts."""
 
     def __init__(
-        self, services: Services, road: Road, *, observer: Observer, tls_context: ssl.SSLContext | None = None
+        self,
+        services: "Services",
+        road: Road,
+        *,
+        observer: Observer,
+        tls_context: ssl.SSLContext | None = None,
     ) -> None:
         settings = services.settings.smpp
         self.application = SmppApplication(services, road, observer)
@@ -109,7 +116,7 @@ class SmppIngress:
         await self.application.stop()
 
 
-def _config(services: Services, port: int, tls: ssl.SSLContext | None) -> SmscConfig:
+def _config(services: "Services", port: int, tls: ssl.SSLContext | None) -> SmscConfig:
     settings = services.settings.smpp
     return SmscConfig(
         host=settings.host,
@@ -128,7 +135,7 @@ def _config(services: Services, port: int, tls: ssl.SSLContext | None) -> SmscCo
 class SmppApplication(Application):
     """What the SMSC asks, answered by the road."""
 
-    def __init__(self, services: Services, road: Road, observer: Observer) -> None:
+    def __init__(self, services: "Services", road: Road, observer: Observer) -> None:
         settings = services.settings
         self._authenticator = services.authenticator
         self._store = services.store

@@ -9,9 +9,11 @@ What cannot be taken is a `Refusal` with its command_status; nothing is repaired
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 import msgspec
+import phonenumbers
 
 from gateway.ingress.client_receipts import INGRESS, ClientEnvelope
 from gateway.messages.model import SmsEnvelope, Source
@@ -206,15 +208,28 @@ def _source(ton: int, address: str) -> str:
 def _destination(ton: int, address: str, default_country: str) -> str:
     """The recipient: TON 1 adds the plus; a national number is read by `default_country`.
 
-    With TON 0 a number is national if there is a default country and it is possible there, else
-    international: most clients leave TON at 0.
+    With TON 0, where most clients leave it, a number is national if it reads so better than as an
+    international one.
     """
     if not _DIGITS.match(address) or address.startswith("00") or ton not in {Ton.INTERNATIONAL, Ton.UNKNOWN}:
         return address
-    national = ton == Ton.UNKNOWN and default_country
-    if national and isinstance(phone.parse(address, default_country), phone.Number):
-        return address
-    return f"+{address}"
+    national = ton == Ton.UNKNOWN and default_country and _reads_nationally(address, default_country)
+    return address if national else f"+{address}"
+
+
+@lru_cache(maxsize=4096)
+def _reads_nationally(digits: str, country: str) -> bool:
+    """Whether digits without a plus are a number of `country`: in an assigned range, or possible at least."""
+    if _is_assigned(digits, country):
+        return True
+    return not _is_assigned(f"+{digits}", None) and isinstance(phone.parse(digits, country), phone.Number)
+
+
+def _is_assigned(text: str, country: str | None) -> bool:
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(text, country))
+    except phonenumbers.NumberParseException:
+        return False
 
 
 # --- times (section 7.1.1) --------------------------------------------------------------------------------
