@@ -5,6 +5,7 @@ and the time it takes to arrive. Raises `Problem`; `Gone` when the client has le
 """
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -22,6 +23,8 @@ from gateway.api.problems import Header, Problem
 T = TypeVar("T")
 JSON = b"application/json"
 _SMALL_OCTETS = 65_536  # bodies up to here are not counted: connections are limited
+_NUMBERS = frozenset({"limit"})  # the parameters of the address that are numbers; the others are texts
+_DIGITS = re.compile(r"[0-9]{1,9}")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -103,15 +106,15 @@ class Call:
         """The parameters of the address as a `wanted`. Raises Problem 422 that names the parameter."""
         raw = self.scope["query_string"].decode("latin-1")
         pairs = parse_qsl(raw, keep_blank_values=True, max_num_fields=100) if raw else []
-        values: dict[str, str] = {}
+        values: dict[str, str | int] = {}
         for name, value in pairs:
             if name in values:
                 raise _bad_query(name, "stands twice")
             if "\0" in value or "\ufffd" in value:
                 raise _bad_query(name, "is not valid text")
-            values[name] = value
+            values[name] = int(value) if name in _NUMBERS and _DIGITS.fullmatch(value) else value
         try:
-            return msgspec.convert(values, wanted, strict=False)
+            return msgspec.convert(values, wanted)
         except msgspec.ValidationError as error:
             fault = of_validation(error)
             raise _bad_query(path_of(fault.pointer), fault.detail) from error

@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from gateway.api import cursors, examples
 from gateway.api.call import Call, Reply, json_reply
-from gateway.api.fields import Page
+from gateway.api.fields import Page, given
 from gateway.api.operation import Operation
 from gateway.api.problems import Problem
 from gateway.api.times import moment, moment_or_none
@@ -25,13 +26,13 @@ _SomeCredits = Annotated[int, msgspec.Meta(ge=1, le=_CREDITS_MAX)]
 class ProductQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Of which product."""
 
-    product: Product | None = None
+    product: Product | UnsetType = UNSET
 
 
 class PostingQuery(Page, kw_only=True, forbid_unknown_fields=True):
     """Which postings to list."""
 
-    product: Product | None = None
+    product: Product | UnsetType = UNSET
 
 
 class Recharge(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,7 +151,7 @@ async def get_credits(call: Call) -> Reply:
 async def list_lots(call: Call) -> Reply:
     """Lots with something left."""
     query = call.query(ProductQuery)
-    rows = await call.parts.services.credits.lots(call.account_id, query.product)
+    rows = await call.parts.services.credits.lots(call.account_id, given(query.product))
     lots = [
         Lot(
             id=row["id"],
@@ -170,9 +171,9 @@ async def list_lots(call: Call) -> Reply:
 async def list_postings(call: Call) -> Reply:
     """A page of the books."""
     query = call.query(PostingQuery)
-    before = cursors.decode(_POSTINGS, call.account_id, query.cursor)
+    before = cursors.decode(_POSTINGS, call.account_id, given(query.cursor))
     rows = await call.parts.services.credits.postings(
-        call.account_id, product=query.product, before=before, limit=query.limit + 1
+        call.account_id, product=given(query.product), before=before, limit=query.limit + 1
     )
     items = [
         Posting(

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.api import cursors, examples
 from gateway.api.call import NO_CONTENT, Call, Reply, json_reply
-from gateway.api.fields import Page
+from gateway.api.fields import Page, given
 from gateway.api.operation import Operation
 from gateway.api.times import moment, moment_or_none
 from gateway.domains.check import Row
@@ -93,7 +93,7 @@ _DOMAIN = msgspec.json.Decoder(DomainRequest)
 async def list_domains(call: Call) -> Reply:
     """A page of the account's domains."""
     query = call.query(DomainQuery)
-    after = cursors.decode(_LIST, call.account_id, query.cursor) or ""
+    after = cursors.decode(_LIST, call.account_id, given(query.cursor)) or ""
     found = await call.parts.services.domains.list(call.account_id, after=after, limit=query.limit + 1)
     shown = found[: query.limit]
     more = len(found) > query.limit

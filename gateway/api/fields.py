@@ -1,9 +1,10 @@
 """Types that several requests share, with the limits that the description shows."""
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from gateway.api.problems import Problem, invalid
 from gateway.api.times import Moment, epoch_ms
@@ -33,10 +34,18 @@ Limit = Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)]
 Cursor = Annotated[str, msgspec.Meta(max_length=1000, description="`next` of the page before.")]
 
 
+T = TypeVar("T")
+
+
+def given(value: T | UnsetType) -> T | None:
+    """A parameter of the address, None when it was not given."""
+    return None if isinstance(value, UnsetType) else value
+
+
 class Page(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Which page of a list."""
 
-    cursor: Cursor | None = None
+    cursor: Cursor | UnsetType = UNSET
     limit: Limit = 50
 
 
@@ -60,10 +69,11 @@ def checked_send_at_ms(send_at: Moment | None, now_ms: int) -> int | None:
     return at_ms
 
 
-def checked_key(key: str | None) -> str | None:
-    """An Idempotency-Key as it came. Raises Problem 400 unless it is short and printable."""
-    if key is not None and (len(key) > KEY_MAX or not key.isascii() or not key.isprintable()):
-        raise Problem(
-            "bad_request", f"Idempotency-Key must have at most {KEY_MAX} printable ASCII characters."
-        )
+def checked_key(octets: bytes | None) -> str | None:
+    """An Idempotency-Key as it came. Raises Problem 400 unless it is 1 to 255 printable characters."""
+    if octets is None:
+        return None
+    key = octets.decode("latin-1").strip()
+    if not key or len(key) > KEY_MAX or not key.isascii() or not key.isprintable():
+        raise Problem("bad_request", f"Idempotency-Key must have 1 to {KEY_MAX} printable ASCII characters.")
     return key

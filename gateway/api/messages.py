@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from gateway.api import cursors, examples
 from gateway.api.call import Call, Reply, json_reply
-from gateway.api.fields import Page
+from gateway.api.fields import Page, given
 from gateway.api.operation import Operation
 from gateway.api.problems import Problem
 from gateway.api.times import Moment, epoch_ms, moment, moment_or_none
@@ -25,12 +26,12 @@ MessageStatus = Literal["queued", "scheduled", "delivered", "partly_delivered", 
 class MessageQuery(Page, kw_only=True, forbid_unknown_fields=True):
     """Which messages to list."""
 
-    channel: Literal["mail", "sms"] | None = None
-    status: MessageStatus | None = None
-    recipient: Annotated[str, msgspec.Meta(max_length=400)] | None = None
-    tag: Annotated[str, msgspec.Meta(max_length=100)] | None = None
-    since: Moment | None = None
-    until: Moment | None = None
+    channel: Literal["mail", "sms"] | UnsetType = UNSET
+    status: MessageStatus | UnsetType = UNSET
+    recipient: Annotated[str, msgspec.Meta(max_length=400)] | UnsetType = UNSET
+    tag: Annotated[str, msgspec.Meta(max_length=100)] | UnsetType = UNSET
+    since: Moment | UnsetType = UNSET
+    until: Moment | UnsetType = UNSET
 
 
 class Recipient(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,13 +97,13 @@ async def list_messages(call: Call) -> Reply:
     query = call.query(MessageQuery)
     wanted = Filter(
         account_id=call.account_id,
-        channel=query.channel,
-        status=query.status,
-        recipient=None if query.recipient is None else _address(query.recipient),
-        tag=query.tag,
-        since_ms=epoch_ms(query.since),
-        until_ms=epoch_ms(query.until),
-        before=cursors.decode(_LIST, call.account_id, query.cursor),
+        channel=given(query.channel),
+        status=given(query.status),
+        recipient=_address(given(query.recipient)),
+        tag=given(query.tag),
+        since_ms=epoch_ms(given(query.since)),
+        until_ms=epoch_ms(given(query.until)),
+        before=cursors.decode(_LIST, call.account_id, given(query.cursor)),
         limit=query.limit + 1,
     )
     services = call.parts.services
@@ -157,8 +158,10 @@ async def _find(call: Call) -> MessageView:
     return view
 
 
-def _address(text: str) -> str:
+def _address(text: str | None) -> str | None:
     """A recipient as it is stored: domains in lower-case A-labels."""
+    if text is None:
+        return None
     try:
         return str(parse_address(text))
     except AddressError:

@@ -148,22 +148,10 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         (_,), components = msgspec.json.schema_components([operation.query])
         schema = components[operation.query.__name__]
         parameters += [
-            {"name": name, "in": "query", "required": False, "schema": _without_null(one)}
+            {"name": name, "in": "query", "required": False, "schema": one}
             for name, one in schema["properties"].items()
         ]
     return [*parameters, _IDEMPOTENCY_KEY] if operation.idempotent else parameters
-
-
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """An address has no null: a parameter is there or it is not."""
-    kept = {name: value for name, value in schema.items() if name != "default" or value is not None}
-    if "anyOf" in kept:
-        options = [option for option in kept.pop("anyOf") if option != {"type": "null"}]
-        kept = {**kept, **options[0]} if len(options) == 1 else {**kept, "anyOf": options}
-    if "enum" in kept:
-        kept["enum"] = [value for value in kept["enum"] if value is not None]
-        kept["type"] = "string"
-    return kept
 
 
 def _responses(operation: Operation, schemas: Mapping[type, Any]) -> dict[str, Any]:

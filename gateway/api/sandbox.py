@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from gateway.api import cursors, examples
 from gateway.api.call import Call, Reply, json_reply
-from gateway.api.fields import Page
+from gateway.api.fields import Page, given
 from gateway.api.operation import Operation
 from gateway.api.problems import Problem
 from gateway.api.times import moment
@@ -115,7 +115,7 @@ class CapturedSmsList(msgspec.Struct, frozen=True, kw_only=True):
 async def list_mail(call: Call) -> Reply:
     """A page of the account's captured mails."""
     query = call.query(Page)
-    before = cursors.decode(_MAIL, call.account_id, query.cursor)
+    before = cursors.decode(_MAIL, call.account_id, given(query.cursor))
     rows: list[dict[str, Any]] = []
     for upstream in _mail_captures(call):
         rows += await upstream.captured(call.account_id, before, query.limit + 1)
@@ -236,7 +236,7 @@ def _clean(text: str) -> str:
 async def list_sms(call: Call) -> Reply:
     """A page of the account's captured SMS."""
     query = call.query(Page)
-    before = cursors.decode(_SMS, call.account_id, query.cursor)
+    before = cursors.decode(_SMS, call.account_id, given(query.cursor))
     items: list[CapturedSms] = []
     for upstream in call.parts.road.upstreams.values():
         if isinstance(upstream, SmsCapture):

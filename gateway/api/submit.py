@@ -93,14 +93,14 @@ _ITEM: "msgspec.json.Decoder[MailItem | SmsItem]" = msgspec.json.Decoder(MailIte
 
 async def post_mail(call: Call) -> Reply:
     """One mail."""
-    key = checked_key(call.text_header(b"idempotency-key"))
+    key = checked_key(call.headers.get(b"idempotency-key"))
     shaped = await mail.shape(call, await call.json(_MAIL))
     return await _accept_one(call, shaped.slot, key or shaped.key)
 
 
 async def post_sms(call: Call) -> Reply:
     """One SMS."""
-    key = checked_key(call.text_header(b"idempotency-key"))
+    key = checked_key(call.headers.get(b"idempotency-key"))
     return await _accept_one(call, await sms.shape(call, await call.json(_SMS)), key)
 
 
@@ -139,7 +139,7 @@ def _idempotency(call: Call, key: str | None) -> IdempotencyKey | None:
 
 async def post_batch(call: Call) -> Reply:
     """Up to 500 submissions in one go; each has its own verdict."""
-    key = checked_key(call.text_header(b"idempotency-key"))
+    key = checked_key(call.headers.get(b"idempotency-key"))
     batch = await call.json(_BATCH)
     call.parts.buckets.owe(call.account_id, len(batch.items) - 1)
     slots: list[Slot] = []

@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.api import cursors, examples
 from gateway.api.call import NO_CONTENT, Call, Reply, json_reply
-from gateway.api.fields import Page
+from gateway.api.fields import Page, given
 from gateway.api.operation import Operation
 from gateway.api.problems import invalid
 from gateway.api.times import Moment, epoch_ms, moment, moment_or_none
@@ -151,7 +151,7 @@ async def list_deliveries(call: Call) -> Reply:
     """A page of what was told, or is to be."""
     query = call.query(Page)
     listing = f"{_LIST}/{_id(call)}"
-    before = cursors.decode(listing, call.account_id, query.cursor) or ""
+    before = cursors.decode(listing, call.account_id, given(query.cursor)) or ""
     found = await call.parts.services.webhooks.deliveries(
         call.account_id, _id(call), before=before, limit=query.limit + 1
     )

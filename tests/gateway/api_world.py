@@ -98,7 +98,7 @@ def make_settings(**sections: Mapping[str, Any]) -> Settings:
     base = Settings()
     http = {"port": 0, **sections.pop("http", {})}
     changed = {name: replace(getattr(base, name), **keys) for name, keys in sections.items()}
-    return replace(base, http=replace(base.http, **http), **changed)  # type: ignore[arg-type]  # by name
+    return replace(base, http=replace(base.http, **http), **changed)
 
 
 @asynccontextmanager
