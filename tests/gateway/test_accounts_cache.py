@@ -74,12 +74,31 @@ async def test_what_was_read_before_a_change_is_not_held(tmp_path: Path) -> None
         lookup = asyncio.create_task(cache.get(account.id))
         await asyncio.to_thread(reading.wait, 5)
         await rig.caches.write(lambda tx: rename(tx, account.id, "Eve"))
-        newcomer = asyncio.create_task(cache.get(account.id))  # must not share the old read
-        await asyncio.sleep(0)
         changed.set()
         assert await lookup == "Ada"
-        assert await newcomer == "Eve"
-        assert cache.peek(account.id) == "Eve"
+        assert cache.peek(account.id) is None
+        assert await cache.get(account.id) == "Eve"
+
+
+async def test_a_look_up_after_a_change_does_not_share_one_from_before(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        reading, changed = threading.Event(), threading.Event()
+
+        def slow(tx: Tx, account_id: str) -> str | None:
+            name = load_name(tx, account_id)
+            reading.set()
+            assert changed.wait(5)
+            return name
+
+        cache = rig.caches.cache(slow, 10)
+        before = asyncio.create_task(cache.get(account.id))
+        await asyncio.to_thread(reading.wait, 5)
+        await rig.caches.write(lambda tx: rename(tx, account.id, "Eve"))
+        after = asyncio.create_task(cache.get(account.id))
+        await asyncio.sleep(0)
+        changed.set()
+        assert (await before, await after) == ("Ada", "Eve")
 
 
 async def test_one_caller_who_leaves_does_not_spoil_the_others(tmp_path: Path) -> None:

@@ -134,6 +134,20 @@ async def sender_idle(rig: Services, sender: WebhookSender) -> None:
     assert rig.dns.asked == seen
 
 
+async def test_the_waits_double_up_to_the_limit(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig, receiver() as target, sending(rig) as sender:
+        issued = await hook_to(rig, target)
+        target.answers(*(answer(status) for status in (500, 501, 502, 503, 504, 505)))
+        await queue_many(rig, issued, 1)
+        waits_s = []
+        for attempts in range(1, 7):
+            row = await until(rig, issued, "waiting", attempts, str(499 + attempts))
+            waits_s.append((row.next_attempt_ms - rig.clock.now_ms()) // 1000)
+            rig.clock.advance(waits_s[-1])
+            sender.wake()
+    assert waits_s == [10, 20, 40, 80, 100, 100]
+
+
 async def test_after_the_last_attempt_it_has_failed(tmp_path: Path) -> None:
     settings = Settings(allow_private_targets=True, max_attempts=2, retry_first_s=1.0)
     async with services(tmp_path) as rig, receiver() as target, sending(rig, settings) as sender:
