@@ -67,7 +67,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _quiet_logs() -> None:
     """Commands print results and errors; logs are the daemon's, which sets them up by itself."""
-    logging.getLogger().addHandler(logging.NullHandler())
+    if not logging.getLogger().handlers:
+        logging.getLogger().addHandler(logging.NullHandler())
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 

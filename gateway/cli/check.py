@@ -1,7 +1,7 @@
 """`gateway check`: everything that is wrong with a configuration, and with what it points at, at once.
 
 The file itself is judged by `config`; here comes what it names on this machine: the certificate, the table of
-countries, certificates to trust, folders to write, the database. A note is no fault: it says what is yet to come.
+countries, certificates to trust, folders to write, the database. A note is no fault: it tells what will come.
 """
 
 import os

@@ -38,7 +38,6 @@ ProductArgument = Annotated[str, typer.Argument(help="mail, sms, validation or q
 OrderArgument = Annotated[
     str, typer.Argument(metavar="ORDER", help="The order's id; see gateway credit orders.")
 ]
-_Number = Annotated[int | None, typer.Option(max=CREDITS_MAX)]
 
 
 @app.command()
@@ -124,10 +123,12 @@ def decline(order: OrderArgument, config: ConfigOption = DEFAULT_CONFIG) -> None
 def recharge(
     account: AccountArgument,
     product: ProductArgument,
-    threshold: Annotated[_Number, typer.Option(help="Buy when the balance is below this.")] = None,
-    amount: Annotated[_Number, typer.Option(help="How much to buy.")] = None,
-    daily_cap: Annotated[_Number, typer.Option(help="Most to buy in a day.")] = None,
-    low_balance: Annotated[_Number, typer.Option(help="Give notice below this.")] = None,
+    threshold: Annotated[
+        int | None, typer.Option(max=CREDITS_MAX, help="Buy when the balance is below this.")
+    ] = None,
+    amount: Annotated[int | None, typer.Option(max=CREDITS_MAX, help="How much to buy.")] = None,
+    daily_cap: Annotated[int | None, typer.Option(max=CREDITS_MAX, help="Most to buy in a day.")] = None,
+    low_balance: Annotated[int | None, typer.Option(max=CREDITS_MAX, help="Give notice below this.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     enabled: Annotated[bool | None, typer.Option("--on/--off", help="Whether it buys at all.")] = None,

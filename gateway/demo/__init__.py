@@ -5,6 +5,7 @@ stored as hashes only, so `demo.env` is where the demo remembers them; without i
 """
 
 import asyncio
+import sys
 from pathlib import Path
 
 from config import Settings
@@ -33,6 +34,7 @@ def run(settings: Settings, *, config_path: Path | None = None) -> int:
         values = envfile.values(settings, ports, furnished)
         envfile.write(env_path, values)
         say(hints.text(settings, ports, furnished, env_path))
+        sys.stdout.flush()  # whoever reads a pipe waits for this
 
     return daemon.run(settings, config_path=config_path, on_ready=ready)
 

@@ -46,12 +46,12 @@ Try it:
   curl -sS {insecure}{url}/v1/credits -H 'Authorization: Bearer {api_key}'
   curl -sS {metrics_url}
 """
-_PYTHON = (
-    "import smtplib, ssl; s = smtplib.SMTP('{smtp_host}', {smtp_port}); "
-    "s.starttls(context=ssl.create_default_context(cafile='{certificate}')); "
-    "s.login('{smtp_user}', '{smtp_password}'); "
-    "s.sendmail('hello@{domain}', ['you@example.org'], "
-    "'From: hello@{domain}\\r\\nTo: you@example.org\\r\\nSubject: Hello\\r\\n\\r\\nOver SMTP.'); s.quit()"
+_PYTHON = (  # in double quotes, so that the shell's single quotes go around it
+    'import smtplib, ssl; s = smtplib.SMTP("{smtp_host}", {smtp_port}); '
+    's.starttls(context=ssl.create_default_context(cafile="{certificate}")); '
+    's.login("{smtp_user}", "{smtp_password}"); '
+    's.sendmail("hello@{domain}", ["you@example.org"], '
+    '"From: hello@{domain}\\r\\nTo: you@example.org\\r\\nSubject: Hello\\r\\n\\r\\nOver SMTP."); s.quit()'
 )
 
 

@@ -1,0 +1,61 @@
+# make run starts the demo; make test checks everything. Both need Python 3.11 or newer with venv and pip, and make.
+# PYTHON=/path/to/python chooses the interpreter; VENV=folder another place for what is installed.
+
+SHELL := /bin/sh
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
+VENV ?= .venv
+CONFIG ?= gateway.toml
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format system clean
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+run: $(VENV)/.runtime ## Start the demo in the foreground (CONFIG=gateway.toml)
+	@exec $(BIN)/python -m gateway demo --config $(CONFIG)
+
+test: $(VENV)/.development system lint ## Check everything: lint, types, import contract, tests
+	$(BIN)/python -m pytest -n $(JOBS) $(if $(CI),--no-skips)
+
+lint: $(VENV)/.development ## ruff, mypy and the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.development ## Let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+system: ## Install what tests need from the system (as root on Debian), or say what is missing
+	@.ci/system
+
+clean: ## Remove what was installed and cached; var/ with its database stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { \
+	  echo "make: no Python 3.11 or newer with venv and pip was found." >&2; \
+	  echo "On Debian: apt-get install python3-venv. Elsewhere: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; \
+	  exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: $(PYTHON) is older than Python 3.11; choose another with PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps say that everything of a lock is installed; a changed lock installs again.
+$(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml | $(VENV)/bin/python
+	@echo "Installing packages into $(VENV); this is done once."
+	$(PIP) install -r requirements-build.lock
+	$(PIP) install --no-build-isolation -r requirements.lock
+	$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/.development: requirements-dev.lock $(VENV)/.runtime
+	$(PIP) install --no-build-isolation -r requirements.lock -r requirements-dev.lock
+	@touch $@
