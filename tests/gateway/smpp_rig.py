@@ -1,6 +1,7 @@
 """A door for SMPP clients on a road, and clients that remember their receipts."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -78,11 +79,11 @@ class Door:
         mode: BindMode = BindMode.TRX,
         *,
         mute: bool = False,
+        port: int = 0,
         **config: Any,
     ) -> "AbstractClient":
         """A bound client, as a context manager; a mute one answers no deliver_sm until its gate is set."""
-        login = login or self.login
-        return bound_client(self.ingress.port, login, mode, mute=mute, **config)
+        return bound_client(port or self.ingress.port, login or self.login, mode, mute=mute, **config)
 
     async def kept(self) -> int:
         """How many receipts wait in the store."""
@@ -172,11 +173,12 @@ async def door(
     login: Login | None = None,
     change: Callable[[Settings], Settings] = lambda settings: settings,
     sms_credits: int = 100,
+    tls_context: ssl.SSLContext | None = None,
     **smpp: object,
 ) -> AsyncIterator[Door]:
     """A door on `folder`'s database; with the `login` of an earlier one, the same after a restart."""
     settings = make_settings()
-    settings = replace(settings, smpp=replace(settings.smpp, port=0, **smpp))  # type: ignore[arg-type]  # by name
+    settings = replace(settings, smpp=replace(settings.smpp, **{"port": 0, **smpp}))  # type: ignore[arg-type]  # by name
     observer, upstream = CountingObserver(), upstream or FakeUpstream()
     async with rig(
         folder, [upstream], settings=change(settings), observer=observer, sms_credits=0, mail_credits=0
@@ -190,7 +192,7 @@ async def door(
             store=one.store,
             authenticator=Authenticator(caches, one.clock, one.settings.limits),
         )
-        ingress = SmppIngress(cast(Any, services), one.road, observer=observer)
+        ingress = SmppIngress(cast(Any, services), one.road, observer=observer, tls_context=tls_context)
         new = Door(one, ingress, accounts, credentials, observer, upstream, login or Login("", "", "", ""))
         if login is None:
             account = await accounts.create("Ada", "ada@example.org")

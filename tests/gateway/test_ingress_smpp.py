@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import socket
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +45,7 @@ from smpp.pdu import (
 from smpp.states import BindMode
 from tests.gateway.fakes import FakeClock
 from tests.gateway.smpp_rig import Login, door, submit_sm
+from tests.smpp.certificate import self_signed
 from tests.smpp.servers import BareClient, bare_client, soon
 
 OK = int(CommandStatus.ESME_ROK)
@@ -141,6 +145,47 @@ async def test_one_account_cannot_take_all_connections(tmp_path: Path) -> None:
         async with one.client(await one.new_login("other")):
             assert one.ingress.binds == 3
     assert not one.ingress.application.binds
+
+
+@contextmanager
+def free_port() -> Iterator[int]:
+    """A port that nobody listens on while this is open; SO_REUSEADDR lets a server have it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", 0))
+        yield int(probe.getsockname()[1])
+
+
+async def test_clients_bind_over_tls_on_a_port_of_its_own(tmp_path: Path) -> None:
+    server_tls, client_tls = self_signed(tmp_path)
+    with free_port() as port:
+        pass
+    async with (
+        door(tmp_path, tls_port=port, tls_context=server_tls) as one,
+        one.client(port=port, tls=client_tls) as client,
+        one.client() as plain,
+    ):
+        assert one.ingress.tls_port == port
+        _, message_id = await client.send()
+        got = await asyncio.wait(
+            [asyncio.create_task(each.receipt()) for each in (client, plain)],
+            return_when=asyncio.FIRST_COMPLETED,
+            timeout=5,
+        )
+        assert [task.result().message_id for task in got[0]] == [message_id]
+        for task in got[1]:
+            task.cancel()
+
+
+async def test_a_taken_tls_port_leaves_nothing_open(tmp_path: Path) -> None:
+    server_tls, _ = self_signed(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken, free_port() as port:
+        smpp = {"port": port, "tls_port": taken.getsockname()[1]}
+        with pytest.raises(OSError, match="address already in use"):
+            async with door(tmp_path, tls_context=server_tls, **smpp):
+                pass
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
 
 
 # --- submit_sm ----------------------------------------------------------------------------------------------
