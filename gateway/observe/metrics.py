@@ -25,6 +25,7 @@ from gateway.messages.lanes import Lanes
 from gateway.observe.bounded import Children
 from gateway.observe.histogram import HotHistogram, Observations
 from gateway.observe.probed import Probed
+from gateway.observe.watched import WatchedCounter
 from gateway.road import Road
 from gateway.store.store import Store
 from gateway.store.writer import Writer
@@ -160,8 +161,11 @@ class Metrics:
         self._smpp_waiting = self._gauge(
             "smpp_waiting", "submit_sm that wait for window or rate.", "upstream"
         )
-        self._throttled = self._gauge(
-            "smpp_throttled", "Answers since the start that told us to slow down.", "upstream"
+        self._throttled = WatchedCounter(
+            "gateway_smpp_throttled_total",
+            "Answers that told us to slow down.",
+            ["upstream"],
+            registry=self.registry,
         )
 
     # --- what happens --------------------------------------------------------------------------------
@@ -219,7 +223,7 @@ class Metrics:
         self._bound.labels(name).set_function(lambda: upstream.link_state.bound)
         self._outstanding.labels(name).set_function(lambda: upstream.link_state.outstanding)
         self._smpp_waiting.labels(name).set_function(lambda: upstream.link_state.waiting)
-        self._throttled.labels(name).set_function(lambda: upstream.link_state.throttled)
+        self._throttled.watch(lambda: upstream.link_state.throttled, name)
 
     def watch_connections(self, ingress: str, count: Callable[[], int]) -> None:
         """Shows how many connections the listeners of `ingress` (smtp, http, smpp) have."""
