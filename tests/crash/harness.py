@@ -226,6 +226,8 @@ def http_send(daemon: Daemon, account: Account, path: str, *, keyed: bool) -> Se
         body: dict[str, Any] = {"from": "Crash", "to": "+41791234567", "text": token}
         if path == "/v1/mail":
             body = {"from": "a@crash.example", "to": ["b@example.net"], "subject": token, "text": token}
+        if keyed:
+            body["metadata"] = {"key": token}
         try:
             answer = await http.post(f"http://127.0.0.1:{daemon.http_port}{path}", json=body, headers=headers)
         except httpx.HTTPError:
@@ -240,7 +242,7 @@ def http_send(daemon: Daemon, account: Account, path: str, *, keyed: bool) -> Se
     return send
 
 
-def smtp_send(daemon: Daemon, account: Account) -> Send:
+def smtp_send(daemon: Daemon, account: Account) -> Send:  # noqa: C901 - one conversation, told in a row
     """A client of SMTP submission that keeps its connection while it can."""
     streams: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
@@ -419,7 +421,7 @@ def judge(report: Report, tally: Tally, texts: list[str], database: Path) -> Non
             """SELECT count(*) FROM lot l WHERE l.remaining <>
             (SELECT coalesce(sum(p.credits), 0) FROM posting p WHERE p.lot_id = l.id)"""
         ).fetchone()[0]
-        keys = connection.execute("SELECT answer FROM idempotency").fetchall()
+        metadata = connection.execute("SELECT metadata FROM message WHERE metadata IS NOT NULL").fetchall()
     report.acknowledged = len(tally.acked)
     report.not_final = sum(status == "queued" for status in stored.values())
     for token, message_id in tally.acked.items():
@@ -428,8 +430,8 @@ def judge(report: Report, tally: Tally, texts: list[str], database: Path) -> Non
         ):
             report.lost.append(token)
     report.refused_but_delivered = sorted(tally.refused & arrived.keys())
-    answered = [json.loads(answer)[0]["id"] for (answer,) in keys]
-    report.keyed_twice = [one for one, count in Counter(answered).items() if count > 1]
+    keyed = Counter(json.loads(text)["key"] for (text,) in metadata)
+    report.keyed_twice = [token for token, count in keyed.items() if count > 1]
     report.duplicates_after_crash = sum(count - 1 for count in arrived.values() if count > 1)
 
 
@@ -451,7 +453,7 @@ def render(report: Report) -> str:
             f"credits off            {report.credits_off}",
             f"lots out of balance    {report.unbalanced}",
             f"not final yet          {report.not_final}",
-            f"delivered twice        {report.duplicates_after_crash} (the window after the other side took it)",
+            f"delivered twice        {report.duplicates_after_crash} (taken by the other side, not settled)",
         )
     )
 
