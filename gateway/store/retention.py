@@ -16,6 +16,7 @@ from gateway.store import leases
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.store import Store
 from gateway.store.tx import Tx
+from gateway.webhooks import outbox
 from policy.retention import DAY_MS, first_kept_day
 
 log = structlog.get_logger(__name__)
@@ -103,6 +104,7 @@ class Retention:
             total += await self._sliced(sql, (before_ms,))
         messages = id_floor(first_kept_day(now_ms, keep.message_days) * DAY_MS)
         events = id_floor(first_kept_day(now_ms, keep.event_days) * DAY_MS)
+        total += await self._purged(now_ms - keep.event_days * DAY_MS)
         content = id_floor(now_ms - keep.content_hours * 3_600_000)
         for (account_id,) in await self._store.read(lambda tx: tx.rows(_ACCOUNTS)):
             total += await self._sliced(_BY_MESSAGE["content"], (account_id, content))
@@ -110,6 +112,15 @@ class Retention:
             total += await self._sliced(_BY_MESSAGE["delivery"], (account_id, messages))
             total += await self._sliced(_MESSAGES, (account_id, messages))
         return total
+
+    async def _purged(self, before_ms: int) -> int:
+        """Drops what webhooks were told so long ago."""
+        total = 0
+        while True:
+            count = await self._store.write(lambda tx: outbox.purge(tx, before_ms=before_ms, limit=_SLICE))
+            total += count
+            if count < _SLICE:
+                return total
 
     async def _sliced(self, sql: str, key: tuple[object, ...]) -> int:
         """Runs a deletion slice by slice; between two slices other writes have their turn."""
