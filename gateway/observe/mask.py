@@ -8,6 +8,7 @@ addresses stay, for without them no attack can be told from a fault.
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE
@@ -41,8 +42,9 @@ _CREDENTIAL = re.compile(
 )
 # SQLAlchemy tells the values of a statement that failed: whole messages.
 _PARAMETERS = re.compile(r"\[parameters: .*", re.DOTALL)
-_ANY = re.compile(
-    r"@|%40|\d{6}|\+ ?\d|00|gw_|whsec_|bearer|basic|passw|secret|token|api_key|\[param", re.IGNORECASE
+# Whether a text, in lower case, needs a closer look. Most do not, and this is all that they cost.
+_SUSPECT = re.compile(
+    r"@|%40|\d{6}|\+ ?\d|(?<![a-z0-9.])00|gw_|whsec_|bearer|basic|passw|secret|token|api_key|\[param"
 )
 _SEPARATORS = re.compile(r"\D")
 
@@ -56,7 +58,7 @@ def mask_text(text: str) -> str:
     """`text` without secrets, local parts and numbers; cut at some length."""
     if len(text) > _TEXT_MAX:
         text = text[: _TEXT_MAX // 2] + " […] " + text[-_TEXT_MAX // 2 :]
-    if _ANY.search(text) is None:
+    if _SUSPECT.search(text.lower()) is None:
         return text
     text = _PARAMETERS.sub("[parameters removed]", text)
     text = _CREDENTIAL.sub(REMOVED, text)
@@ -84,11 +86,15 @@ def _mask_items(items: Mapping[Any, Any], depth: int) -> dict[str, Any]:
     for index, (key, value) in enumerate(items.items()):
         if index >= _ITEMS_MAX:
             break
-        name = key if isinstance(key, str) else str(key)
-        masked[mask_text(name)] = (
-            REMOVED if _SECRET_KEY.search(name.replace("-", "_")) else _mask_value(value, depth)
-        )
+        name, secret = _key(key if isinstance(key, str) else str(key))
+        masked[name] = REMOVED if secret else _mask_value(value, depth)
     return masked
+
+
+@lru_cache(1024)
+def _key(key: str) -> tuple[str, bool]:
+    """The key as it may be shown, and whether its value may not."""
+    return mask_text(key), _SECRET_KEY.search(key.replace("-", "_")) is not None
 
 
 def _mask_value(value: Any, depth: int) -> Any:

@@ -2,7 +2,8 @@
 
     python -m tests.gateway.observed FOLDER
 
-Logs to standard error, prints {"port": …} on standard output, and ends when its standard input does.
+Logs to standard error; tells {"port": …} on standard output and, when its standard input ends and it with it,
+how the probes went.
 """
 
 import asyncio
@@ -42,6 +43,7 @@ PERSON = "bob.miller"
 NUMBER = "+41791234567"
 WORDS = "the-words-of-the-message"
 SECRET = "hunter2-hunter2"
+PROBE_INTERVAL_S = 0.03
 log = structlog.get_logger("tests.observed")
 
 
@@ -93,11 +95,22 @@ def sms_outcome(work: Work, attempt: int) -> list[Outcome]:
     return [Submitted(upstream="operator", upstream_ids=(f"id-{attempt}",))]
 
 
-async def ready(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answers as /readyz does."""
-    await reader.readuntil(b"\r\n\r\n")
-    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-    writer.close()
+class SlowApi:
+    """Answers as /readyz does, after three probe intervals; knows how many asked at once."""
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.most_at_once = 0
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One request."""
+        self.under_way += 1
+        self.most_at_once = max(self.most_at_once, self.under_way)
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(3 * PROBE_INTERVAL_S)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+        self.under_way -= 1
 
 
 async def observe(folder: Path) -> None:
@@ -118,13 +131,14 @@ async def observe(folder: Path) -> None:
         smtp = SmtpServer(ServerConfig(hostname="gateway.example"), FakeApplication())
         metrics.watch_connections("smtp", lambda: smtp.connection_count)
         stack.push_async_callback(smtp.stop, 0.0)
-        http = await asyncio.start_server(ready, "127.0.0.1", 0)
+        api = SlowApi()
+        http = await asyncio.start_server(api.answer, "127.0.0.1", 0)
         stack.callback(http.close)
         smpp = await stack.enter_async_context(smpp_servers.serving(KeyedApplication(key)))
         ports = Ports(await smtp.start("127.0.0.1", 0), http.sockets[0].getsockname()[1], smpp.port)
 
         rounds = asyncio.Event()
-        settings = replace(Settings(), probe=Probe(interval_s=0.05, timeout_s=5.0))
+        settings = replace(Settings(), probe=Probe(interval_s=PROBE_INTERVAL_S, timeout_s=5.0))
         seen: list[str] = []
 
         def told(result: Any) -> None:
@@ -143,11 +157,18 @@ async def observe(folder: Path) -> None:
         server = MetricsServer(registry, "127.0.0.1", 0)
         server.startService()
         say_things()
-        print(msgspec.json.encode({"port": server.port}).decode(), flush=True)  # noqa: T201 - it is the protocol
+        tell(port=server.port)
         await asyncio.to_thread(sys.stdin.read)
         await probes.stop()
         await readings.stop()
         await server.stopService().asFuture(asyncio.get_running_loop())
+        tell(most_probes_at_once=api.most_at_once, probe_rounds=seen.count("api"))
+
+
+def tell(**facts: int) -> None:
+    """A line for the test that started this process."""
+    sys.stdout.write(msgspec.json.encode(facts).decode() + "\n")
+    sys.stdout.flush()
 
 
 async def traffic(one: Any, observer: MetricsObserver, metrics: Metrics) -> None:

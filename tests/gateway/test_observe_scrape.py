@@ -41,6 +41,7 @@ class Seen:
     code: int
     kept_connection_ended: bool
     stopped_s: float
+    last: dict[str, int]
     values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
 
@@ -85,11 +86,12 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
         started_s = time.monotonic()
         process.stdin.close()
         ended = kept.sock.recv(1) == b"" if kept.sock is not None else True
+        last = json.loads(process.stdout.readline())
         code = process.wait(timeout=20)
         stopped_s = time.monotonic() - started_s
         kept.close()
         log.seek(0)
-        one = Seen(scrape, later, index, headers, log.read(), code, ended, stopped_s)
+        one = Seen(scrape, later, index, headers, log.read(), code, ended, stopped_s, last)
     parse(one)
     return one
 
@@ -128,6 +130,11 @@ def test_probes_go_on_and_succeed(seen: Seen) -> None:
         assert 0 < (seen.value("probe_duration_seconds", service=service) or 0) < 5
         assert abs((seen.value("probe_last_timestamp_seconds", service=service) or 0) - time.time()) < 60
     assert "probe_failed" not in seen.log
+
+
+def test_a_round_of_probes_never_overlaps_the_one_before(seen: Seen) -> None:
+    assert seen.last["probe_rounds"] >= 3
+    assert seen.last["most_probes_at_once"] == 1
 
 
 def test_the_process_ends_cleanly_and_hangs_up_on_whoever_is_connected(seen: Seen) -> None:
