@@ -46,6 +46,7 @@ _PARAMETERS = re.compile(r"\[parameters: .*", re.DOTALL)
 _SUSPECT = re.compile(
     r"@|%40|\d{6}|\+ ?\d|(?<![a-z0-9.])00|gw_|whsec_|bearer|basic|passw|secret|token|api_key|\[param"
 )
+_PLAIN = frozenset({int, float, bool, type(None)})
 _SEPARATORS = re.compile(r"\D")
 
 
@@ -98,10 +99,13 @@ def _key(key: str) -> tuple[str, bool]:
 
 
 def _mask_value(value: Any, depth: int) -> Any:
+    kind = type(value)
+    if kind is str:
+        return mask_text(value)
+    if kind in _PLAIN:
+        return value
     if isinstance(value, str):
         return mask_text(str(value))
-    if value is None or isinstance(value, bool | int | float):
-        return value
     if isinstance(value, bytes | bytearray | memoryview):
         return f"[{len(value)} octets]"
     if depth >= _DEPTH_MAX:
