@@ -1,7 +1,7 @@
 """Metrics over HTTP on a port of their own: `/metrics` for Prometheus, `/` for people.
 
 A scrape runs in a thread of the reactor's pool, so that it holds up no message. Connections are limited, and
-end with the service. `startService` raises twisted.internet.error.CannotListenError when the port is taken.
+end with the service. `startService` raises OSError when the port is taken.
 Importing this module does not install a reactor.
 """
 
@@ -11,6 +11,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress
 from twisted.protocols.policies import WrappingFactory
 from twisted.web.resource import Resource
@@ -48,7 +49,7 @@ class MetricsServer(Service):
         return int(self._listening.getHost().port)
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
-        """Listens. Raises CannotListenError."""
+        """Listens. Raises OSError."""
         # Both import the reactor, which must be the one the daemon has installed.
         from prometheus_client.twisted import MetricsResource  # noqa: PLC0415
         from twisted.internet import reactor  # noqa: PLC0415
@@ -58,7 +59,10 @@ class MetricsServer(Service):
         root.putChild(b"metrics", MetricsResource(registry=self._registry))
         self._factory = _Limited(Site(root, timeout=_IDLE_S))
         tcp: Any = reactor
-        self._listening = tcp.listenTCP(self._wanted_port, self._factory, interface=self._host)
+        try:
+            self._listening = tcp.listenTCP(self._wanted_port, self._factory, interface=self._host)
+        except CannotListenError as error:
+            raise error.socketError from error
         super().startService()
 
     def stopService(self) -> "Deferred[Any]":  # noqa: N802 - Twisted's name

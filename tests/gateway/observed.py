@@ -157,7 +157,10 @@ async def observe(folder: Path) -> None:
         server = MetricsServer(registry, "127.0.0.1", 0)
         server.startService()
         say_things()
-        tell(port=server.port)
+        try:
+            MetricsServer(registry, "127.0.0.1", server.port).startService()
+        except OSError as error:
+            tell(port=server.port, second_start=error.errno or 0)
         await asyncio.to_thread(sys.stdin.read)
         await probes.stop()
         await readings.stop()

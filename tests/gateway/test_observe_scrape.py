@@ -4,6 +4,7 @@
 and serves its metrics under Twisted's reactor on uvloop.
 """
 
+import errno
 import http.client
 import json
 import re
@@ -41,6 +42,7 @@ class Seen:
     code: int
     kept_connection_ended: bool
     stopped_s: float
+    first: dict[str, int]
     last: dict[str, int]
     values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
@@ -73,14 +75,15 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     ):
         assert process.stdin is not None
         assert process.stdout is not None
-        first = process.stdout.readline()
-        assert first, (folder / "log").read_text()
-        base = f"http://127.0.0.1:{json.loads(first)['port']}"
+        line = process.stdout.readline()
+        assert line, (folder / "log").read_text()
+        first = json.loads(line)
+        base = f"http://127.0.0.1:{first['port']}"
         with urllib.request.urlopen(f"{base}/metrics", timeout=10) as answer:
             scrape, headers = answer.read().decode(), dict(answer.headers)
         with urllib.request.urlopen(f"{base}/", timeout=10) as answer:
             index = answer.read()
-        kept = http.client.HTTPConnection("127.0.0.1", json.loads(first)["port"], timeout=10)
+        kept = http.client.HTTPConnection("127.0.0.1", first["port"], timeout=10)
         kept.request("GET", "/metrics")
         later = kept.getresponse().read().decode()
         started_s = time.monotonic()
@@ -91,7 +94,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
         stopped_s = time.monotonic() - started_s
         kept.close()
         log.seek(0)
-        one = Seen(scrape, later, index, headers, log.read(), code, ended, stopped_s, last)
+        one = Seen(scrape, later, index, headers, log.read(), code, ended, stopped_s, first, last)
     parse(one)
     return one
 
@@ -143,6 +146,10 @@ def test_the_process_ends_cleanly_and_hangs_up_on_whoever_is_connected(seen: See
     assert seen.stopped_s < 10
     assert "probes_ended" not in seen.log
     assert "observation_broke" not in seen.log
+
+
+def test_a_port_that_is_taken_is_told_as_any_other_listener_does(seen: Seen) -> None:
+    assert seen.first["second_start"] == errno.EADDRINUSE
 
 
 def test_the_first_page_leads_to_the_metrics(seen: Seen) -> None:
