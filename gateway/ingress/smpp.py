@@ -97,6 +97,10 @@ class SmppIngress:
         """How many binds are open."""
         return len(self.application.binds)
 
+    def wake(self) -> None:
+        """A settlement was committed: receipts leave now instead of at the next poll (0.2 s)."""
+        self.application.receipts.wake()
+
     async def start(self) -> None:
         """Listens. Raises OSError if a port is taken; then nothing listens."""
         await self._server.start()

@@ -49,6 +49,9 @@ _TIME: Final = re.compile(
 )
 _DIGITS: Final = re.compile(r"[0-9]+\Z")
 _LONGEST_SHORT_CODE: Final = 8
+# Plain integers: an IntFlag takes a microsecond to mask one.
+_TYPE_MASK: Final = int(EsmClass.TYPE_MASK)
+_RECEIPT_MASK: Final = int(RegisteredDelivery.RECEIPT_MASK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ def submission_of(
 
 def client_envelope(envelope: SmsEnvelope, pdu: SubmitSm, system_id: str) -> ClientEnvelope:
     """The envelope with what the client's receipt has to repeat."""
-    wanted = pdu.registered_delivery & RegisteredDelivery.RECEIPT_MASK
+    wanted = pdu.registered_delivery & _RECEIPT_MASK
     return ClientEnvelope(
         **{name: getattr(envelope, name) for name in _PLAIN_FIELDS},
         client=system_id if wanted else None,
@@ -132,7 +135,7 @@ _PLAIN_FIELDS: Final = tuple(
 
 def _check(pdu: SubmitSm) -> Refusal | None:
     """What we cannot do is refused rather than ignored."""
-    if pdu.esm_class & EsmClass.TYPE_MASK:  # section 5.2.12: a message type we do not carry
+    if pdu.esm_class & _TYPE_MASK:  # section 5.2.12: a message type we do not carry
         return Refusal(CommandStatus.ESME_RINVESMCLASS, "bad_esm_class")
     if pdu.replace_if_present_flag:
         return Refusal(CommandStatus.ESME_RINVSUBREP, "replace_if_present")

@@ -41,6 +41,7 @@ from smpp.pdu import (
     ReplaceSmResp,
     SubmitSm,
     SubmitSmResp,
+    Unbind,
 )
 from smpp.states import BindMode
 from tests.gateway.fakes import FakeClock
@@ -144,7 +145,16 @@ async def test_one_account_cannot_take_all_connections(tmp_path: Path) -> None:
             assert answer == BindTransceiverResp(1, CommandStatus.ESME_RBINDFAIL)
         async with one.client(await one.new_login("other")):
             assert one.ingress.binds == 3
-    assert not one.ingress.application.binds
+
+
+async def test_a_place_is_free_again_after_the_bind(tmp_path: Path) -> None:
+    async with door(tmp_path, max_connections=2) as one:
+        for _ in range(3):
+            async with bare_client(one.ingress.port) as client:
+                await bind(client, one.login)
+                await client.ask(Unbind(2))
+                assert await client.receive() is None
+        assert one.ingress.binds == 0
 
 
 @contextmanager

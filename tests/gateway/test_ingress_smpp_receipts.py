@@ -374,6 +374,10 @@ async def test_receipts_flow_at_the_pace_of_the_client(tmp_path: Path) -> None:
         assert len(set(ids)) == 500
         assert sorted(receipts) == sorted(ids)
         await one.until_kept(0)
+        sender = one.ingress.application.receipts
+        await sender.pause()
+        await sender._round()
+        assert (sender.acknowledged, sender.unanswered, sender._acknowledged) == (500, 0, [])
 
 
 def take(client: Any, pdu: Any, ids: list[str], receipts: list[str]) -> None:
