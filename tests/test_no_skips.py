@@ -27,8 +27,8 @@ def outcome(folder: Path, *options: str, ci: str = "") -> tuple[int, str]:
     """Exit code and output of pytest on the tests in `folder`, with this project's conftest."""
     (folder / "conftest.py").write_text(Path(__file__).with_name("conftest.py").read_text())
     (folder / "pytest.ini").write_text("[pytest]\n")
-    command = [sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:cacheprovider", "-q", *options]
-    environment = {**os.environ, "CI": ci, "PYTEST_ADDOPTS": ""}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *options]
+    environment = {**os.environ, "CI": ci, "PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout
 
