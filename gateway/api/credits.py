@@ -11,6 +11,7 @@ from gateway.api.call import Call, Reply, json_reply
 from gateway.api.fields import Page, given
 from gateway.api.operation import Operation
 from gateway.api.problems import Problem
+from gateway.api.repeat import REPLAYED, bound_key, given_key
 from gateway.api.times import moment, moment_or_none
 from gateway.credits.orders import Order
 from gateway.credits.terms import PRODUCTS
@@ -195,11 +196,16 @@ async def list_postings(call: Call) -> Reply:
 
 async def purchase(call: Call) -> Reply:
     """Orders credits and charges at once."""
+    key = given_key(call)
     request = await call.json(_PURCHASE)
-    order = await call.parts.services.credits.purchase(
-        call.account_id, request.product, request.credits, provider=request.provider
+    order, replayed = await call.parts.services.credits.purchase_once(
+        call.account_id,
+        request.product,
+        request.credits,
+        provider=request.provider,
+        key=bound_key(call, key),
     )
-    return json_reply(_order(order), 201)
+    return json_reply(_order(order), 201, [REPLAYED] if replayed else [])
 
 
 async def list_orders(call: Call) -> Reply:
@@ -294,7 +300,8 @@ OPERATIONS = (
         status=201,
         answer=OrderAnswer,
         answer_example=examples.ORDER,
-        problems=(409,),
+        problems=(400, 409),
+        idempotent=True,
     ),
     Operation(
         id="listOrders",

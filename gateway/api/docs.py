@@ -38,8 +38,8 @@ _INTRODUCTION = """
 <code>X-API-Key: KEY</code>.</dd>
 <dt>Errors</dt><dd>are <code>application/problem+json</code> with a <code>detail</code> that says what to do;
 <a href="/docs/problems">all kinds</a>.</dd>
-<dt>Repeating</dt><dd>With <code>Idempotency-Key</code> a submission may be repeated: it is accepted once, and
-answered alike, with <code>Idempotency-Replayed: true</code>.</dd>
+<dt>Repeating</dt><dd>With <code>Idempotency-Key</code> a submission or a purchase may be repeated: it counts
+once, and is answered alike, with <code>Idempotency-Replayed: true</code>.</dd>
 <dt>Lists</dt><dd>answer <code>items</code> and <code>next</code>; pass <code>next</code> as
 <code>cursor</code>.</dd>
 <dt>Rate</dt><dd>is told in <code>RateLimit-*</code>; after 429 and 503 wait for

@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from gateway.api.problems import Problem, invalid
+from gateway.api.problems import invalid
 from gateway.api.times import Moment, epoch_ms
 
 RECIPIENTS_MAX = 1000
@@ -14,7 +14,6 @@ TAGS_MAX = 20
 METADATA_MAX_OCTETS = 8192
 SEND_AT_MAX = timedelta(days=30)
 PAGE_MAX = 100
-KEY_MAX = 255
 
 Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 Tags = Annotated[list[Tag], msgspec.Meta(max_length=TAGS_MAX, description="Words to find messages by.")]
@@ -67,13 +66,3 @@ def checked_send_at_ms(send_at: Moment | None, now_ms: int) -> int | None:
     if at_ms - now_ms > SEND_AT_MAX // timedelta(milliseconds=1):
         raise invalid("send_at", f"must be at most {SEND_AT_MAX.days} days ahead")
     return at_ms
-
-
-def checked_key(octets: bytes | None) -> str | None:
-    """An Idempotency-Key as it came. Raises Problem 400 unless it is 1 to 255 printable characters."""
-    if octets is None:
-        return None
-    key = octets.decode("latin-1").strip()
-    if not key or len(key) > KEY_MAX or not key.isascii() or not key.isprintable():
-        raise Problem("bad_request", f"Idempotency-Key must have 1 to {KEY_MAX} printable ASCII characters.")
-    return key

@@ -44,7 +44,7 @@ _WITH_BODY = (400, 408, 413, 415, 422)
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "Your own key for this request. The same request with the same key is accepted once and "
+    "description": "Your own key for this request. The same request with the same key counts once and is "
     "answered alike for a day; another body under the same key is refused with 422.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
 }

@@ -16,7 +16,7 @@ from gateway.accounts.errors import ConflictError, InvalidError, LimitError, Not
 from gateway.api.pointers import FieldError, of_path
 from gateway.credits.orders import OrderError
 from gateway.messages.accept import KeyInUse
-from gateway.messages.durable import KeyReused
+from gateway.messages.idempotency import KeyReused
 from gateway.messages.model import Verdict
 from gateway.store.errors import StoreBusy, StoreFailed
 

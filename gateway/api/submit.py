@@ -5,7 +5,6 @@ body; the same request again gets the same answer, marked `Idempotency-Replayed:
 """
 
 import asyncio
-from hashlib import sha256
 from typing import Annotated, Literal
 
 import msgspec
@@ -14,18 +13,16 @@ from gateway.accounts.auth import Principal
 from gateway.api import examples, mail, problems, sms
 from gateway.api.app import problem_reply
 from gateway.api.call import Call, Reply, decoded, json_reply
-from gateway.api.fields import checked_key
 from gateway.api.mail import MailRequest
 from gateway.api.operation import ANY_KEY, Operation
-from gateway.api.problems import Header, Problem, ProblemDetails
+from gateway.api.problems import Header, Problem, ProblemDetails, invalid
+from gateway.api.repeat import REPLAYED, bound_key, given_key
 from gateway.api.sms import SmsRequest
-from gateway.messages.durable import IdempotencyKey
 from gateway.messages.model import Message, Verdict
 
 BATCH_MAX = 500
-_HOUR_MS = 3_600_000
+BATCH_RECIPIENTS_MAX = 10_000  # one batch is one transaction: it must not hold up the others (A5)
 _SCOPES = {"mail": "mail:send", "sms": "sms:send"}
-_REPLAYED: Header = (b"idempotency-replayed", b"true")
 
 Slot = Message | Verdict
 
@@ -93,24 +90,24 @@ _ITEM: "msgspec.json.Decoder[MailItem | SmsItem]" = msgspec.json.Decoder(MailIte
 
 async def post_mail(call: Call) -> Reply:
     """One mail."""
-    key = checked_key(call.headers.get(b"idempotency-key"))
+    key = given_key(call)
     shaped = await mail.shape(call, await call.json(_MAIL))
     return await _accept_one(call, shaped.slot, key or shaped.key)
 
 
 async def post_sms(call: Call) -> Reply:
     """One SMS."""
-    key = checked_key(call.headers.get(b"idempotency-key"))
+    key = given_key(call)
     return await _accept_one(call, await sms.shape(call, await call.json(_SMS)), key)
 
 
 async def _accept_one(call: Call, slot: Slot, key: str | None) -> Reply:
-    (verdict,) = await call.parts.road.acceptor.accept(call.account_id, [slot], _idempotency(call, key))
+    (verdict,) = await call.parts.road.acceptor.accept(call.account_id, [slot], bound_key(call, key))
     if not verdict.accepted:
         raise problems.of_verdict(verdict)
     headers: list[Header] = [(b"location", f"/v1/messages/{verdict.id}".encode())]
     if verdict.replayed:
-        headers.append(_REPLAYED)
+        headers.append(REPLAYED)
     return json_reply(_accepted(verdict), 202, headers)
 
 
@@ -125,25 +122,17 @@ def _accepted(verdict: Verdict) -> Accepted:
     )
 
 
-def _idempotency(call: Call, key: str | None) -> IdempotencyKey | None:
-    if key is None:
-        return None
-    target = f"{call.scope['method']} {call.scope['path']}\n".encode()
-    now_ms = call.parts.services.clock.now_ms()
-    expires_ms = now_ms + call.settings.retention.idempotency_h * _HOUR_MS
-    return IdempotencyKey(key, sha256(target + call.octets).digest(), expires_ms)
-
-
 # --- batches ---------------------------------------------------------------------------------------------
 
 
 async def post_batch(call: Call) -> Reply:
     """Up to 500 submissions in one go; each has its own verdict."""
-    key = checked_key(call.headers.get(b"idempotency-key"))
+    key = given_key(call)
     batch = await call.json(_BATCH)
     call.parts.buckets.owe(call.account_id, len(batch.items) - 1)
     slots: list[Slot] = []
     faults: dict[int, Problem] = {}
+    recipients = 0
     for number, raw in enumerate(batch.items):
         try:
             slots.append(await _slot(call, raw))
@@ -151,10 +140,13 @@ async def post_batch(call: Call) -> Reply:
             problem.below(f"/items/{number}")
             faults[number] = problem
             slots.append(Verdict(refused=problem.reason, detail=problem.detail))
+        recipients += getattr(slots[-1], "recipients", 0)
+        if recipients > BATCH_RECIPIENTS_MAX:
+            raise invalid("items", f"have more than {BATCH_RECIPIENTS_MAX} recipients; send several batches")
         await asyncio.sleep(0)  # 500 items take a while: the others have their turn in between (A5)
-    verdicts = await call.parts.road.acceptor.accept(call.account_id, slots, _idempotency(call, key))
+    verdicts = await call.parts.road.acceptor.accept(call.account_id, slots, bound_key(call, key))
     items = [_item(verdict, faults.get(number)) for number, verdict in enumerate(verdicts)]
-    headers = [_REPLAYED] if verdicts[0].replayed else []
+    headers = [REPLAYED] if verdicts[0].replayed else []
     accepted = sum(item.accepted for item in items)
     if accepted:
         return json_reply(BatchAnswer(items=items, accepted=accepted), 202, headers)

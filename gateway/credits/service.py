@@ -17,6 +17,8 @@ from gateway.credits.providers import PaymentProvider
 from gateway.credits.recharge import OPEN, OrderStatus
 from gateway.credits.tables import credit_setting, lot, posting
 from gateway.credits.terms import PRODUCTS, Terms
+from gateway.messages import idempotency
+from gateway.messages.idempotency import IdempotencyKey
 from gateway.ports import Clock
 from gateway.store.store import Store
 from gateway.store.tx import Tx
@@ -137,11 +139,25 @@ class Credits:
         self, account_id: str, product: str, credits: int, *, provider: str = "invoice"
     ) -> Order:
         """One-click purchase (R15): orders and charges at once. Raises OrderError."""
+        order, _ = await self.purchase_once(account_id, product, credits, provider=provider, key=None)
+        return order
+
+    async def purchase_once(
+        self, account_id: str, product: str, credits: int, *, provider: str, key: IdempotencyKey | None
+    ) -> tuple[Order, bool]:
+        """A purchase, and whether it was made before under the same key: then it is that order as it is now.
+
+        Raises OrderError and KeyReused.
+        """
         if provider not in self._providers:
             raise OrderError(f"provider: {provider!r} is none of {', '.join(self._providers)}")
         now_ms = self._clock.now_ms()
-        order_id = await self._store.write(
-            lambda tx: orders.create(
+
+        def create(tx: Tx) -> tuple[str, bool]:
+            earlier = None if key is None else idempotency.find(tx, account_id, key, now_ms=now_ms)
+            if earlier is not None:
+                return earlier, True
+            order_id = orders.create(
                 tx,
                 account_id,
                 product,
@@ -151,8 +167,12 @@ class Credits:
                 now_ms=now_ms,
                 terms=self.terms,
             )
-        )
-        return await self._charge(account_id, order_id)
+            if key is not None:
+                idempotency.keep(tx, account_id, key, order_id)
+            return order_id, False
+
+        order_id, replayed = await self._store.write(create)
+        return await (self._order if replayed else self._charge)(account_id, order_id), replayed
 
     async def settle_order(self, account_id: str, order_id: str, *, confirmed: bool) -> Order:
         """The operator's word on an open order: the money is there, or will not come. Raises OrderError."""

@@ -5,16 +5,19 @@ product and lot, and one executemany per table, however many messages there are.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from gateway.credits import ledger
 from gateway.credits.terms import Terms
+from gateway.messages import idempotency
+from gateway.messages.idempotency import IdempotencyKey, KeyReused
 from gateway.messages.model import Message, Status, Verdict
 from gateway.store.tx import Tx
 from gateway.store.writer import Operation
+
+__all__ = ["AcceptMessages", "IdempotencyKey", "KeyReused", "insert_free"]
 
 _INSERT_MESSAGE = """
 INSERT INTO message (account_id, id, channel, ingress, sender, subject, status, recipients, size_octets,
@@ -27,28 +30,9 @@ INSERT INTO delivery (account_id, message_id, n, address, destination, status, p
 VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)
 """
 _INSERT_CONTENT = "INSERT INTO content (account_id, message_id, data) VALUES (?, ?, ?)"
-_FIND_KEY = "SELECT digest, answer FROM idempotency WHERE account_id = ? AND key = ? AND expires_ms > ?"
-_KEEP_KEY = """
-INSERT INTO idempotency (account_id, key, digest, answer, expires_ms) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (account_id, key) DO UPDATE
-SET digest = excluded.digest, answer = excluded.answer, expires_ms = excluded.expires_ms
-"""
 
 _encode = msgspec.json.Encoder().encode
 _decode_answer = msgspec.json.Decoder(list[Verdict]).decode
-
-
-class KeyReused(Exception):
-    """The idempotency key was used before with another payload (HTTP 422)."""
-
-
-@dataclass(frozen=True, slots=True)
-class IdempotencyKey:
-    """A caller's key and the digest of what it sent under it."""
-
-    key: str
-    digest: bytes
-    expires_ms: int
 
 
 class AcceptMessages(Operation[list[Verdict]]):
@@ -106,21 +90,19 @@ class AcceptMessages(Operation[list[Verdict]]):
 def _replay(tx: Tx, operation: AcceptMessages) -> list[Verdict] | KeyReused | None:
     if operation.key is None:
         return None
-    row = tx.one(_FIND_KEY, (operation.account_id, operation.key.key, operation.now_ms))
-    if row is None:
+    try:
+        answer = idempotency.find(tx, operation.account_id, operation.key, now_ms=operation.now_ms)
+    except KeyReused as error:
+        return error
+    if answer is None:
         return None
-    if bytes(row[0]) != operation.key.digest:
-        return KeyReused("This Idempotency-Key was used with another payload.")
-    return [msgspec.structs.replace(verdict, replayed=True) for verdict in _decode_answer(row[1])]
+    return [msgspec.structs.replace(verdict, replayed=True) for verdict in _decode_answer(answer)]
 
 
 def _keep_answer(tx: Tx, operation: AcceptMessages, verdicts: list[Verdict]) -> None:
-    """Keeps the answer under the key; what stored nothing leaves the key free for another try."""
-    if operation.key is None or not any(verdict.accepted for verdict in verdicts):
-        return
-    key = operation.key
-    answer = _encode(verdicts).decode()
-    tx.run(_KEEP_KEY, (operation.account_id, key.key, key.digest, answer, key.expires_ms))
+    """Keeps the answer under the key; a submission that stored nothing leaves the key free."""
+    if operation.key is not None and any(verdict.accepted for verdict in verdicts):
+        idempotency.keep(tx, operation.account_id, operation.key, _encode(verdicts).decode())
 
 
 def _debit(tx: Tx, operations: Sequence[AcceptMessages]) -> dict[str, ledger.Parts | None]:

@@ -90,11 +90,29 @@ async def test_a_key_is_forgotten_after_its_time(tmp_path: Path) -> None:
 
 async def test_an_odd_key_is_400(tmp_path: Path) -> None:
     async with world(tmp_path) as api:
-        for key in (b"x" * 256, b"\xc3\xa9", b"a\tb"):
+        for key in (b"x" * 256, b"\xc3\xa9", b"a\tb", b"", b" "):
             answer = await api.client.post("/v1/sms", json=SMS, headers={b"Idempotency-Key": key})
             assert (answer.status_code, answer.json()["reason"]) == (400, "bad_request")
         answer = await api.client.post("/v1/sms", json=SMS, headers={"Idempotency-Key": "x" * 255})
         assert answer.status_code == 202
+
+
+async def test_a_purchase_is_made_once(tmp_path: Path) -> None:
+    async with world(tmp_path) as api:
+        body = {"product": "sms", "credits": 50}
+        first = await api.client.post("/v1/credits/purchases", json=body, headers=KEY)
+        second = await api.client.post("/v1/credits/purchases", json=body, headers=KEY)
+        assert (first.status_code, second.status_code) == (201, 201)
+        assert first.json()["id"] == second.json()["id"]
+        assert second.headers["idempotency-replayed"] == "true"
+        assert await api.count("credit_order") == 1
+        body["credits"] = 51
+        other = await api.client.post("/v1/credits/purchases", json=body, headers=KEY)
+        assert (other.status_code, other.json()["reason"]) == (422, "idempotency_key_reused")
+        refused = {"product": "sms", "credits": 3_000_000}
+        new = {"Idempotency-Key": "new"}
+        assert (await api.client.post("/v1/credits/purchases", json=refused, headers=new)).status_code == 422
+        assert (await api.client.post("/v1/credits/purchases", json=body, headers=new)).status_code == 201
 
 
 # --- batches -----------------------------------------------------------------------------------------------
@@ -157,6 +175,16 @@ async def test_a_batch_has_one_to_five_hundred_items(tmp_path: Path) -> None:
             assert answer.status_code == status, count
         assert await api.count("message") == 500
         assert await api.balance("sms") == 100
+
+
+async def test_a_batch_has_ten_thousand_recipients_at_most(tmp_path: Path) -> None:
+    async with world(tmp_path) as api:
+        many = [f"a{number}@example.net" for number in range(1000)]
+        answer = await api.client.post(
+            "/v1/batch", json={"items": [{"type": "mail", **MAIL, "to": many}] * 11}
+        )
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/items")
+        assert await api.count("message") == 0
 
 
 async def test_a_batch_needs_the_scope_of_each_item(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from gateway.api import catalogue, openapi
 from tests.gateway.api_world import World, make_settings, world
 
-EXAMPLES = 6
+EXAMPLES = 4
 # What a schema cannot say is refused all the same: a number that is none, a sender that is not approved.
 BEYOND_SCHEMAS = positive_data_acceptance
 schema = schemathesis.openapi.from_dict(openapi.document(catalogue.DESCRIBED, server="/"))
