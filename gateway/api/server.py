@@ -109,9 +109,21 @@ class _Protocol(HttpToolsProtocol):
 
 
 class HttpServer:
-    """The API on its port. `readiness` is what /readyz asks."""
+    """The API on its port. `readiness` is what /readyz asks.
 
-    def __init__(self, services: "Services", road: Road, settings: Settings, readiness: Readiness) -> None:
+    With `http.tls` it serves `tls_context`, or else a context of its own with the certificate of `[tls]`.
+    """
+
+    def __init__(
+        self,
+        services: "Services",
+        road: Road,
+        settings: Settings,
+        readiness: Readiness,
+        *,
+        tls_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._tls_context = tls_context
         self._settings = settings
         self.parts = Parts(
             services=services,
@@ -165,6 +177,11 @@ class HttpServer:
         name: Any = self._server.sockets[0].getsockname()
         return int(name[1])
 
+    @property
+    def connection_count(self) -> int:
+        """How many connections are open."""
+        return 0 if self._state is None else len(self._state.connections)
+
     async def stop(self, drain_s: float) -> None:
         """Takes no more connections, lets requests under way be answered within `drain_s` seconds."""
         server, state = self._server, self._state
@@ -192,16 +209,16 @@ class HttpServer:
     def _context(self) -> ssl.SSLContext | None:
         if not self._settings.http.tls:
             return None
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self._settings.tls.certificate, self._settings.tls.key)
-        self._tls = context
-        return context
+        if self._tls_context is None:
+            self._tls_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls_context.minimum_version = ssl.TLSVersion.TLSv1_2
+            self.reload_certificate()
+        return self._tls_context
 
     def reload_certificate(self) -> None:
         """New connections get the certificate that is in the files now. Raises ssl.SSLError, OSError."""
-        if self._settings.http.tls:
-            self._tls.load_cert_chain(self._settings.tls.certificate, self._settings.tls.key)
+        if self._tls_context is not None:
+            self._tls_context.load_cert_chain(self._settings.tls.certificate, self._settings.tls.key)
 
     async def _tick(self) -> None:
         """Once a second: the Date header, and an end to requests that come too slowly."""

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -94,6 +95,18 @@ class World:
             while (found := (await self.client.get(f"/v1/messages/{message_id}")).json())["status"] != status:
                 await asyncio.sleep(0.005)  # polls a committed state, within the limit above
         return dict(found)
+
+
+async def pages(api: World, path: str, query: str) -> list[list[str]]:
+    """The ids of every page of a list."""
+    found: list[list[str]] = []
+    cursor = ""
+    while True:
+        body = (await api.client.get(f"{path}?{query}{cursor}")).json()
+        found.append([item.get("id") or item["name"] for item in body["items"]])
+        if body["next"] is None:
+            return found
+        cursor = f"&cursor={quote(body['next'])}"
 
 
 def make_settings(**sections: Mapping[str, Any]) -> Settings:

@@ -90,7 +90,7 @@ async def test_a_key_is_forgotten_after_its_time(tmp_path: Path) -> None:
 
 async def test_an_odd_key_is_400(tmp_path: Path) -> None:
     async with world(tmp_path) as api:
-        for key in (b"x" * 256, b"\xc3\xa9", b"a\tb", b"", b" "):
+        for key in (b"x" * 256, b"\xc3\xa9", b"a\tb", b""):
             answer = await api.client.post("/v1/sms", json=SMS, headers={b"Idempotency-Key": key})
             assert (answer.status_code, answer.json()["reason"]) == (400, "bad_request")
         answer = await api.client.post("/v1/sms", json=SMS, headers={"Idempotency-Key": "x" * 255})

@@ -1,33 +1,15 @@
-"""The account's own things over HTTP: messages, credits, domains, SenderNames, webhooks."""
+"""The account's own things over HTTP: messages, credits, domains."""
 
 import asyncio
-import base64
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
 from gateway.messages.model import Deferred, Delivered, Failed, Outcome, Work
-from tests.gateway.api_world import DOMAIN, MAIL, SMS, World, make_settings, world
+from tests.gateway.api_world import DOMAIN, MAIL, SMS, make_settings, pages, world
 
-PDF = base64.b64encode(b"%PDF-1.7\n").decode()
-DOCUMENTS = [
-    {"kind": kind, "filename": f"{kind}.pdf", "content_type": "application/pdf", "content": PDF}
-    for kind in ("company_registration", "identity")
-]
 LATER = (datetime.now(UTC) + timedelta(days=1)).isoformat()
-
-
-async def pages(api: World, path: str, query: str) -> list[list[str]]:
-    """The ids of every page of a list."""
-    found: list[list[str]] = []
-    cursor = ""
-    while True:
-        body = (await api.client.get(f"{path}?{query}{cursor}")).json()
-        found.append([item.get("id") or item["name"] for item in body["items"]])
-        if body["next"] is None:
-            return found
-        cursor = f"&cursor={quote(body['next'])}"
 
 
 # --- messages ----------------------------------------------------------------------------------------------
@@ -266,147 +248,3 @@ async def test_domains_that_are_none_are_refused(tmp_path: Path) -> None:
             assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/name"), name
         answer = await api.client.post("/v1/domains", json={"name": DOMAIN})
         assert (answer.status_code, answer.json()["reason"]) == (409, "conflict")
-
-
-# --- SenderNames -------------------------------------------------------------------------------------------
-
-
-async def test_a_sendername_from_draft_to_sending(tmp_path: Path) -> None:
-    async with world(tmp_path) as api:
-        names, account = api.services.sender_names, api.account_id
-        answer = await api.client.post("/v1/sendernames", json={"name": "SHOP"})
-        assert (answer.status_code, answer.json()["status"]) == (201, "draft")
-        answer = await api.client.post("/v1/sendernames/SHOP/resend", json={"documents": DOCUMENTS})
-        assert answer.json()["status"] == "pending"
-        assert sorted(answer.json()["documents"]) == ["company_registration", "identity"]
-        sms = {**SMS, "from": "STORE"}
-        assert (await api.client.post("/v1/sms", json=sms)).status_code == 422
-        await names.reject(account, "SHOP", "too general")
-        assert (await api.client.get("/v1/sendernames/SHOP")).json()["note"] == "too general"
-        answer = await api.client.post("/v1/sendernames/SHOP/resend", json={"name": "STORE"})
-        assert (answer.json()["name"], answer.json()["status"]) == ("STORE", "pending")
-        await names.approve(account, "STORE")
-        assert (await api.client.post("/v1/sms", json=sms)).status_code == 202
-        listed = (await api.client.get("/v1/sendernames")).json()
-        assert [one["name"] for one in listed["items"]] == ["ACME", "STORE"]
-        assert (await api.client.delete("/v1/sendernames/STORE")).status_code == 204
-        assert (await api.client.delete("/v1/sendernames/STORE")).status_code == 404
-        assert (await api.client.post("/v1/sms", json=sms)).status_code == 422
-
-
-async def test_a_number_is_requested_and_found_by_its_address(tmp_path: Path) -> None:
-    async with world(tmp_path) as api:
-        answer = await api.client.post(
-            "/v1/sendernames", json={"name": "+41791234567", "documents": DOCUMENTS}
-        )
-        assert answer.status_code == 201, answer.text
-        assert (await api.client.get(answer.headers["location"])).json()["name"] == "+41791234567"
-
-
-async def test_bad_sendername_requests_name_the_field(tmp_path: Path) -> None:
-    async with world(tmp_path) as api:
-        for change, pointer in (
-            ({"name": "AC ME"}, "/name"),
-            ({"name": "ABCDEFGHIJK"}, "/name"),
-            ({"name": "é"}, "/name"),
-            ({"documents": [{**DOCUMENTS[0], "kind": "selfie"}]}, "/documents/0/kind"),
-            ({"documents": [{**DOCUMENTS[0], "content": "!"}]}, "/documents/0/content"),
-            ({"documents": [{**DOCUMENTS[0], "content": "AAAA"}]}, "/documents/company_registration/data"),
-            (
-                {"documents": [{**DOCUMENTS[0], "filename": "../x"}]},
-                "/documents/company_registration/filename",
-            ),
-            ({"documents": [DOCUMENTS[0], DOCUMENTS[0]]}, "/documents"),
-        ):
-            answer = await api.client.post("/v1/sendernames", json={"name": "SHOP", **change})
-            assert answer.status_code == 422, change
-            assert answer.json()["errors"][0]["pointer"] == pointer
-        answer = await api.client.post("/v1/sendernames", json={"name": "ACME"})
-        assert answer.status_code == 409
-
-
-# --- webhooks ----------------------------------------------------------------------------------------------
-
-
-async def test_a_webhook_is_made_changed_told_and_taken_away(tmp_path: Path) -> None:
-    async with world(tmp_path) as api:
-        body = {"url": "https://example.org/hooks", "events": ["message.delivered"]}
-        made = await api.client.post("/v1/webhooks", json=body)
-        assert made.status_code == 201
-        hook = made.json()
-        path = f"/v1/webhooks/{hook['id']}"
-        assert hook["secret"].startswith("whsec_")
-        assert made.headers["location"] == path
-        shown = (await api.client.get(path)).json()
-        assert "secret" not in shown
-        assert (shown["url"], shown["events"], shown["status"]) == (*body.values(), "active")
-
-        sent = (await api.client.post("/v1/sms", json=SMS)).json()["id"]
-        await api.settled(sent)
-        deliveries = (await api.client.get(f"{path}/deliveries")).json()["items"]
-        assert [(one["status"], one["body"]["type"]) for one in deliveries] == [
-            ("waiting", "message.delivered")
-        ]
-        tested = await api.client.post(f"{path}/test")
-        assert tested.status_code == 202
-        assert (await pages(api, f"{path}/deliveries", "limit=1"))[0] == [tested.json()["delivery_id"]]
-        replayed = await api.client.post(f"{path}/replay", json={"delivery_id": deliveries[0]["id"]})
-        assert (replayed.status_code, replayed.json()) == (202, {"replayed": 1})
-        since = await api.client.post(f"{path}/replay", json={"since": "2026-01-01T00:00:00Z"})
-        assert (since.status_code, since.json()) == (202, {"replayed": 0})
-
-        renewed = (await api.client.post(f"{path}/secret")).json()
-        assert renewed["secret"] != hook["secret"]
-        changed = await api.client.patch(path, json={"status": "disabled", "events": ["*"]})
-        assert (changed.json()["status"], changed.json()["events"]) == ("disabled", ["*"])
-        assert (await api.client.post(f"{path}/test")).status_code == 409
-        assert (await api.client.get("/v1/webhooks")).json()["items"] == [changed.json()]
-        assert (await api.client.delete(path)).status_code == 204
-        assert (await api.client.get(path)).status_code == 404
-
-
-async def test_webhooks_to_private_targets_and_bad_requests_are_refused(tmp_path: Path) -> None:
-    async with world(tmp_path) as api:
-        for body, pointer in (
-            ({"url": "http://127.0.0.1/x"}, "/url"),
-            ({"url": "https://169.254.169.254/latest"}, "/url"),
-            ({"url": "https://[::1]/"}, "/url"),
-            ({"url": "ftp://example.org/"}, "/url"),
-            ({"url": "https://example.org/", "events": ["nonsense"]}, "/events"),
-            ({"url": "https://example.org/", "events": []}, "/events"),
-            ({"url": 7}, "/url"),
-        ):
-            answer = await api.client.post("/v1/webhooks", json=body)
-            assert answer.status_code == 422, body
-            assert answer.json()["errors"][0]["pointer"] == pointer
-        hook = (await api.client.post("/v1/webhooks", json={"url": "https://example.org/"})).json()["id"]
-        for change in ({}, {"delivery_id": "x", "since": "2026-01-01T00:00:00Z"}):
-            answer = await api.client.post(f"/v1/webhooks/{hook}/replay", json=change)
-            assert answer.status_code == 422
-        answer = await api.client.post(f"/v1/webhooks/{hook}/replay", json={"delivery_id": "x"})
-        assert answer.status_code == 404
-
-
-async def test_the_number_of_webhooks_is_limited(tmp_path: Path) -> None:
-    async with world(tmp_path, settings=make_settings(webhooks={"max_per_account": 1})) as api:
-        body = {"url": "https://example.org/"}
-        assert (await api.client.post("/v1/webhooks", json=body)).status_code == 201
-        answer = await api.client.post("/v1/webhooks", json=body)
-        assert (answer.status_code, answer.json()["reason"]) == (403, "limit_reached")
-
-
-# --- the gateway itself ------------------------------------------------------------------------------------
-
-
-async def test_health_readiness_and_changes_need_no_key(tmp_path: Path) -> None:
-    async with world(tmp_path) as api, api.client_with(None) as anyone:
-        assert (await anyone.get("/healthz")).json() == {"status": "ok"}
-        ready = await anyone.get("/readyz")
-        assert (ready.status_code, ready.json()) == (200, {"ready": True, "checks": {"store": True}})
-        api.readiness.states["smtp"] = False
-        unready = await anyone.get("/readyz")
-        assert unready.status_code == 503
-        assert unready.json() == {"ready": False, "checks": {"store": True, "smtp": False}}
-        changes = (await anyone.get("/v1/changelog")).json()["items"]
-        assert changes == sorted(changes, key=lambda one: one["date"], reverse=True)
-        assert changes

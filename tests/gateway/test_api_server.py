@@ -85,7 +85,9 @@ async def test_too_large_is_told_without_reading_the_body(tmp_path: Path) -> Non
 async def test_connections_are_limited_with_503(tmp_path: Path) -> None:
     async with world(tmp_path, settings=make_settings(http={"max_connections": 2})) as api:
         held = [await asyncio.open_connection("127.0.0.1", api.server.port) for _ in range(2)]
-        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            while api.server.connection_count < 2:
+                await asyncio.sleep(0)  # the server sees the two come, within the limit above
         answer = await talk(api, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         assert head(answer).startswith("HTTP/1.1 503")
         assert b"retry-after: 1" in answer
