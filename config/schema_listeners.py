@@ -69,7 +69,7 @@ class Smpp:
     max_connections: Positive = 200
     bind_timeout_s: Seconds = 10.0  # session_init_timer, SMPP v3.4 section 7.2
     enquire_link_s: Seconds = 30.0  # enquire_link_timer, SMPP v3.4 section 7.2
-    inactivity_s: Seconds = 300.0  # inactivity_timer, SMPP v3.4 section 7.2
+    inactivity_s: Rate = 0.0  # inactivity_timer, SMPP v3.4 section 7.2; a quiet receiver is no dead one
     receipts_kept: Count = 10_000  # per account, until the client binds again
 
 

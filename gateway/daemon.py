@@ -32,7 +32,7 @@ from gateway.messages.reports import Reports
 from gateway.observe import log as logs
 from gateway.observe.metrics import Metrics
 from gateway.observe.observer import MetricsObserver
-from gateway.observe.probes import Probes
+from gateway.observe.probes import ProbeKey, Probes
 from gateway.observe.readings import Readings
 from gateway.observe.server import MetricsServer
 from gateway.ports import Clock, SystemClock
@@ -85,6 +85,7 @@ class Gateway:
         self._config_path = config_path
         self._clock = clock or SystemClock()
         self._context: ssl.SSLContext | None = None
+        self._probe_key = ProbeKey.make()
 
     async def start(self) -> Ports:
         """Starts every part. Raises StartError; then nothing runs any more."""
@@ -224,7 +225,13 @@ class Gateway:
         settings = self.settings.smpp
         if not settings.enabled:
             return
-        ingress = SmppIngress(doors.services, doors.road, observer=doors.observer, tls_context=doors.context)
+        ingress = SmppIngress(
+            doors.services,
+            doors.road,
+            observer=doors.observer,
+            tls_context=doors.context,
+            probe_key=self._probe_key,
+        )
         doors.metrics.watch_connections("smpp", lambda: ingress.binds)
 
         async def start() -> None:
@@ -287,7 +294,7 @@ class Gateway:
             readiness.stopping = True
             await probes.stop()
 
-        probes = Probes(self.settings, metrics, self._clock)
+        probes = Probes(self.settings, metrics, self._clock, key=self._probe_key)
         self.tree.add("probes", start, stop)
 
     def _port(self, **ports: int) -> None:

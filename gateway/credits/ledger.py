@@ -164,7 +164,7 @@ def balances(tx: Tx, account_id: str, *, now_ms: int) -> dict[str, int]:
 
 
 def unbalanced(tx: Tx) -> list[tuple[Any, ...]]:
-    """Lots whose postings do not sum to what remains: (account, product, lot, remaining, sum). Always empty."""
+    """Lots whose postings do not sum to what remains, as (account, product, lot, remaining, sum): none."""
     return tx.rows(_UNBALANCED)
 
 

@@ -27,6 +27,7 @@ from gateway.ingress.smpp_submit import Refusal, client_envelope, format_time, s
 from gateway.messages import cancel
 from gateway.messages.model import Channel, Message, SmsEnvelope
 from gateway.messages.observer import Observer
+from gateway.observe.dialogues import ProbeKey
 from gateway.road import Road
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.tx import Tx
@@ -74,9 +75,10 @@ class SmppIngress:
         *,
         observer: Observer,
         tls_context: ssl.SSLContext | None = None,
+        probe_key: ProbeKey | None = None,
     ) -> None:
         settings = services.settings.smpp
-        self.application = SmppApplication(services, road, observer)
+        self.application = SmppApplication(services, road, observer, probe_key)
         self._server = SmscServer(self.application, _config(services, settings.port, None))
         self._tls_server: SmscServer | None = None
         if settings.tls_port and tls_context is not None:
@@ -139,8 +141,11 @@ def _config(services: "Services", port: int, tls: ssl.SSLContext | None) -> Smsc
 class SmppApplication(Application):
     """What the SMSC asks, answered by the road."""
 
-    def __init__(self, services: "Services", road: Road, observer: Observer) -> None:
+    def __init__(
+        self, services: "Services", road: Road, observer: Observer, probe_key: ProbeKey | None = None
+    ) -> None:
         settings = services.settings
+        self._probe_key = probe_key
         self._authenticator = services.authenticator
         self._store = services.store
         self._clock = services.clock
@@ -181,6 +186,8 @@ class SmppApplication(Application):
         """Lets a client in by system_id and password; its texts are status codes only (section 4.1)."""
         if not request.system_id:
             return self._bind_refused("malformed")
+        if self._probe_key is not None and self._probe_key.matches(request.system_id, request.password):
+            return request.accept(None)  # our own eye (R56): it may bind, and nothing else
         try:
             principal = await self._authenticator.password(
                 CredentialKind.SMPP, request.system_id, request.password, request.peer
@@ -201,7 +208,9 @@ class SmppApplication(Application):
 
     def ready(self, bound: Bound) -> None:
         """Receipts may flow from now on."""
-        bind: _Bind = bound.context
+        bind: _Bind | None = bound.context
+        if bind is None:
+            return
         self.binds.add(bound)
         log.info("client_bound", account_id=bind.principal.account_id, system_id=bound.system_id,
                  mode=bound.mode.name)  # fmt: skip
@@ -210,7 +219,9 @@ class SmppApplication(Application):
 
     def unbound(self, bound: Bound, reason: str) -> None:
         """What was sent to it and not answered goes to its next bind."""
-        bind: _Bind = bound.context
+        bind: _Bind | None = bound.context
+        if bind is None:
+            return
         self.binds.discard(bound)
         self._account_binds[bind.principal.account_id] -= 1
         if not self._account_binds[bind.principal.account_id]:
@@ -249,7 +260,10 @@ class SmppApplication(Application):
         """The answer, after COMMIT. What comes in one tick of the loop is accepted as one."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
-        bind: _Bind = bound.context
+        bind: _Bind | None = bound.context
+        if bind is None:
+            future.set_result((CommandStatus.ESME_RSUBMITFAIL, ""))
+            return future
         rate_per_s = bind.principal.account.rate_per_s
         if rate_per_s is not None and not self._has_token(bind.principal.account_id, rate_per_s):
             self._observer.refused(Channel.SMS, INGRESS, "rate")

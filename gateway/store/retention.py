@@ -11,6 +11,7 @@ import structlog
 
 from config.schema import Settings
 from gateway.ids import id_floor
+from gateway.ingress import client_receipts
 from gateway.ports import Clock
 from gateway.store import leases
 from gateway.store.errors import StoreBusy, StoreFailed
@@ -114,10 +115,10 @@ class Retention:
         return total
 
     async def _purged(self, before_ms: int) -> int:
-        """Drops what webhooks were told so long ago."""
+        """Drops what webhooks and SMPP clients were to be told so long ago."""
         total = 0
         while True:
-            count = await self._store.write(lambda tx: outbox.purge(tx, before_ms=before_ms, limit=_SLICE))
+            count = await self._store.write(lambda tx: _purge(tx, before_ms))
             total += count
             if count < _SLICE:
                 return total
@@ -131,6 +132,11 @@ class Retention:
             if count < _SLICE:
                 return total
             await asyncio.sleep(0)
+
+
+def _purge(tx: Tx, before_ms: int) -> int:
+    webhooks = outbox.purge(tx, before_ms=before_ms, limit=_SLICE)
+    return max(webhooks, client_receipts.purge(tx, before_ms=before_ms, limit=_SLICE))
 
 
 def _slice(tx: Tx, sql: str, key: tuple[object, ...]) -> int:
