@@ -250,7 +250,9 @@ class Gateway:
         settings = self.settings.http
         if not settings.enabled:
             return
-        server = HttpServer(doors.services, doors.road, self.settings, doors.readiness)
+        server = HttpServer(
+            doors.services, doors.road, self.settings, doors.readiness, tls_context=doors.context
+        )
         doors.metrics.watch_connections("http", lambda: server.connection_count)
 
         async def start() -> None:
@@ -413,29 +415,40 @@ def run(
     reactor: Any = installed  # the module attribute is typed as one of its interfaces
     gateway = Gateway(settings, config_path=config_path)
     failures: list[BaseException] = []
+    starting: list[asyncio.Task[None]] = []
+    ending: list[bool] = []
     loop = asyncio.get_event_loop()
 
     async def start() -> None:
         try:
             on_ready(await gateway.start())
+        except asyncio.CancelledError:
+            raise
         except BaseException as error:  # noqa: BLE001 - handed to whoever called `run`
             failures.append(error)
+            end()
+
+    def end() -> None:
+        if not ending:  # a second signal does not hurry the drain; SIGKILL does
+            ending.append(True)
             reactor.stop()
 
     def begin() -> None:
         loop.add_signal_handler(signal.SIGHUP, gateway.reload)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, reactor.stop)
-        tasks.append(loop.create_task(start()))
+            loop.add_signal_handler(number, end)
+        starting.append(loop.create_task(start()))
 
-    def drain() -> Deferred[None]:
-        for task in tasks:
-            task.cancel()  # a stop in the middle of a start
-        return Deferred.fromFuture(asyncio.ensure_future(gateway.stop()))
+    async def drain() -> None:
+        for task in starting:
+            task.cancel()  # a stop in the middle of a start; no more than a no-op afterwards
+            await asyncio.wait([task])
+        await gateway.stop()
 
-    tasks: list[asyncio.Task[None]] = []
     reactor.callWhenRunning(begin)
-    reactor.addSystemEventTrigger("before", "shutdown", drain)
+    reactor.addSystemEventTrigger(
+        "before", "shutdown", lambda: Deferred.fromFuture(asyncio.ensure_future(drain()))
+    )
     reactor.run(installSignalHandlers=False)
     if failures:
         raise failures[0]
