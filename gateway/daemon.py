@@ -410,49 +410,59 @@ def run(
 
     The reactor must be Twisted's asyncio reactor (`gateway.__main__` installs it, on uvloop).
     """
-    from twisted.internet import reactor as installed  # noqa: PLC0415 - importing it chooses the reactor
+    from twisted.internet import reactor  # noqa: PLC0415 - importing it chooses the reactor
 
-    reactor: Any = installed  # the module attribute is typed as one of its interfaces
-    gateway = Gateway(settings, config_path=config_path)
-    failures: list[BaseException] = []
-    starting: list[asyncio.Task[None]] = []
-    ending: list[bool] = []
-    loop = asyncio.get_event_loop()
+    process = _Process(reactor, Gateway(settings, config_path=config_path), on_ready)
+    return process.run()
 
-    async def start() -> None:
-        try:
-            on_ready(await gateway.start())
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - handed to whoever called `run`
-            failures.append(error)
-            end()
 
-    def end() -> None:
-        if not ending:  # a second signal does not hurry the drain; SIGKILL does
-            ending.append(True)
-            reactor.stop()
+class _Process:
+    """The reactor's life around a `Gateway`: signals, start, drain, and what became of it."""
 
-    def begin() -> None:
-        loop.add_signal_handler(signal.SIGHUP, gateway.reload)
+    def __init__(self, reactor: Any, gateway: Gateway, on_ready: Callable[[Ports], None]) -> None:
+        self._reactor = reactor
+        self._gateway = gateway
+        self._on_ready = on_ready
+        self._starting: asyncio.Task[None] | None = None
+        self._ending = False
+        self._failure: Exception | None = None
+
+    def run(self) -> int:
+        """Returns when the reactor has stopped; raises what the start raised."""
+        self._reactor.callWhenRunning(self._begin)
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._drained)
+        self._reactor.run(installSignalHandlers=False)
+        if self._failure is not None:
+            raise self._failure
+        return 0
+
+    def _begin(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._gateway.reload)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, end)
-        starting.append(loop.create_task(start()))
+            loop.add_signal_handler(number, self._end)
+        self._starting = loop.create_task(self._start())
 
-    async def drain() -> None:
-        for task in starting:
-            task.cancel()  # a stop in the middle of a start; no more than a no-op afterwards
-            await asyncio.wait([task])
-        await gateway.stop()
+    async def _start(self) -> None:
+        try:
+            self._on_ready(await self._gateway.start())
+        except Exception as error:  # noqa: BLE001 - handed to whoever called `run`
+            self._failure = error
+            self._end()
 
-    reactor.callWhenRunning(begin)
-    reactor.addSystemEventTrigger(
-        "before", "shutdown", lambda: Deferred.fromFuture(asyncio.ensure_future(drain()))
-    )
-    reactor.run(installSignalHandlers=False)
-    if failures:
-        raise failures[0]
-    return 0
+    def _end(self) -> None:
+        if not self._ending:  # a second signal does not hurry the drain; SIGKILL does
+            self._ending = True
+            self._reactor.stop()
+
+    def _drained(self) -> Deferred[None]:
+        return Deferred.fromFuture(asyncio.ensure_future(self._drain()))
+
+    async def _drain(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()  # a stop in the middle of a start
+            await asyncio.wait([self._starting])
+        await self._gateway.stop()
 
 
 def _open_store(settings: Settings, metrics: Metrics) -> Store:
