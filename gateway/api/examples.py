@@ -7,17 +7,17 @@ _AT = "2026-11-16T09:30:00Z"
 
 MAIL: dict[str, Any] = {
     "simple": {
-        "from": "Shop <shop@example.org>",
+        "from": "Shop <shop@demo.example>",
         "to": ["Ada Lovelace <ada@example.net>"],
         "subject": "Your order 4711",
         "text": "It is on its way.",
         "tags": ["orders"],
     },
     "complete": {
-        "from": "Shop <shop@example.org>",
+        "from": "Shop <shop@demo.example>",
         "to": "ada@example.net",
         "cc": ["grace@example.net"],
-        "reply_to": "help@example.org",
+        "reply_to": "help@demo.example",
         "subject": "News of November",
         "text": "See the picture.",
         "html": '<p>See <img src="cid:picture">.</p>',
@@ -34,15 +34,15 @@ MAIL: dict[str, Any] = {
         "metadata": {"customer": 4711},
     },
     "raw": {
-        "from": "shop@example.org",
+        "from": "shop@demo.example",
         "to": ["ada@example.net"],
-        "raw": "RnJvbTogc2hvcEBleGFtcGxlLm9yZw0KU3ViamVjdDogSGVsbG8NCg0KSGVsbG8NCg==",
+        "raw": "RnJvbTogc2hvcEBkZW1vLmV4YW1wbGUNClN1YmplY3Q6IEhlbGxvDQoNCkhlbGxvDQo=",
     },
 }
 SMS: dict[str, Any] = {
-    "simple": {"from": "DEMO", "to": "+41791234567", "text": "Your code is 123456."},
+    "simple": {"from": "DemoCo", "to": "+41791234567", "text": "Your code is 123456."},
     "several": {
-        "from": "DEMO",
+        "from": "DemoCo",
         "to": ["+41791234567", "+41791234568"],
         "text": "The shop opens at nine.",
         "validity_s": 3600,
@@ -67,7 +67,7 @@ BATCH_ANSWER = {
                 "type": "/docs/problems#sender_name",
                 "title": "The sender cannot be used",
                 "status": 422,
-                "detail": "DEMO is not approved; request it under /v1/sendernames.",
+                "detail": "DemoCo is not approved; request it under /v1/sendernames.",
                 "reason": "sender_name",
             },
         },
@@ -77,7 +77,7 @@ SUMMARY: dict[str, Any] = {
     "id": ID,
     "channel": "sms",
     "status": "delivered",
-    "from": "DEMO",
+    "from": "DemoCo",
     "subject": None,
     "recipient_count": 1,
     "size_octets": 20,
@@ -102,7 +102,7 @@ MESSAGE = {
             "refunded_credits": 0,
             "reply": "DELIVRD",
             "next_attempt_at": None,
-            "sender": "DEMO",
+            "sender": "DemoCo",
         }
     ],
     "events": [
@@ -215,7 +215,7 @@ DELIVERY = {
 CAPTURED_MAIL = {
     "id": ID,
     "message_id": ID,
-    "mail_from": "shop@example.org",
+    "mail_from": "shop@demo.example",
     "recipients": ["ada@example.net"],
     "subject": "Your order 4711",
     "size_octets": 1500,
@@ -232,7 +232,7 @@ CAPTURED_MAIL_DETAILS = {
 CAPTURED_SMS = {
     "id": "5f3a1b2c4d5e",
     "message_id": ID,
-    "from": "DEMO",
+    "from": "DemoCo",
     "to": "+41791234567",
     "text": "Your code is 123456.",
     "parts": 1,

@@ -1,5 +1,6 @@
 """The description of the API: true to what is served, complete, and safe to look at."""
 
+import base64
 import re
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 
 from gateway.accounts.credentials import ALL_SCOPES, SCOPES
 from gateway.api import catalogue, openapi, problems
+from gateway.api import examples as examples_of
 from gateway.api.operation import ANY_KEY, PUBLIC, Operation
 from gateway.api.submit import BatchRequest
+from gateway.demo import account as demo
 from tests.gateway.api_world import world
 
 DOCUMENT = openapi.document(catalogue.DESCRIBED, server="/")
@@ -88,6 +91,12 @@ def test_every_kind_of_problem_has_a_known_status_and_advice() -> None:
         assert 400 <= kind.status < 600
         assert kind.title
         assert kind.advice.endswith(".")
+
+
+def test_the_examples_work_in_the_demo() -> None:
+    assert examples_of.SMS["simple"]["from"] == demo.SENDER_NAME
+    assert examples_of.MAIL["simple"]["from"] == f"Shop <shop@{demo.DOMAIN}>"
+    assert demo.DOMAIN.encode() in base64.b64decode(examples_of.MAIL["raw"]["raw"])
 
 
 async def test_the_document_is_served_without_a_key(tmp_path: Path) -> None:
