@@ -423,6 +423,7 @@ class _Process:
         self._reactor = reactor
         self._gateway = gateway
         self._on_ready = on_ready
+        self._loop = asyncio.get_event_loop()  # the reactor's, which does not run yet
         self._starting: asyncio.Task[None] | None = None
         self._ending = False
         self._failure: Exception | None = None
@@ -437,7 +438,7 @@ class _Process:
         return 0
 
     def _begin(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         loop.add_signal_handler(signal.SIGHUP, self._gateway.reload)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end)
@@ -456,7 +457,7 @@ class _Process:
             self._reactor.stop()
 
     def _drained(self) -> Deferred[None]:
-        return Deferred.fromFuture(asyncio.ensure_future(self._drain()))
+        return Deferred.fromFuture(self._loop.create_task(self._drain()))
 
     async def _drain(self) -> None:
         if self._starting is not None:
