@@ -102,7 +102,9 @@ async def post_sms(call: Call) -> Reply:
 
 
 async def _accept_one(call: Call, slot: Slot, key: str | None) -> Reply:
-    (verdict,) = await call.parts.road.acceptor.accept(call.account_id, [slot], bound_key(call, key))
+    (verdict,) = await call.parts.road.acceptor.accept(
+        call.account_id, [slot], bound_key(call, key), ingress="http"
+    )
     if not verdict.accepted:
         raise problems.of_verdict(verdict)
     headers: list[Header] = [(b"location", f"/v1/messages/{verdict.id}".encode())]
@@ -144,7 +146,9 @@ async def post_batch(call: Call) -> Reply:
         if recipients > BATCH_RECIPIENTS_MAX:
             raise invalid("items", f"have more than {BATCH_RECIPIENTS_MAX} recipients; send several batches")
         await asyncio.sleep(0)  # 500 items take a while: the others have their turn in between (A5)
-    verdicts = await call.parts.road.acceptor.accept(call.account_id, slots, bound_key(call, key))
+    verdicts = await call.parts.road.acceptor.accept(
+        call.account_id, slots, bound_key(call, key), ingress="http"
+    )
     items = [_item(verdict, faults.get(number)) for number, verdict in enumerate(verdicts)]
     headers = [REPLAYED] if verdicts[0].replayed else []
     accepted = sum(item.accepted for item in items)

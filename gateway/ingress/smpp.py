@@ -306,7 +306,9 @@ class SmppApplication(Application):
         now_ms = self._clock.now_ms()
         slots = [await self._shape(principal, pdu, now_ms) for pdu in pdus]
         messages = [slot for slot in slots if isinstance(slot, Message)]
-        verdicts = await self._road.acceptor.accept(principal.account_id, messages) if messages else []
+        verdicts: Sequence[Verdict] = ()
+        if messages:
+            verdicts = await self._road.acceptor.accept(principal.account_id, messages, ingress=INGRESS)
         rest = iter(verdicts)
         answers: list[Answer] = []
         for slot in slots:

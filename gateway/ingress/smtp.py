@@ -142,7 +142,9 @@ class SmtpIngress:
             digest = _digest(envelope)
             key = IdempotencyKey(shaped.key, digest, now_ms + self._idempotency_ms)
         try:
-            (verdict,) = await self._acceptor.accept(principal.account_id, [shaped.slot], key)
+            (verdict,) = await self._acceptor.accept(
+                principal.account_id, [shaped.slot], key, ingress=INGRESS
+            )
         except StoreBusy:
             return _BUSY
         except StoreFailed:

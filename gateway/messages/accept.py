@@ -46,7 +46,12 @@ class Acceptor:
         self._running: set[tuple[str, str]] = set()
 
     async def accept(
-        self, account_id: str, slots: Sequence[Message | Verdict], key: IdempotencyKey | None = None
+        self,
+        account_id: str,
+        slots: Sequence[Message | Verdict],
+        key: IdempotencyKey | None = None,
+        *,
+        ingress: str = "other",
     ) -> list[Verdict]:
         """Makes the messages among `slots` durable and pays for them; a verdict per slot, in order.
 
@@ -54,23 +59,23 @@ class Acceptor:
         by this call. When the caller is cancelled the messages may still be accepted, and then are delivered.
         """
         if key is None:
-            return await self._submit(account_id, slots, None)
+            return await self._submit(account_id, slots, None, ingress)
         running = (account_id, key.key)
         if running in self._running:
             raise KeyInUse("A request with this Idempotency-Key is still running. Try again in a moment.")
         self._running.add(running)
-        future = asyncio.ensure_future(self._submit(account_id, slots, key))
+        future = asyncio.ensure_future(self._submit(account_id, slots, key, ingress))
         future.add_done_callback(lambda _done: self._running.discard(running))
         return await asyncio.shield(future)
 
     async def _submit(
-        self, account_id: str, slots: Sequence[Message | Verdict], key: IdempotencyKey | None
+        self, account_id: str, slots: Sequence[Message | Verdict], key: IdempotencyKey | None, ingress: str
     ) -> list[Verdict]:
         started_s = self._clock.monotonic_s()
         now_ms = self._clock.now_ms()
         for slot in slots:
             if isinstance(slot, Verdict):
-                self._count_refused(slot, "mixed")
+                self._count_refused(slot, ingress)
         messages = [slot for slot in slots if isinstance(slot, Message)]
         if not messages and key is None:
             return [slot for slot in slots if isinstance(slot, Verdict)]
