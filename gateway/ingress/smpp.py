@@ -25,7 +25,7 @@ from gateway.ingress.client_receipts import INGRESS
 from gateway.ingress.receipt_sender import ReceiptSender, Receiver
 from gateway.ingress.smpp_submit import Refusal, client_envelope, format_time, status_of, submission_of
 from gateway.messages import cancel
-from gateway.messages.model import Channel, Message, SmsEnvelope
+from gateway.messages.model import Channel, Message, SmsEnvelope, Verdict
 from gateway.messages.observer import Observer
 from gateway.observe.dialogues import ProbeKey
 from gateway.road import Road
