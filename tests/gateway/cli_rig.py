@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -48,6 +49,16 @@ class Done:
         assert "Traceback" not in self.err
         assert "unexpected fault" not in self.err
         return self.err.rstrip("\n")
+
+    def refusal_to_start(self) -> str:
+        """The last line of a daemon that did not start; what it logged may stand before it."""
+        assert self.code == 1, (self.out, self.err)
+        assert self.out == ""
+        assert "Traceback" not in self.err
+        line = self.err.splitlines()[-1]
+        assert line.startswith("gateway: "), self.err
+        assert "unexpected fault" not in line
+        return line
 
 
 class Cli:
@@ -101,3 +112,11 @@ def gateway(*arguments: str, cwd: Path, **more: str) -> Done:
         timeout=60,
     )
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def make_newer(database: Path) -> None:
+    """Lets the database look as if a program of the future had upgraded it."""
+    connection = sqlite3.connect(database)
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()

@@ -1,5 +1,6 @@
 """The command line as a whole: how commands end, what they print, and what they do with the database."""
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
@@ -9,7 +10,8 @@ import pytest
 
 from gateway.cli import faults
 from gateway.cli.output import clean, when
-from tests.gateway.cli_rig import Cli, environment, gateway
+from gateway.services import Services
+from tests.gateway.cli_rig import Cli, environment, gateway, make_newer
 
 
 @pytest.mark.parametrize(
@@ -80,6 +82,45 @@ def test_db_upgrade_makes_the_database_and_may_be_repeated(cli: Cli) -> None:
     version = cli("db", "version", "--json").json
     assert version["database"] == version["program"]
     assert "There is no account yet" in cli.ok("account", "list")
+
+
+EVERY_WAY_IN = [["db", "upgrade"], ["db", "version"], ["account", "list"]]
+
+
+@pytest.mark.parametrize("command", EVERY_WAY_IN, ids=" ".join)
+@pytest.mark.parametrize("damage", [b"not a database at all" * 500, b"SQLite format 3\0" + b"\xff" * 8000])
+def test_a_corrupt_database_is_refused_and_left_as_it_is(cli: Cli, command: list[str], damage: bytes) -> None:
+    (cli.folder / "gateway.db").write_bytes(damage)
+    assert "Restore it from a backup" in cli(*command).refusal()
+    assert (cli.folder / "gateway.db").read_bytes() == damage
+
+
+def test_a_newer_database_is_refused(cli: Cli) -> None:
+    make_newer(cli.folder / "gateway.db")
+    for command in (["db", "upgrade"], ["account", "list"]):
+        line = cli(*command).refusal()
+        assert "at version 9999, newer than this program knows" in line
+        assert "Install the newer gateway" in line
+    assert cli("db", "version", "--json").json["database"] == "9999"
+
+
+def test_a_file_in_place_of_the_folder_is_told_so(cli: Cli) -> None:
+    (cli.folder / "wall").write_text("")
+    cli.config.write_text('[store]\nurl = "sqlite:wall/gateway.db"\n')
+    assert "cannot create this folder" in cli("db", "upgrade").refusal()
+    assert "gateway db upgrade" in cli("account", "list").refusal()
+
+
+def test_a_page_that_went_bad_is_one_line(cli: Cli) -> None:
+    async def fill(services: Services) -> None:
+        await asyncio.gather(*(services.accounts.create(f"Shop {number}") for number in range(200)))
+
+    cli.services(fill)
+    database = cli.folder / "gateway.db"
+    good = database.read_bytes()
+    database.write_bytes(good[:8192] + b"\xa5" * (len(good) - 8192))
+    line = cli("account", "list").refusal()
+    assert "Restore it from a backup" in line
 
 
 def test_a_lock_that_is_not_given_back_is_waited_for_within_a_bound(cli: Cli) -> None:

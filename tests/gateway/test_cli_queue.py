@@ -10,6 +10,7 @@ from gateway.cli.webhook import parse_since
 from gateway.messages.model import Deferred, Outcome, Work
 from gateway.ports import SystemClock
 from gateway.services import Services
+from gateway.store.tx import Tx
 from gateway.webhooks import outbox
 from gateway.webhooks.service import Issued
 from tests.gateway.cli_rig import Cli
@@ -117,7 +118,7 @@ def _tell(cli: Cli, account_id: str, webhook_id: str, *, status: str) -> str:
     async def work(services: Services) -> str:
         now_ms = services.clock.now_ms()
 
-        def change(tx: outbox.Tx) -> str:
+        def change(tx: Tx) -> str:
             identity = outbox.enqueue_one(tx, account_id, webhook_id, "webhook.test", {}, now_ms)
             tx.run("UPDATE webhook_delivery SET status = ?, attempts = 3 WHERE id = ?", (status, identity))
             return identity
