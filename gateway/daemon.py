@@ -39,6 +39,7 @@ from gateway.ports import Clock, SystemClock
 from gateway.road import Road, channel_rules
 from gateway.services import Services, build_services
 from gateway.store.errors import StoreError
+from gateway.store.held import HeldLeases
 from gateway.store.retention import Retention
 from gateway.store.store import Store
 from gateway.tree import Tree
@@ -372,12 +373,17 @@ def build_road(services: Services, countries: CountryTable, observer: MetricsObs
         )
         return store.submit(operation)
 
+    holder = services.ids.new(clock.now_ms())
+    leases = None
+    if not store.exclusive:  # other processes may be on this database
+        leases = HeldLeases(store, clock, holder=holder, lease_s=settings.store.lease_s)
     tools = registry.Tools(
         settings=settings,
         store=store,
         clock=clock,
         signing=Signing(services.signers, clock),
         on_receipt=on_receipt,
+        leases=leases,
     )
     reports = Reports(
         server_name=settings.server.name,
@@ -398,6 +404,7 @@ def build_road(services: Services, countries: CountryTable, observer: MetricsObs
         upstreams=registry.build(tools),
         reports=reports,
         observer=observer,
+        holder=holder,
     )
     reports.router = road.router
     return road

@@ -48,6 +48,11 @@ class Upstream(Protocol):
     recipients_per_work: int
     """How many recipients of one message it takes in one go (1 for SMS)."""
 
+    @property
+    def serving(self) -> bool:
+        """Whether this process serves it: False while the binds it needs are leased to another one."""
+        ...
+
     def destination(self, address: str) -> str:
         """The queue that `address` waits in: what fails together belongs to one destination."""
         ...

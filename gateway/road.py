@@ -49,6 +49,7 @@ class Road:
         upstreams: Mapping[str, Upstream],
         reports: Reports,
         observer: Observer,
+        holder: str | None = None,
     ) -> None:
         self.upstreams = upstreams
         policies = acceptable_use(settings)
@@ -69,7 +70,7 @@ class Road:
                 octets_max=settings.limits.queue_memory_octets,
             ),
             clock=clock,
-            holder=ids.new(clock.now_ms()),
+            holder=holder or ids.new(clock.now_ms()),
             keep_content=self.keep_content,
             observer=observer,
             reports=reports,

@@ -57,6 +57,7 @@ class SmscConfig:
     port: int = 2775
     system_id: str = "gateway"
     tls: ssl.SSLContext | None = None
+    reuse_port: bool = False  # several processes share the port
     max_connections: int = 1000
     max_bind_attempts: int = 3
     submit_window: int = 1000
@@ -109,6 +110,7 @@ class SmscServer:
             ssl=config.tls,
             ssl_handshake_timeout=handshake_s,
             backlog=1024,
+            reuse_port=config.reuse_port or None,
         )
 
     async def stop(self, drain_s: float | None = None) -> None:

@@ -122,8 +122,10 @@ class HttpServer:
         readiness: Readiness,
         *,
         tls_context: ssl.SSLContext | None = None,
+        reuse_port: bool = False,
     ) -> None:
         self._tls_context = tls_context
+        self._reuse_port = reuse_port
         self._settings = settings
         self.parts = Parts(
             services=services,
@@ -164,7 +166,13 @@ class HttpServer:
 
         self._set_date()
         self._server = await loop.create_server(
-            protocol, http.host, http.port, ssl=self._context(), backlog=_BACKLOG, reuse_address=True
+            protocol,
+            http.host,
+            http.port,
+            ssl=self._context(),
+            backlog=_BACKLOG,
+            reuse_address=True,
+            reuse_port=self._reuse_port or None,
         )
         self._ticking = loop.create_task(self._tick())
         log.info("http_listening", host=http.host, port=self.port, tls=http.tls)

@@ -76,13 +76,17 @@ class SmppIngress:
         observer: Observer,
         tls_context: ssl.SSLContext | None = None,
         probe_key: ProbeKey | None = None,
+        reuse_port: bool = False,
     ) -> None:
         settings = services.settings.smpp
         self.application = SmppApplication(services, road, observer, probe_key)
-        self._server = SmscServer(self.application, _config(services, settings.port, None))
+        self._server = SmscServer(
+            self.application, _config(services, settings.port, None, reuse_port=reuse_port)
+        )
         self._tls_server: SmscServer | None = None
         if settings.tls_port and tls_context is not None:
-            self._tls_server = SmscServer(self.application, _config(services, settings.tls_port, tls_context))
+            config = _config(services, settings.tls_port, tls_context, reuse_port=reuse_port)
+            self._tls_server = SmscServer(self.application, config)
 
     @property
     def port(self) -> int:
@@ -122,13 +126,14 @@ class SmppIngress:
         await self.application.stop()
 
 
-def _config(services: "Services", port: int, tls: ssl.SSLContext | None) -> SmscConfig:
+def _config(services: "Services", port: int, tls: ssl.SSLContext | None, *, reuse_port: bool) -> SmscConfig:
     settings = services.settings.smpp
     return SmscConfig(
         host=settings.host,
         port=port,
         system_id=SYSTEM_ID,
         tls=tls,
+        reuse_port=reuse_port,
         max_connections=settings.max_connections,
         submit_window=settings.window,
         deliver_window=settings.window,

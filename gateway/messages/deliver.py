@@ -75,7 +75,7 @@ class Dispatcher:
 
     def reserve(self, message: Message) -> bool:
         """Room in memory for a message that is about to be accepted; False: it waits in the database."""
-        if self._stopping or any(self.pause_left_s(one.destination) > 0 for one in message.deliveries):
+        if self._stopping or any(self.resting(one.destination) for one in message.deliveries):
             return False
         return self.lanes.reserve(message)
 
@@ -94,6 +94,11 @@ class Dispatcher:
             for start in range(0, len(members), size):
                 lane.put(Work(message, destination, members[start : start + size]))
             self._kick(lane)
+
+    def resting(self, destination: str) -> bool:
+        """Whether nothing is to be taken into memory for `destination` now: it rests, or is another's."""
+        upstream = self._upstream_of(destination)
+        return self.pause_left_s(destination) > 0 or (upstream is not None and not upstream.serving)
 
     def pause_left_s(self, destination: str) -> float:
         """For how long `destination` rests, 0 when it does not."""

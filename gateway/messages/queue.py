@@ -148,7 +148,7 @@ class QueueKeeper:
         return next_place is not None
 
     def _room(self, lane: LaneKey) -> int:
-        if self._dispatcher.pause_left_s(lane.destination) > 0:
+        if self._dispatcher.resting(lane.destination):
             return 0
         return min(self._dispatcher.lanes.room(lane.destination), _CLAIM_MAX)
 

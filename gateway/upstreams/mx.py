@@ -56,6 +56,11 @@ class Mx:
             ),
         )
 
+    @property
+    def serving(self) -> bool:
+        """Every process has its own."""
+        return True
+
     def destination(self, address: str) -> str:
         """A queue per domain."""
         return f"{self.name}/{address.rpartition('@')[2].lower()}"

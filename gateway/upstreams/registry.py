@@ -16,6 +16,7 @@ from config.schema_upstreams import (
 )
 from gateway.ports import Clock, Upstream
 from gateway.store.store import Store
+from gateway.upstreams.binds import Leases
 from gateway.upstreams.mx import Mx
 from gateway.upstreams.rate import Rate
 from gateway.upstreams.relay import Relay
@@ -36,6 +37,7 @@ class Tools:
     clock: Clock
     signing: Signing
     on_receipt: OnReceipt
+    leases: Leases | None = None
 
 
 def build(tools: Tools) -> dict[str, Upstream]:
@@ -77,7 +79,9 @@ def _smpp(name: str, settings: SmppUpstream, tools: Tools) -> Upstream:
     tls = None
     if settings.tls:
         tls = ssl.create_default_context(cafile=None if settings.ca_file is None else str(settings.ca_file))
-    return SmppOperator(name, settings, clock=tools.clock, on_receipt=tools.on_receipt, tls=tls)
+    return SmppOperator(
+        name, settings, clock=tools.clock, on_receipt=tools.on_receipt, leases=tools.leases, tls=tls
+    )
 
 
 def _any_address(_address: str) -> bool:

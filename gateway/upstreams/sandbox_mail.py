@@ -57,6 +57,11 @@ class SandboxMail:
         self._signing = signing
         self._clock = clock
 
+    @property
+    def serving(self) -> bool:
+        """Every process has its own."""
+        return True
+
     def destination(self, address: str) -> str:
         """Everything waits in one queue."""
         del address

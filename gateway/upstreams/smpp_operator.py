@@ -8,6 +8,7 @@ import asyncio
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -16,6 +17,7 @@ from gateway.messages.model import Deferred, Delivered, Failed, Outcome, Submitt
 from gateway.messages.receipts import PartReceipt
 from gateway.ports import Clock
 from gateway.store.errors import StoreBusy, StoreFailed
+from gateway.upstreams.binds import LeasedBind, Leases
 from gateway.upstreams.submit_sm import SubmitSmBuilder
 from smpp import receipt as receipts
 from smpp.constants import CommandStatus, MessageState, status_name
@@ -59,6 +61,7 @@ class SmppOperator:
         *,
         clock: Clock,
         on_receipt: OnReceipt,
+        leases: Leases | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.name = name
@@ -71,17 +74,18 @@ class SmppOperator:
         self._builder = SubmitSmBuilder(settings)
         self._id_form = receipts.IdForm(settings.message_id_format)
         self._turn = 0
-        modes = _MODES[settings.bind] * settings.binds
-        self._esmes = [
-            Esme(self._config(settings, mode, tls), self._deliver_sm, on_state=self._state(mode))
-            for mode in modes
+        self._binds = [
+            LeasedBind(f"upstream:{name}:{number}", mode, partial(self._esme, mode, tls), leases)
+            for number, mode in enumerate(_MODES[settings.bind] * settings.binds)
         ]
-        self._submitters = [
-            esme for esme, mode in zip(self._esmes, modes, strict=True) if mode is not BindMode.RX
-        ]
-        self._tasks: list[asyncio.Task[None]] = []
+        self._submitters = [bind for bind in self._binds if bind.mode is not BindMode.RX]
 
     # --- the port ------------------------------------------------------------------------------------
+
+    @property
+    def serving(self) -> bool:
+        """Whether a bind to submit on is this process's to keep."""
+        return any(bind.esme is not None for bind in self._submitters)
 
     def destination(self, address: str) -> str:
         """Everything waits in one queue."""
@@ -94,16 +98,12 @@ class SmppOperator:
 
     async def start(self) -> None:
         """Begins to bind; the binds are kept up until `stop`."""
-        loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(esme.run()) for esme in self._esmes]
+        for bind in self._binds:
+            bind.start()
 
     async def stop(self, drain_s: float) -> None:
         """Unbinds every bind."""
-        await asyncio.gather(*(esme.unbind_and_close(drain_s) for esme in self._esmes))
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=drain_s + 1)
-            for task in late:
-                task.cancel()
+        await asyncio.gather(*(bind.stop(drain_s) for bind in self._binds))
 
     async def deliver(self, work: Work) -> Sequence[Outcome]:
         """Submits every segment for the one recipient of the work."""
@@ -119,12 +119,13 @@ class SmppOperator:
     @property
     def link_state(self) -> LinkState:
         """The binds as they are now."""
+        esmes = [bind.esme for bind in self._binds if bind.esme is not None]
         return LinkState(
-            binds=len(self._esmes),
-            bound=sum(esme.bound for esme in self._esmes),
-            outstanding=sum(esme.outstanding for esme in self._esmes),
-            waiting=sum(esme.waiting for esme in self._esmes),
-            throttled=sum(esme.throttled for esme in self._esmes),
+            binds=len(self._binds),
+            bound=sum(esme.bound for esme in esmes),
+            outstanding=sum(esme.outstanding for esme in esmes),
+            waiting=sum(esme.waiting for esme in esmes),
+            throttled=sum(bind.throttled for bind in self._binds),
         )
 
     # --- out: submit_sm --------------------------------------------------------------------------------
@@ -132,8 +133,9 @@ class SmppOperator:
     def _next_bound(self) -> Esme | None:
         for _ in self._submitters:
             self._turn = (self._turn + 1) % len(self._submitters)
-            if self._submitters[self._turn].bound:
-                return self._submitters[self._turn]
+            esme = self._submitters[self._turn].esme
+            if esme is not None and esme.bound:
+                return esme
         return None
 
     @staticmethod
@@ -199,6 +201,9 @@ class SmppOperator:
         return tuple(dict.fromkeys(keys))
 
     # --- the binds ---------------------------------------------------------------------------------------
+
+    def _esme(self, mode: BindMode, tls: ssl.SSLContext | None) -> Esme:
+        return Esme(self._config(self._settings, mode, tls), self._deliver_sm, on_state=self._state(mode))
 
     def _state(self, mode: BindMode) -> Callable[[bool, str], None]:
         def told(bound: bool, reason: str) -> None:

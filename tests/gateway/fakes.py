@@ -37,6 +37,7 @@ class FakeUpstream:
     """An upstream that remembers its works and answers as told; `gate` holds attempts back while cleared."""
 
     names = True
+    serving = True
 
     def __init__(
         self,
