@@ -14,7 +14,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNNING = PROJECT["dependencies"]
 OPTIONAL = PROJECT["optional-dependencies"]
 TESTING = OPTIONAL["dev"]
-COMES_WITH = {
+COMES_WITH = {"idna": "email-validator"}  # imported too, in whatever version that one wants
     "idna": "email-validator"
 }  # imported too, but never there in another version than its user wants
 
