@@ -15,8 +15,6 @@ RUNNING = PROJECT["dependencies"]
 OPTIONAL = PROJECT["optional-dependencies"]
 TESTING = OPTIONAL["dev"]
 COMES_WITH = {"idna": "email-validator"}  # imported too, in whatever version that one wants
-    "idna": "email-validator"
-}  # imported too, but never there in another version than its user wants
 
 
 def normal(name: str) -> str:
