@@ -6,7 +6,6 @@ depends on a clean stop.
 """
 
 import asyncio
-import errno
 import signal
 import ssl
 from collections.abc import Callable
@@ -38,19 +37,23 @@ from gateway.observe.server import MetricsServer
 from gateway.ports import Clock, SystemClock
 from gateway.road import Road, channel_rules
 from gateway.services import Services, build_services
+from gateway.starting import Ports, StartError, naming, open_store
 from gateway.store.errors import StoreError
 from gateway.store.held import HeldLeases
 from gateway.store.retention import Retention
-from gateway.store.store import Store
+from gateway.supervisor import Supervisor
 from gateway.tree import Tree
 from gateway.upstreams import registry
 from gateway.upstreams.signing import Signing
 from gateway.webhooks.post import Poster
 from gateway.webhooks.sender import WebhookSender
+from gateway.worker import Birth, tell_ready, when_orphaned
 from policy.countries import CountryTable, CountryTableError
 from policy.countries import parse as parse_countries
 from policy.data import shipped_countries
 from smtp.server import ServerConfig, SmtpServer
+
+__all__ = ["Gateway", "Ports", "StartError", "build_road", "run"]
 
 log = structlog.get_logger(__name__)
 
@@ -58,35 +61,27 @@ _HOUSEKEEPING_S = 3600.0
 _RELOADABLE = ("log.",)  # besides the certificate; SIGHUP says what else would need a restart
 
 
-class StartError(Exception):
-    """The daemon cannot start; the text says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ports:
-    """Where the doors really are; 0 for a door that is closed."""
-
-    smtp: int = 0
-    smtps: int = 0
-    http: int = 0
-    smpp: int = 0
-    smpps: int = 0
-    metrics: int = 0
-
-
 class Gateway:
     """One process of the gateway."""
 
     def __init__(
-        self, settings: Settings, *, config_path: Path | None = None, clock: Clock | None = None
+        self,
+        settings: Settings,
+        *,
+        config_path: Path | None = None,
+        clock: Clock | None = None,
+        birth: Birth | None = None,
     ) -> None:
-        self.settings = settings
+        """With `birth` it is one of several workers, which share ports and database."""
+        self._birth = birth
+        self.settings = settings if birth is None else birth.settings(settings)
         self.ports = Ports()
+        self.holder = ""
         self.tree = Tree()
         self._config_path = config_path
         self._clock = clock or SystemClock()
         self._context: ssl.SSLContext | None = None
-        self._probe_key = ProbeKey.make()
+        self._probe_key = ProbeKey.make() if birth is None else birth.probe_key
 
     async def start(self) -> Ports:
         """Starts every part. Raises StartError; then nothing runs any more."""
@@ -94,7 +89,7 @@ class Gateway:
         context = self._context = self._tls_context()
         countries = _countries(settings)
         metrics = Metrics()
-        store = _open_store(settings, metrics)
+        store = open_store(settings, metrics, exclusive=self._birth is None)
         services = build_services(settings, store, clock)
         observer = MetricsObserver(metrics)
         road = build_road(services, countries, observer)
@@ -116,7 +111,8 @@ class Gateway:
             await tree.start()
         except StoreError as error:
             raise StartError(str(error)) from error
-        log.info("gateway_started", sandbox=settings.sandbox, holder=road.dispatcher.holder)
+        self.holder = road.dispatcher.holder
+        log.info("gateway_started", sandbox=settings.sandbox, holder=self.holder)
         return self.ports
 
     async def stop(self) -> None:
@@ -206,13 +202,16 @@ class Gateway:
             ingress,
         )
         doors.metrics.watch_connections("smtp", lambda: server.connection_count)
+        shared = self._birth is not None
 
         async def start() -> None:
-            with _naming("smtp.port", settings.host, settings.port):
-                self._port(smtp=await server.start(settings.host, settings.port))
+            with naming("smtp.port", settings.host, settings.port):
+                self._port(smtp=await server.start(settings.host, settings.port, reuse_port=shared))
             if settings.tls_port and doors.context is not None:
-                with _naming("smtp.tls_port", settings.host, settings.tls_port):
-                    port = await server.start(settings.host, settings.tls_port, implicit_tls=True)
+                with naming("smtp.tls_port", settings.host, settings.tls_port):
+                    port = await server.start(
+                        settings.host, settings.tls_port, implicit_tls=True, reuse_port=shared
+                    )
                     self._port(smtps=port)
             doors.readiness.doors["smtp"] = True
 
@@ -232,11 +231,12 @@ class Gateway:
             observer=doors.observer,
             tls_context=doors.context,
             probe_key=self._probe_key,
+            reuse_port=self._birth is not None,
         )
         doors.metrics.watch_connections("smpp", lambda: ingress.binds)
 
         async def start() -> None:
-            with _naming("smpp.port", settings.host, settings.port):
+            with naming("smpp.port", settings.host, settings.port):
                 await ingress.start()
             self._port(smpp=ingress.port, smpps=ingress.tls_port)
             doors.readiness.doors["smpp"] = True
@@ -252,12 +252,17 @@ class Gateway:
         if not settings.enabled:
             return
         server = HttpServer(
-            doors.services, doors.road, self.settings, doors.readiness, tls_context=doors.context
+            doors.services,
+            doors.road,
+            self.settings,
+            doors.readiness,
+            tls_context=doors.context,
+            reuse_port=self._birth is not None,
         )
         doors.metrics.watch_connections("http", lambda: server.connection_count)
 
         async def start() -> None:
-            with _naming("http.port", settings.host, settings.port):
+            with naming("http.port", settings.host, settings.port):
                 await server.start()
             self._port(http=server.port)
             doors.readiness.doors["http"] = True
@@ -278,7 +283,7 @@ class Gateway:
         server = MetricsServer(metrics.registry, settings.host, settings.port)
 
         async def start() -> None:
-            with _naming("metrics.port", settings.host, settings.port):
+            with naming("metrics.port", settings.host, settings.port):
                 server.startService()
             self._port(metrics=server.port)
 
@@ -419,14 +424,25 @@ def run(
     """
     from twisted.internet import reactor  # noqa: PLC0415 - importing it chooses the reactor
 
-    process = _Process(reactor, Gateway(settings, config_path=config_path), on_ready)
+    birth = Birth.from_environment()
+    if birth is not None:
+        worker = Gateway(settings, config_path=config_path, birth=birth)
+        process = _Process(reactor, worker, lambda ports: tell_ready(worker.holder, ports.metrics))
+        when_orphaned(asyncio.get_event_loop(), process.end)
+    elif settings.server.workers > 1 and config_path is not None:
+        supervisor = Supervisor(settings, reactor=reactor, config_path=config_path)
+        process = _Process(reactor, supervisor, on_ready)
+    else:
+        process = _Process(reactor, Gateway(settings, config_path=config_path), on_ready)
     return process.run()
 
 
 class _Process:
     """The reactor's life around a `Gateway`: signals, start, drain, and what became of it."""
 
-    def __init__(self, reactor: Any, gateway: Gateway, on_ready: Callable[[Ports], None]) -> None:
+    def __init__(
+        self, reactor: Any, gateway: Gateway | Supervisor, on_ready: Callable[[Ports], None]
+    ) -> None:
         self._reactor = reactor
         self._gateway = gateway
         self._on_ready = on_ready
@@ -448,7 +464,7 @@ class _Process:
         loop = self._loop
         loop.add_signal_handler(signal.SIGHUP, self._gateway.reload)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._end)
+            loop.add_signal_handler(number, self.end)
         self._starting = loop.create_task(self._start())
 
     async def _start(self) -> None:
@@ -456,9 +472,10 @@ class _Process:
             self._on_ready(await self._gateway.start())
         except Exception as error:  # noqa: BLE001 - handed to whoever called `run`
             self._failure = error
-            self._end()
+            self.end()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Begins to stop."""
         if not self._ending:  # a second signal does not hurry the drain; SIGKILL does
             self._ending = True
             self._reactor.stop()
@@ -471,20 +488,6 @@ class _Process:
             self._starting.cancel()  # a stop in the middle of a start
             await asyncio.wait([self._starting])
         await self._gateway.stop()
-
-
-def _open_store(settings: Settings, metrics: Metrics) -> Store:
-    try:
-        return Store.open(
-            settings.store.url,
-            batch_max=settings.store.batch_max,
-            queue_max=settings.store.queue_max,
-            busy_timeout_s=settings.store.busy_timeout_s,
-            exclusive=True,
-            observe=metrics.commit,
-        )
-    except StoreError as error:
-        raise StartError(str(error)) from error
 
 
 def _countries(settings: Settings) -> CountryTable:
@@ -503,30 +506,3 @@ def _parked_max(settings: Settings) -> int:
         max((getattr(one, "max_unanswered_receipts", 0) for one in settings.upstream.values()), default=0)
         or 10_000
     )
-
-
-class _naming:  # noqa: N801 - reads as a word in `with _naming(…)`
-    """Turns the OSError of a listener into a StartError that names the key."""
-
-    def __init__(self, key: str, host: str, port: int) -> None:
-        self._key, self._host, self._port = key, host, port
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        reason = getattr(error, "socketError", error)  # Twisted wraps it in CannotListenError
-        if not isinstance(reason, OSError):
-            return
-        where = f"{self._key}: {self._host}:{self._port}"
-        if reason.errno == errno.EADDRINUSE:
-            text = (
-                f"{where} is in use by another program. Stop that program, or set {self._key} to a free port."
-            )
-        elif reason.errno in {errno.EACCES, errno.EPERM}:
-            text = (
-                f"{where} is not allowed for this user. Choose a port above 1023, or grant the right to bind."
-            )
-        else:
-            text = f"{where} cannot be listened on ({reason.strerror or reason})."
-        raise StartError(text) from error

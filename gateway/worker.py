@@ -1,0 +1,84 @@
+"""One of several processes under a supervisor: what it was told at birth, and how it says that it is up.
+
+The supervisor hands the worker its ports and the probe's key through the environment, and holds the writing
+end of its standard input: when that closes, the supervisor is gone, and the worker drains and ends.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from config.schema import Settings
+from gateway.observe.dialogues import ProbeKey
+
+VARIABLE = "GATEWAY_WORKER"
+READY_FD = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Birth:
+    """What a worker is told. Ports are the real ones, 0 for a door that is closed."""
+
+    index: int
+    workers: int
+    smtp: int
+    smtps: int
+    http: int
+    smpp: int
+    smpps: int
+    probe_system_id: str
+    probe_password: str
+
+    def to_text(self) -> str:
+        """For the environment."""
+        return json.dumps({name: getattr(self, name) for name in self.__slots__})
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Birth | None":
+        """What this process was told, None when it is no worker."""
+        text = environment.get(VARIABLE)
+        return None if text is None else cls(**json.loads(text))
+
+    @property
+    def probe_key(self) -> ProbeKey:
+        """What the supervisor's SMS probe binds with."""
+        return ProbeKey(system_id=self.probe_system_id, password=self.probe_password)
+
+    def settings(self, settings: Settings) -> Settings:
+        """The configuration as this worker follows it: shared ports, its share of the rates, own metrics."""
+        return replace(
+            settings,
+            server=replace(settings.server, workers=1),
+            smtp=replace(settings.smtp, port=self.smtp, tls_port=self.smtps),
+            http=replace(settings.http, port=self.http, rate_per_s=settings.http.rate_per_s / self.workers),
+            smpp=replace(settings.smpp, port=self.smpp, tls_port=self.smpps),
+            metrics=replace(settings.metrics, enabled=True, host="127.0.0.1", port=0),
+            probe=replace(settings.probe, enabled=False),
+        )
+
+
+def tell_ready(holder: str, metrics_port: int) -> None:
+    """Tells the supervisor that the doors are open, and by which name deliveries are held here."""
+    line = json.dumps({"holder": holder, "metrics": metrics_port}) + "\n"
+    os.write(READY_FD, line.encode())
+    os.close(READY_FD)
+
+
+def when_orphaned(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
+    """Calls `end` once the supervisor is gone."""
+    descriptor = sys.stdin.fileno()
+    os.set_blocking(descriptor, False)
+
+    def look() -> None:
+        try:
+            if os.read(descriptor, 64):
+                return
+        except BlockingIOError:
+            return
+        loop.remove_reader(descriptor)
+        end()
+
+    loop.add_reader(descriptor, look)
