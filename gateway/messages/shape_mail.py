@@ -8,6 +8,8 @@ becomes a `Verdict` with a reason from a bounded set and a text that says what t
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 from typing import Any, Protocol
 
 from gateway.ids import IdFactory
@@ -119,7 +121,7 @@ class MailShaper:
             channel=Channel.MAIL,
             ingress=mail.ingress,
             sender=mail.mail_from,
-            subject=None if subject is None else subject.value[:500],
+            subject=None if subject is None else _readable(subject.value)[:500],
             envelope=MailEnvelope(
                 mail_from=mail.mail_from,
                 smtputf8=mail.smtputf8,
@@ -220,6 +222,16 @@ class MailShaper:
         if not deliveries:
             return Verdict(channel="mail", refused="no_recipients", detail="Name at least one recipient.")
         return deliveries
+
+
+def _readable(subject: str) -> str:
+    """The subject for human eyes: encoded words decoded (RFC 2047), or as it stands if they are broken."""
+    if "=?" not in subject:
+        return subject
+    try:
+        return str(make_header(decode_header(subject)))
+    except (ValueError, LookupError, HeaderParseError):
+        return subject
 
 
 def _refused(reason: str, detail: str) -> ShapedMail:
