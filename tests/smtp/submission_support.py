@@ -209,7 +209,7 @@ async def running(**changes: Any) -> AsyncIterator[Running]:
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop run until the condition holds; fail when it does not come true in time."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110  the condition lies in the server, which knows no events
+        while not condition():
             await asyncio.sleep(0)
 
 
