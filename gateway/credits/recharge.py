@@ -25,7 +25,7 @@ ORDER BY id
 """
 _INSERT = """
 INSERT INTO credit_order (account_id, id, product, credits, provider, reason, status, created_ms)
-VALUES (?, ?, ?, ?, ?, 'recharge', 'created', ?)
+VALUES (?, ?, ?, ?, ?, 'recharge', 'created', ?) ON CONFLICT DO NOTHING
 """
 PROVIDER = "invoice"
 OrderStatus = Literal[
@@ -74,7 +74,8 @@ def after_debit(
     if not isinstance(decision, policy.Recharge):
         return None
     order_id = tx.new_id(now_ms)
-    tx.run(_INSERT, (account_id, order_id, product, decision.credits, PROVIDER, now_ms))
+    if tx.run(_INSERT, (account_id, order_id, product, decision.credits, PROVIDER, now_ms)) != 1:
+        return None  # another process was faster
     detail = {"product": product, "order": order_id, "credits": decision.credits, "status": "created"}
     notices.note(tx, account_id, EventKind.CREDITS_RECHARGE, now_ms, detail)
     return order_id

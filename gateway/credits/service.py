@@ -168,7 +168,7 @@ class Credits:
                 terms=self.terms,
             )
             if key is not None:
-                idempotency.keep(tx, account_id, key, order_id)
+                idempotency.keep(tx, account_id, key, order_id, now_ms=now_ms)
             return order_id, False
 
         order_id, replayed = await self._store.write(create)

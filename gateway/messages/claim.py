@@ -19,13 +19,15 @@ SELECT destination, account_id, next_attempt_ms FROM delivery
 WHERE holder IS NULL AND status IN ('queued', 'sent') AND (destination, account_id) > (?, ?)
 ORDER BY destination, account_id, next_attempt_ms LIMIT 1
 """
+# Materialized: PostgreSQL must not look a second time, and find others, what it may lock LIMIT of.
 _CLAIM = """
-UPDATE delivery SET holder = ?
-WHERE (account_id, message_id, n) IN (
+WITH due AS MATERIALIZED (
   SELECT account_id, message_id, n FROM delivery
   WHERE holder IS NULL AND status IN ('queued', 'sent')
     AND destination = ? AND account_id = ? AND next_attempt_ms <= ?
-  ORDER BY next_attempt_ms LIMIT ?)
+  ORDER BY next_attempt_ms LIMIT ?{skip_locked})
+UPDATE delivery SET holder = ?
+WHERE (account_id, message_id, n) IN (SELECT account_id, message_id, n FROM due) AND holder IS NULL
 RETURNING account_id, message_id, n, address, destination, status, price_credits, attempts
 """
 _MESSAGE = """
@@ -70,7 +72,8 @@ def due_lanes(tx: Tx, *, after: LaneKey, now_ms: int, limit: int) -> tuple[list[
 
 def claim(tx: Tx, lane: LaneKey, *, holder: str, now_ms: int, limit: int) -> list[Row]:
     """Takes up to `limit` due deliveries of `lane`, the longest due first; their rows."""
-    return tx.rows(_CLAIM, (holder, lane.destination, lane.account_id, now_ms, limit))
+    sql = _CLAIM.format(skip_locked=tx.skip_locked)
+    return tx.rows(sql, (lane.destination, lane.account_id, now_ms, limit, holder))
 
 
 def load(tx: Tx, rows: Sequence[Row]) -> Claimed:

@@ -75,40 +75,62 @@ class AcceptMessages(Operation[list[Verdict]]):
         self._on_commit(self, result)
 
     @classmethod
+    def locks(cls, operations: "Sequence[AcceptMessages]") -> set[str]:
+        return {
+            ledger.lock_name(operation.account_id, slot.channel)
+            for operation in operations
+            for slot in operation.slots
+            if isinstance(slot, Message)
+        }
+
+    @classmethod
     def run_batch(cls, tx: Tx, operations: "Sequence[AcceptMessages]") -> list[Any]:
-        answers: list[Any] = [_replay(tx, operation) for operation in operations]
+        answers = _replays(tx, operations)
         fresh = [one for one, answer in zip(operations, answers, strict=True) if answer is None]
         lots = _debit(tx, fresh)
         _insert(tx, fresh, lots)
         for index, operation in enumerate(operations):
             if answers[index] is None:
                 answers[index] = [_verdict(slot, lots) for slot in operation.slots]
-                _keep_answer(tx, operation, answers[index])
+        _keep_answers(tx, operations, answers)
         return answers
 
 
-def _replay(tx: Tx, operation: AcceptMessages) -> list[Verdict] | KeyReused | None:
-    if operation.key is None:
-        return None
-    try:
-        answer = idempotency.find(tx, operation.account_id, operation.key, now_ms=operation.now_ms)
-    except KeyReused as error:
-        return error
-    if answer is None:
-        return None
+def _replays(tx: Tx, operations: Sequence[AcceptMessages]) -> list[Any]:
+    """Per operation: the verdicts that its key was answered with before, KeyReused, or None for a new one."""
+    answers: list[Any] = [None] * len(operations)
+    keyed = [(index, one.account_id, one.key) for index, one in enumerate(operations) if one.key is not None]
+    if keyed:
+        asked = [(account_id, key) for _, account_id, key in keyed]
+        found = idempotency.find_many(tx, asked, now_ms=operations[-1].now_ms)
+        for (index, *_), answer in zip(keyed, found, strict=True):
+            answers[index] = _replayed(answer) if isinstance(answer, str) else answer
+    return answers
+
+
+def _replayed(answer: str) -> list[Verdict]:
     return [msgspec.structs.replace(verdict, replayed=True) for verdict in _decode_answer(answer)]
 
 
-def _keep_answer(tx: Tx, operation: AcceptMessages, verdicts: list[Verdict]) -> None:
-    """Keeps the answer under the key; a submission that stored nothing leaves the key free."""
-    if operation.key is not None and any(verdict.accepted for verdict in verdicts):
-        idempotency.keep(tx, operation.account_id, operation.key, _encode(verdicts).decode())
+def _keep_answers(tx: Tx, operations: Sequence[AcceptMessages], answers: Sequence[Any]) -> None:
+    """Keeps new answers under their keys; a submission that stored nothing leaves its key free."""
+    kept = [
+        (one.account_id, one.key, _encode(answer).decode())
+        for one, answer in zip(operations, answers, strict=True)
+        if one.key is not None
+        and not isinstance(answer, KeyReused)
+        and any(verdict.accepted and not verdict.replayed for verdict in answer)
+    ]
+    if kept:
+        idempotency.keep_many(tx, kept, now_ms=operations[-1].now_ms)
 
 
 def _debit(tx: Tx, operations: Sequence[AcceptMessages]) -> dict[str, ledger.Parts | None]:
     """What each message's debit burnt, by message id; None where its whole price was not there."""
     groups: dict[tuple[str, str], list[tuple[AcceptMessages, Message]]] = {}
     for operation in operations:
+        operation.balances.clear()  # of a try that was rolled back
+        operation.recharges.clear()
         for slot in operation.slots:
             if isinstance(slot, Message):
                 groups.setdefault((operation.account_id, slot.channel), []).append((operation, slot))
@@ -134,21 +156,22 @@ def _debit(tx: Tx, operations: Sequence[AcceptMessages]) -> dict[str, ledger.Par
 def insert_free(tx: Tx, messages: Sequence[Message]) -> None:
     """Makes messages of our own (notifications) durable, without a debit; the queue picks them up."""
     if messages:
-        _write(tx, [(message, [], None) for message in messages], messages[0].accepted_ms)
+        _write(tx, [(message, [], None, message.accepted_ms) for message in messages])
 
 
 def _insert(tx: Tx, operations: Sequence[AcceptMessages], lots: dict[str, ledger.Parts | None]) -> None:
-    for operation in operations:
-        rows = [
-            (slot, parts, operation.holder if slot.id in operation.held else None)
-            for slot in operation.slots
-            if isinstance(slot, Message) and (parts := lots[slot.id]) is not None
-        ]
-        _write(tx, rows, operation.now_ms)
+    rows = [
+        (slot, parts, operation.holder if slot.id in operation.held else None, operation.now_ms)
+        for operation in operations
+        for slot in operation.slots
+        if isinstance(slot, Message) and (parts := lots[slot.id]) is not None
+    ]
+    _write(tx, rows)
 
 
-def _write(tx: Tx, rows: Sequence[tuple[Message, ledger.Parts, str | None]], now_ms: int) -> None:
-    tx.run_many(_INSERT_MESSAGE, [_message_row(message, parts, now_ms) for message, parts, _ in rows])
+def _write(tx: Tx, rows: Sequence[tuple[Message, ledger.Parts, str | None, int]]) -> None:
+    """Inserts each message with what paid for it, who holds its deliveries, and the time of acceptance."""
+    tx.run_many(_INSERT_MESSAGE, [_message_row(message, parts, now_ms) for message, parts, _, now_ms in rows])
     tx.run_many(
         _INSERT_DELIVERY,
         [
@@ -163,7 +186,7 @@ def _write(tx: Tx, rows: Sequence[tuple[Message, ledger.Parts, str | None]], now
                 holder,
                 message.accepted_ms,
             )
-            for message, _, holder in rows
+            for message, _, holder, _ in rows
             for delivery in message.deliveries
         ],
     )

@@ -4,15 +4,17 @@ All functions work inside the caller's transaction. An answer is bound to a dige
 key with another digest raises `KeyReused`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.store.tx import Tx
+from gateway.store.tx import Conflict, Row, Tx
 
 _FIND = "SELECT digest, answer FROM idempotency WHERE account_id = ? AND key = ? AND expires_ms > ?"
 _KEEP = """
 INSERT INTO idempotency (account_id, key, digest, answer, expires_ms) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (account_id, key) DO UPDATE
 SET digest = excluded.digest, answer = excluded.answer, expires_ms = excluded.expires_ms
+WHERE idempotency.expires_ms <= ?
 """
 
 
@@ -31,14 +33,42 @@ class IdempotencyKey:
 
 def find(tx: Tx, account_id: str, key: IdempotencyKey, *, now_ms: int) -> str | None:
     """What was answered under the key, None if it is new. Raises KeyReused."""
-    row = tx.one(_FIND, (account_id, key.key, now_ms))
-    if row is None:
+    answer = find_many(tx, [(account_id, key)], now_ms=now_ms)[0]
+    if isinstance(answer, KeyReused):
+        raise answer
+    return answer
+
+
+def find_many(
+    tx: Tx, asked: Sequence[tuple[str, IdempotencyKey]], *, now_ms: int
+) -> list[str | KeyReused | None]:
+    """The same for several (account id, key) pairs; KeyReused stands in the list."""
+    found = tx.rows_many(_FIND, [(account_id, key.key, now_ms) for account_id, key in asked])
+    return [_answer(key, rows) for (_, key), rows in zip(asked, found, strict=True)]
+
+
+def _answer(key: IdempotencyKey, rows: list[Row]) -> str | KeyReused | None:
+    if not rows:
         return None
-    if bytes(row[0]) != key.digest:
-        raise KeyReused("This Idempotency-Key was used with another payload.")
-    return str(row[1])
+    digest, answer = rows[0]
+    if bytes(digest) != key.digest:
+        return KeyReused("This Idempotency-Key was used with another payload.")
+    return str(answer)
 
 
-def keep(tx: Tx, account_id: str, key: IdempotencyKey, answer: str) -> None:
-    """Keeps the answer until the key expires."""
-    tx.run(_KEEP, (account_id, key.key, key.digest, answer, key.expires_ms))
+def keep(tx: Tx, account_id: str, key: IdempotencyKey, answer: str, *, now_ms: int) -> None:
+    """Keeps the answer until the key expires. Raises Conflict as `keep_many` does."""
+    keep_many(tx, [(account_id, key, answer)], now_ms=now_ms)
+
+
+def keep_many(tx: Tx, answers: Sequence[tuple[str, IdempotencyKey, str]], *, now_ms: int) -> None:
+    """Keeps (account id, key, answer) each until its key expires.
+
+    Raises Conflict when another process has answered under one of the keys since `find` looked.
+    """
+    rows = [
+        (account_id, one.key, one.digest, answer, one.expires_ms, now_ms)
+        for account_id, one, answer in answers
+    ]
+    if tx.run_many(_KEEP, sorted(rows)) < len(rows):
+        raise Conflict("an idempotency key was used in another process")

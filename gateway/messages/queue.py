@@ -118,15 +118,20 @@ class QueueKeeper:
         now_ms = 1 << 62 if self._store.exclusive else self._clock.now_ms()
         dead = await self._store.read(lambda tx: leases.dead_holders(tx, now_ms=now_ms, own=self._holder))
         for holder in dead:
-            count = await self._give_up(holder)
+            count = await self._give_up(holder, dead_ms=now_ms)
             log.warning("deliveries_taken_over", holder=holder, count=count)
 
-    async def _give_up(self, holder: str) -> int:
+    async def _give_up(self, holder: str, *, dead_ms: int | None = None) -> int:
+        """Puts what `holder` holds back into the queue; with `dead_ms` only if it is dead by that time."""
+
+        def release(tx: Tx) -> int:
+            if dead_ms is not None and not leases.hold_dead(tx, holder, now_ms=dead_ms):
+                return 0
+            return leases.release_deliveries(tx, holder, _RELEASE_SLICE)
+
         total = 0
         while True:
-            count = await self._store.write(
-                lambda tx: leases.release_deliveries(tx, holder, _RELEASE_SLICE), urgent=True
-            )
+            count = await self._store.write(release, urgent=True)
             total += count
             if count < _RELEASE_SLICE:
                 return total

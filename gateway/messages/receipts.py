@@ -5,7 +5,7 @@ submit_sm_resp is parked and applied when the parts are recorded. Ids are looked
 form an SMSC might mean (hex in one place, decimal in the other).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from gateway.messages import settlement
 from gateway.messages.events import EventKind
 from gateway.messages.model import Status
 from gateway.messages.settlement import Settlement
-from gateway.store.tx import Tx, placeholders
+from gateway.store.tx import Row, Tx, placeholders
 from gateway.store.writer import Operation
 
 _FIND = """
@@ -23,6 +23,7 @@ WHERE upstream = ? AND upstream_id IN """
 _MARK = "UPDATE sms_part SET status = ? WHERE upstream = ? AND upstream_id = ?"
 _PARTS = "SELECT status FROM sms_part WHERE account_id = ? AND message_id = ? AND n = ?"
 _DELIVERY = "SELECT status, attempts FROM delivery WHERE account_id = ? AND message_id = ? AND n = ?"
+_LOCK_DELIVERY = "SELECT 1 FROM delivery WHERE account_id = ? AND message_id = ? AND n = ?"
 _ACCEPTED_MS = "SELECT accepted_ms FROM message WHERE account_id = ? AND id = ?"
 _SETTLE = """
 UPDATE delivery SET status = ?, reply = ?, next_attempt_ms = ?, updated_ms = ?, holder = NULL
@@ -79,6 +80,7 @@ class ApplyReceipts(Operation[str | None]):
     @classmethod
     def run_batch(cls, tx: Tx, operations: "Sequence[ApplyReceipts]") -> list[Any]:
         results: list[Any] = []
+        _await_parts(tx, [one.receipt for one in operations])
         for one in operations:
             final = apply(tx, one.receipt, one.refund_on, keep_content=one.keep_content)
             if final is _NOT_FOUND:
@@ -93,9 +95,29 @@ class ApplyReceipts(Operation[str | None]):
 _NOT_FOUND = object()
 
 
+def lock_parts(tx: Tx, upstreams: Collection[str], *, shared: bool) -> None:
+    """Keeps the recording of parts (shared) and the parking of receipts (alone) of `upstreams` apart.
+
+    Otherwise a receipt could be parked by one process just when another, which records its part, has looked
+    for it in vain.
+    """
+    tx.lock(*(f"parts:{upstream}" for upstream in upstreams), shared=shared)
+
+
+def _await_parts(tx: Tx, receipts: Sequence[PartReceipt]) -> None:
+    """Where several processes write: waits for those that may be recording the parts that are not there."""
+    if tx.shared:
+        unknown = {one.upstream for one in receipts if not _find(tx, one)}
+        lock_parts(tx, unknown, shared=False)
+
+
+def _find(tx: Tx, receipt: PartReceipt) -> list[Row]:
+    return tx.rows(_FIND + placeholders(receipt.ids), (receipt.upstream, *receipt.ids))
+
+
 def apply(tx: Tx, receipt: PartReceipt, refund_on: frozenset[str], *, keep_content: bool) -> Any:
     """The settlement of the delivery that the receipt completed; None if it completed none; _NOT_FOUND."""
-    rows = tx.rows(_FIND + placeholders(receipt.ids), (receipt.upstream, *receipt.ids))
+    rows = _find(tx, receipt)
     if not rows:
         return _NOT_FOUND
     # Of several candidates the one that still waits is meant.
@@ -103,6 +125,7 @@ def apply(tx: Tx, receipt: PartReceipt, refund_on: frozenset[str], *, keep_conte
     if status != Status.SENT:
         return None  # a receipt that was told twice
     state = Status.DELIVERED if receipt.delivered else Status.FAILED
+    tx.lock_rows(_LOCK_DELIVERY, [(account_id, message_id, n)])  # so that one process sees the last part
     tx.run(_MARK, (state.value, receipt.upstream, upstream_id))
     states = {row[0] for row in tx.rows(_PARTS, (account_id, message_id, n))}
     if Status.SENT in states:

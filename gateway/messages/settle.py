@@ -7,8 +7,9 @@ lost its lease changes nothing. Content goes with the last delivery, unless rete
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gateway.credits import ledger
 from gateway.messages import durable, receipts
-from gateway.messages.model import Message, Status
+from gateway.messages.model import Channel, Message, Status
 from gateway.messages.settlement import Settlement, finish_messages, record_parts, refund, write_events
 from gateway.store.tx import Tx
 from gateway.store.writer import Operation
@@ -45,6 +46,15 @@ class SettleDeliveries(Operation[None]):
         self._on_commit()
 
     @classmethod
+    def locks(cls, operations: "Sequence[SettleDeliveries]") -> set[str]:
+        return {
+            ledger.lock_name(one.account_id, Channel.SMS if one.sms else Channel.MAIL)
+            for operation in operations
+            for one in operation.settlements
+            if one.refund
+        }
+
+    @classmethod
     def run_batch(cls, tx: Tx, operations: "Sequence[SettleDeliveries]") -> list[Any]:
         all_settlements = [one for operation in operations for one in operation.settlements]
         tx.run_many(
@@ -56,6 +66,7 @@ class SettleDeliveries(Operation[None]):
                 for one in operation.settlements
             ],
         )  # fmt: skip
+        receipts.lock_parts(tx, {one.upstream for one in all_settlements if one.upstream_ids}, shared=True)
         record_parts(tx, all_settlements)
         write_events(tx, all_settlements)
         for one in all_settlements:

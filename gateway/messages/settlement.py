@@ -16,6 +16,7 @@ from gateway.messages.events import Event, EventKind
 from gateway.messages.model import Status
 from gateway.store.tx import Tx
 
+_LOCK = "SELECT 1 FROM message WHERE account_id = ? AND id = ?"
 _COUNT = """
 SELECT status, count(*) FROM delivery WHERE account_id = ? AND message_id = ? GROUP BY status
 """
@@ -97,7 +98,7 @@ def record_parts(tx: Tx, settlements: Sequence[Settlement]) -> None:
 def refund(tx: Tx, one: Settlement) -> None:
     """Gives a delivery's price back to the lots it came from, at most once (A2)."""
     key = (one.account_id, one.message_id, one.n)
-    row = tx.one(_PAID, key)
+    row = tx.one(_PAID + tx.for_update, key)
     if row is None or not row[4] or tx.run(_REFUND_ONCE, key) != 1:
         return
     lots, product, accepted_ms, refunded, price = row
@@ -137,10 +138,13 @@ def _slice(parts: ledger.Parts, skip: int, wanted: int) -> ledger.Parts:
 
 def finish_messages(tx: Tx, messages: dict[tuple[str, str], int], *, keep_content: bool) -> None:
     """Brings each message's status in line with its deliveries; `messages` maps its key to the time."""
+    keys = list(messages)
+    tx.lock_rows(_LOCK, keys)  # so that of two processes that settle two recipients, one counts both
     finished = []
     updates = []
-    for key, at_ms in messages.items():
-        status = _overall(dict(tx.rows(_COUNT, key)))
+    for key, counts in zip(keys, tx.rows_many(_COUNT, keys), strict=True):
+        at_ms = messages[key]
+        status = _overall(dict(counts))
         done = status != Status.QUEUED
         updates.append((status.value, at_ms if done else None, *key))
         if done:

@@ -101,7 +101,7 @@ sms_part = Table(
     "sms_part",
     metadata,
     Column("upstream", String(64), primary_key=True),
-    Column("upstream_id", String(65), primary_key=True),  # normalised; SMPP 3.4 section 5.2.23
+    Column("upstream_id", String(80), primary_key=True),  # 64 octets (SMPP 3.4, 5.2.23), 77 as a decimal
     id_column("account_id"),
     id_column("message_id"),
     Column("n", Integer, nullable=False),
@@ -117,7 +117,7 @@ parked_receipt = Table(
     "parked_receipt",
     metadata,
     Column("upstream", String(64), primary_key=True),
-    Column("upstream_id", String(65), primary_key=True),
+    Column("upstream_id", String(80), primary_key=True),
     text_column("receipt"),  # JSON Receipt
     ms_column("received_ms"),
     **CLUSTERED,

@@ -113,7 +113,10 @@ class Caches:
         """`Store.write` for a change to what the caches hold: counts the revision and empties them."""
 
         def change(tx: Tx) -> tuple[T, int]:
-            return function(tx), revision.bump(tx)
+            # Counted first: its row stays locked until COMMIT, so that what looks before it changes (a name
+            # that is free, a limit) is alone among the processes on one database.
+            value = revision.bump(tx)
+            return function(tx), value
 
         result, value = await self.store.write(change, urgent=urgent)
         self._empty()

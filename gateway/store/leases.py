@@ -12,6 +12,8 @@ ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_ms = excluded
 WHERE lease.holder = excluded.holder OR lease.expires_ms <= ?
 """
 
+_EXPIRES = "SELECT expires_ms FROM lease WHERE name = ?"
+
 
 def take(tx: Tx, name: str, holder: str, *, now_ms: int, lease_ms: int) -> bool:
     """Takes or renews the lease `name`; False when another holder has it."""
@@ -38,12 +40,21 @@ def dead_holders(tx: Tx, *, now_ms: int, own: str) -> list[str]:
 
 
 def _alive(tx: Tx, holder: str, now_ms: int) -> bool:
-    row = tx.one("SELECT expires_ms FROM lease WHERE name = ?", (process_lease(holder),))
+    row = tx.one(_EXPIRES, (process_lease(holder),))
     return row is not None and int(row[0]) > now_ms
 
 
+def hold_dead(tx: Tx, holder: str, *, now_ms: int) -> bool:
+    """Whether `holder` is dead; if so, it stays so until COMMIT."""
+    row = tx.one(f"{_EXPIRES}{tx.for_update}", (process_lease(holder),))
+    return row is None or int(row[0]) <= now_ms
+
+
 def release_deliveries(tx: Tx, holder: str, limit: int) -> int:
-    """Puts up to `limit` deliveries of a dead holder back into the queue; how many it were."""
+    """Puts up to `limit` deliveries that `holder` holds back into the queue; how many it were."""
     keys = tx.rows("SELECT account_id, message_id, n FROM delivery WHERE holder = ? LIMIT ?", (holder, limit))
-    tx.run_many("UPDATE delivery SET holder = NULL WHERE account_id = ? AND message_id = ? AND n = ?", keys)
+    tx.run_many(
+        "UPDATE delivery SET holder = NULL WHERE account_id = ? AND message_id = ? AND n = ? AND holder = ?",
+        [(*key, holder) for key in keys],
+    )
     return len(keys)

@@ -7,11 +7,18 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from gateway.store.errors import StoreError
+from gateway.store.tx import Tx
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
+_TEXTS = """
+SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod)
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_collation o ON o.oid = a.attcollation
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p')
+  AND a.attnum > 0 AND NOT a.attisdropped AND o.collname <> 'C'
+"""
 
 
 def _config() -> Config:
@@ -33,12 +40,18 @@ def current(engine: Engine) -> str | None:
 
 
 def upgrade(engine: Engine) -> None:
-    """Brings the database to `head()`, in one transaction. Raises StoreError for a newer database."""
+    """Brings the database to `head()`, in one transaction. Raises StoreError for a newer database.
+
+    On PostgreSQL one process at a time does it; the others find it done.
+    """
     _refuse_newer(current(engine))
     config = _config()
     with engine.connect() as connection, connection.begin():
+        Tx(connection).lock("schema")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        if connection.dialect.name == "postgresql":
+            _sort_by_octets(connection)
 
 
 def check(engine: Engine) -> None:
@@ -50,6 +63,12 @@ def check(engine: Engine) -> None:
             f"The database's schema is {'empty' if version is None else f'at version {version}'}, "
             f"this program needs {head()}. Run: gateway db upgrade"
         )
+
+
+def _sort_by_octets(connection: Connection) -> None:
+    """Has every text column sort as in SQLite, whatever the database's locale: cursors rely on it."""
+    for table, column, kind in connection.exec_driver_sql(_TEXTS).all():
+        connection.exec_driver_sql(f'ALTER TABLE "{table}" ALTER COLUMN "{column}" TYPE {kind} COLLATE "C"')
 
 
 def _refuse_newer(version: str | None) -> None:

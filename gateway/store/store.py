@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import TypeVar
 
 from sqlalchemy import Engine, make_url
 
-from gateway.store import schema, sqlite
+from gateway.ids import IdFactory
+from gateway.store import postgresql, schema, sqlite
 from gateway.store.errors import StoreBusy, StoreError
+from gateway.store.session import Session
 from gateway.store.tx import Tx
 from gateway.store.writer import Call, Operation, Writer
 
@@ -31,12 +34,14 @@ class Store:
         self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="store-reader")
         self._reading = 0
         self._lock: sqlite.DaemonLock | None = None
+        self._remote = reader_engine.dialect.name != "sqlite"
 
     @classmethod
     def open(
         cls,
         url: str,
         *,
+        password: str | None = None,
         batch_max: int = 500,
         queue_max: int = 10_000,
         busy_timeout_s: float = 10.0,
@@ -46,29 +51,34 @@ class Store:
     ) -> "Store":
         """Opens the database at `url` and starts its writer on the running event loop.
 
-        `exclusive` takes the daemon's lock; `upgrade` brings an older schema up to date first. Raises
-        StoreError with what to do: unusable file, a schema newer or older than this program's, lock held.
+        `exclusive` takes the daemon's lock, where there is one: on PostgreSQL several daemons share the work.
+        `upgrade` brings an older schema up to date first. Raises StoreError with what to do: unusable file,
+        no connection, a schema newer or older than this program's, lock held.
         """
-        path = sqlite_path(url)
-        writer_engine, reader_engine = sqlite.open_engines(path, busy_timeout_s=busy_timeout_s)
         lock = None
+        session: Session
+        if postgresql.is_url(url):
+            holder = IdFactory().new(int(time.time() * 1000))
+            writer_engine, reader_engine = postgresql.open_engines(url, password=password, holder=holder)
+            session = postgresql.PostgresqlSession(writer_engine, holder=holder)
+        else:
+            path = sqlite_path(url)
+            writer_engine, reader_engine = sqlite.open_engines(path, busy_timeout_s=busy_timeout_s)
+            session = Session(writer_engine)
+            lock = sqlite.DaemonLock(path) if exclusive else None
+        writer = Writer(session, batch_max=batch_max, queue_max=queue_max, observe=observe)
+        store = cls(writer_engine, reader_engine, writer)
         try:
-            if exclusive:
-                lock = sqlite.DaemonLock(path)
+            if lock is not None:
                 lock.acquire()
+                store._lock = lock
             if upgrade:
                 schema.upgrade(writer_engine)
             schema.check(writer_engine)
+            writer.start()
         except BaseException:
-            writer_engine.dispose()
-            reader_engine.dispose()
-            if lock is not None:
-                lock.release()
+            store._dispose()
             raise
-        writer = Writer(writer_engine, batch_max=batch_max, queue_max=queue_max, observe=observe)
-        store = cls(writer_engine, reader_engine, writer)
-        store._lock = lock
-        writer.start()
         return store
 
     @property
@@ -85,7 +95,10 @@ class Store:
         return await self.writer.submit(Call(function), urgent=urgent)
 
     async def read(self, function: Callable[[Tx], T]) -> T:
-        """Runs `function` on a reader's connection, in one consistent snapshot."""
+        """Runs `function` on a reader's connection, in one consistent snapshot.
+
+        Raises StoreBusy when too many wait, or the database is away. `function` may be run twice.
+        """
         if self._reading >= _READS_MAX:
             raise StoreBusy("Too many reads wait for the database.")
         self._reading += 1
@@ -95,13 +108,18 @@ class Store:
             self._reading -= 1
 
     def _read(self, function: Callable[[Tx], T]) -> T:
-        with self._reader_engine.connect() as connection, connection.begin():
-            return function(Tx(connection))
+        if not self._remote:
+            with self._reader_engine.connect() as connection, connection.begin():
+                return function(Tx(connection))
+        return postgresql.read(self._reader_engine, function)
 
     async def close(self) -> None:
         """Commits what waits, then closes every connection."""
         await self.writer.stop()
         self._readers.shutdown(wait=True)
+        self._dispose()
+
+    def _dispose(self) -> None:
         self._reader_engine.dispose()
         self._writer_engine.dispose()
         if self._lock is not None:
@@ -115,6 +133,6 @@ def sqlite_path(url: str) -> Path:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite" or not parsed.database:
         raise StoreError(
-            f"store.url: {parsed.get_backend_name()} is not supported; use sqlite:var/gateway.db"
+            f"store.url: {parsed.get_backend_name()} is not supported; use sqlite:var/gateway.db or postgresql://…"
         )
     return Path(parsed.database)

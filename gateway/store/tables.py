@@ -18,3 +18,11 @@ revision = Table(  # one row; counted up by every change to what caches hold
     Column("id", Integer, primary_key=True, autoincrement=False),
     int_column("value"),
 )
+
+writer_batch = Table(  # PostgreSQL: the last batch of each writer, should its COMMIT get no answer
+    "writer_batch",
+    metadata,
+    id_column("holder", key=True),
+    int_column("number", None),
+    ms_column("at_ms"),
+)

@@ -5,23 +5,28 @@ fsync serves every operation of the batch. Operations of one type run together (
 read and write in bulk. When a batch fails, it is rolled back and its operations run again one by one, so that
 one bad operation never takes others with it.
 
+While the database is away (PostgreSQL only) new operations are refused with `StoreBusy`, those that wait are
+refused after a few seconds, and urgent ones (outcomes, lease renewals) wait until it is back.
+
 Raises `StoreBusy` when more than `queue_max` operations wait (A6), `StoreFailed` through the future when the
 database refused. It does not know what a message or a credit is.
 """
 
 import asyncio
 import logging
+import random
 import threading
 import time
-from collections.abc import Callable, Sequence
-from queue import SimpleQueue
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from queue import Empty, SimpleQueue
 from typing import Any, ClassVar, Generic, TypeVar
 
-from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from gateway.store.errors import StoreBusy, StoreFailed
-from gateway.store.tx import Tx
+from gateway.store.session import Lost, Session
+from gateway.store.tx import Conflict, Tx
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -36,10 +41,20 @@ class Operation(Generic[T]):
 
     priority: ClassVar[int] = 1  # lower runs first within a batch
     future: "asyncio.Future[T]"
+    urgent = False
+
+    @classmethod
+    def locks(cls, operations: Sequence[Any]) -> Collection[str]:
+        """What `operations` must have locked before the batch begins; asked where several processes write."""
+        del operations
+        return ()
 
     @classmethod
     def run_batch(cls, tx: Tx, operations: Sequence[Any]) -> list[Any]:
-        """Runs all `operations` inside the open transaction: one result (or exception) each, in order."""
+        """Runs all `operations` inside the open transaction: one result (or exception) each, in order.
+
+        May be run again after a rollback: it must not keep anything but its last results.
+        """
         raise NotImplementedError
 
     def committed(self, result: T) -> None:
@@ -60,13 +75,17 @@ class Call(Operation[T]):
                 with tx.connection.begin_nested():
                     results.append(operation.function(tx))
             except Exception as error:
-                if tx.is_database_error(error):
+                if tx.is_database_error(error) or isinstance(error, Conflict):
                     raise
                 results.append(error)  # it belongs to the caller, who gets it whole
         return results
 
 
 _STOP = object()
+_BACK_OFF_S = (0.05, 2.0)  # the first wait for a database that is away, and the longest
+_PATIENCE_S = 5.0  # so long what waits may hope that it comes back
+_AWAY = "The database is away for the moment."
+_STOP_S = 5.0  # so long a stop waits for it
 
 
 class Writer:
@@ -74,13 +93,13 @@ class Writer:
 
     def __init__(
         self,
-        engine: Engine,
+        session: Session,
         *,
         batch_max: int,
         queue_max: int,
         observe: Callable[[int, float], None] = lambda _operations, _seconds: None,
     ) -> None:
-        self._engine = engine
+        self._session = session
         self._batch_max = batch_max
         self._queue_max = queue_max
         self._observe = observe
@@ -88,15 +107,20 @@ class Writer:
         self._waiting = 0  # touched on the event loop only
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._soon: Callable[..., Any] = lambda *_: None  # the loop's call_soon_threadsafe
         self.failing = False
         """True while the last batch could not be committed: the store is not writable."""
+        self.away = False
+        """True while the database cannot be reached."""
+        self._kept: deque[Any] = deque()  # taken from the queue while it was away; of the thread alone
+        self._gave_up = False
 
     def start(self) -> None:
-        """Starts the thread; to be called on the event loop that will submit."""
+        """Connects and starts the thread; to be called on the event loop that will submit."""
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(
-            target=self._run, args=(self._loop,), name="store-writer", daemon=True
-        )
+        self._soon = self._loop.call_soon_threadsafe
+        self._session.open()
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
     @property
@@ -111,9 +135,10 @@ class Writer:
         """
         if self._loop is None or self._thread is None:
             raise StoreBusy("The store is not running.")
-        if self._waiting >= self._queue_max and not urgent:
-            raise StoreBusy("Too many operations wait for the disk.")
+        if not urgent and (self.away or self._waiting >= self._queue_max):
+            raise StoreBusy(_AWAY if self.away else "Too many operations wait for the disk.")
         self._waiting += 1
+        operation.urgent = urgent
         operation.future = self._loop.create_future()
         self._queue.put(operation)
         return operation.future
@@ -128,18 +153,30 @@ class Writer:
 
     # --- in the thread ---------------------------------------------------------------------------------
 
-    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        with self._engine.connect() as connection:
-            tx = Tx(connection)
-            running = True
+    def _run(self) -> None:
+        running = True
+        try:
             while running:
                 batch, running = self._gather()
                 if batch:
-                    results = self._commit(connection, tx, batch)
-                    loop.call_soon_threadsafe(self._resolve, batch, results)
+                    self._tell(batch, self._commit(batch))
+        finally:
+            self._session.close()
+
+    def _tell(self, batch: list[Operation[Any]], results: list[Any]) -> None:
+        self._soon(self._resolve, batch, results)
 
     def _gather(self) -> tuple[list[Operation[Any]], bool]:
-        batch = []
+        batch: list[Operation[Any]] = []
+        while self._kept:
+            if len(batch) >= self._batch_max:
+                return batch, True
+            item = self._kept.popleft()
+            if item is _STOP:
+                return batch, False
+            batch.append(item)
+        if batch:
+            return batch, True
         item = self._queue.get()
         while item is not _STOP:
             batch.append(item)
@@ -148,16 +185,21 @@ class Writer:
             item = self._queue.get()
         return batch, False
 
-    def _commit(self, connection: Connection, tx: Tx, batch: list[Operation[Any]]) -> list[Any]:
+    def _commit(self, batch: list[Operation[Any]]) -> list[Any]:
         started = time.perf_counter()
+        groups = _grouped(batch)
+        locks: list[str] = []
+        if self._session.shared:
+            locks = [name for kind, ones in groups for name in kind.locks([batch[index] for index in ones])]
         try:
-            with connection.begin():
-                results = self._run_grouped(tx, batch)
+            results = self._session.run(lambda tx: _run_groups(tx, batch, groups), locks)
+        except Lost as lost:
+            return self._outlast(batch, lost)
         except Exception as error:  # noqa: BLE001 - A7: no operation ends the writer
             log.warning("store_batch_failed operations=%d error=%s", len(batch), type(error).__name__)
             if len(batch) > 1:
-                return [result for one in batch for result in self._commit(connection, tx, [one])]
-            self.failing = tx.is_database_error(error)
+                return [result for one in batch for result in self._commit([one])]
+            self.failing = self._session.tx.is_database_error(error)
             failure = StoreFailed(f"The store could not write: {_cause(error)}")
             failure.__cause__ = error
             return [failure]
@@ -165,21 +207,58 @@ class Writer:
         self._observe(len(batch), time.perf_counter() - started)
         return results
 
-    @staticmethod
-    def _run_grouped(tx: Tx, batch: list[Operation[Any]]) -> list[Any]:
-        groups: dict[type[Operation[Any]], list[int]] = {}
-        for index, operation in enumerate(batch):
-            groups.setdefault(type(operation), []).append(index)
-        results: list[Any] = [None] * len(batch)
-        for kind in sorted(groups, key=lambda kind: kind.priority):
-            indexes = groups[kind]
-            for index, result in zip(
-                indexes, kind.run_batch(tx, [batch[index] for index in indexes]), strict=True
-            ):
-                results[index] = result
-        return results
+    # --- in the thread, while the database is away ------------------------------------------------------
+
+    def _outlast(self, batch: list[Operation[Any]], lost: Lost) -> list[Any]:
+        """Waits until the database is back, then finds out what became of `batch`, or runs it again."""
+        log.warning("store_lost error=%s committing=%s", lost, lost.committing)
+        self.away = self.failing = True
+        gone_s = time.monotonic()
+        wait_s = 0.0
+        while not self._session.reopen():
+            stopping = self._keep(max(0.001, wait_s * random.uniform(0.5, 1)))  # noqa: S311 - jitter
+            wait_s = min(max(wait_s * 2, _BACK_OFF_S[0]), _BACK_OFF_S[1])
+            away_s = time.monotonic() - gone_s
+            if away_s > _PATIENCE_S:
+                self._refuse([] if lost.committing else batch)
+            if self._gave_up or (stopping and away_s > _STOP_S):
+                self._gave_up = True
+                return [StoreFailed(_AWAY)] * len(batch)
+        self.away = self.failing = False
+        away_s = time.monotonic() - gone_s
+        log.warning("store_found_again away_s=%.1f", away_s)
+        if lost.committing and self._session.confirmed():
+            return lost.results
+        again = [one for one in batch if one.urgent or away_s <= _PATIENCE_S]
+        results = iter(self._commit(again) if again else [])
+        wanted = {id(one) for one in again}
+        return [next(results) if id(one) in wanted else StoreBusy(_AWAY) for one in batch]
+
+    def _keep(self, wait_s: float) -> bool:
+        """Takes over what comes in within `wait_s`; whether the writer is to stop."""
+        until_s = time.monotonic() + wait_s
+        while (left_s := until_s - time.monotonic()) > 0:
+            try:
+                self._kept.append(self._queue.get(timeout=left_s))
+            except Empty:
+                break
+        return _STOP in self._kept
+
+    def _refuse(self, batch: list[Operation[Any]]) -> None:
+        """Answers what waits that it should come again; what is urgent goes on waiting."""
+        refused = [one for one in self._kept if one is not _STOP and not one.urgent]
+        if refused:
+            self._kept = deque(one for one in self._kept if one is _STOP or one.urgent)
+            self._tell(refused, [StoreBusy(_AWAY)] * len(refused))
+        self._soon(self._answer, [one for one in batch if not one.urgent])
 
     # --- back on the event loop ------------------------------------------------------------------------
+
+    @staticmethod
+    def _answer(refused: list[Operation[Any]]) -> None:
+        for operation in refused:
+            if not operation.future.done():
+                operation.future.set_exception(StoreBusy(_AWAY))
 
     def _resolve(self, batch: list[Operation[Any]], results: list[Any]) -> None:
         self._waiting -= len(batch)
@@ -195,6 +274,25 @@ class Writer:
                 log.exception("store_commit_hook_failed operation=%s", type(operation).__name__)
             if not future.done():
                 future.set_result(result)
+
+
+def _grouped(batch: list[Operation[Any]]) -> list[tuple[type[Operation[Any]], list[int]]]:
+    """The indexes of `batch` by type of operation, in the order in which the types run in every process."""
+    groups: dict[type[Operation[Any]], list[int]] = {}
+    for index, operation in enumerate(batch):
+        groups.setdefault(type(operation), []).append(index)
+    return sorted(groups.items(), key=lambda group: (group[0].priority, group[0].__name__))
+
+
+def _run_groups(
+    tx: Tx, batch: list[Operation[Any]], groups: list[tuple[type[Operation[Any]], list[int]]]
+) -> list[Any]:
+    results: list[Any] = [None] * len(batch)
+    for kind, members in groups:
+        found = kind.run_batch(tx, [batch[index] for index in members])
+        for index, result in zip(members, found, strict=True):
+            results[index] = result
+    return results
 
 
 def _cause(error: Exception) -> str:

@@ -262,7 +262,7 @@ def upgrade() -> None:
     op.create_table(
         "parked_receipt",
         sa.Column("upstream", sa.String(length=64), nullable=False),
-        sa.Column("upstream_id", sa.String(length=65), nullable=False),
+        sa.Column("upstream_id", sa.String(length=80), nullable=False),
         sa.Column("receipt", sa.Text(), nullable=False),
         sa.Column("received_ms", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.PrimaryKeyConstraint("upstream", "upstream_id", name=op.f("pk_parked_receipt")),
@@ -320,7 +320,7 @@ def upgrade() -> None:
     op.create_table(
         "sms_part",
         sa.Column("upstream", sa.String(length=64), nullable=False),
-        sa.Column("upstream_id", sa.String(length=65), nullable=False),
+        sa.Column("upstream_id", sa.String(length=80), nullable=False),
         sa.Column("account_id", sa.String(length=26), nullable=False),
         sa.Column("message_id", sa.String(length=26), nullable=False),
         sa.Column("n", sa.Integer(), nullable=False),

@@ -1,0 +1,77 @@
+"""The writer's connection: one batch is one transaction, and its end is always known.
+
+`Session` is all that SQLite needs. What PostgreSQL adds (locks first, deadlocks, lost connections, and the
+COMMIT whose answer never came) is in `gateway.store.postgresql`.
+"""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from gateway.store.tx import Tx
+
+Work = Callable[[Tx], list[Any]]
+
+
+class Lost(Exception):
+    """The connection broke. `committing`: while it committed, so that the batch may be in or not.
+
+    `results` are those of the batch, should it be in.
+    """
+
+    def __init__(self, cause: Exception, *, committing: bool, results: list[Any]) -> None:
+        super().__init__(str(cause))
+        self.committing = committing
+        self.results = results
+
+
+class Session:
+    """One open connection of the writer's thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+        self._tx: Tx | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes write into the same database at the same time."""
+        return self.tx.shared
+
+    @property
+    def tx(self) -> Tx:
+        """The transaction's view of the connection; `open` comes first."""
+        if self._tx is None:
+            raise RuntimeError("the session is not open")
+        return self._tx
+
+    def open(self) -> None:
+        """Connects. Raises what the driver raises."""
+        self._connection = self._engine.connect()
+        self._tx = Tx(self._connection)
+
+    def reopen(self) -> bool:
+        """Connects again after a loss; False: it is to be tried later."""
+        raise NotImplementedError
+
+    def confirmed(self) -> bool:
+        """After `reopen`: whether the batch is in whose COMMIT got no answer."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Closes the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def run(self, work: Work, locks: Collection[str]) -> list[Any]:
+        """Runs `work` in a transaction and commits it; its results.
+
+        Raises what `work` or COMMIT raised, after a rollback, and Lost when the connection broke. `locks` are
+        the names that are to be locked before anything else.
+        """
+        del locks
+        tx = self.tx
+        with tx.connection.begin():
+            return work(tx)
