@@ -21,10 +21,12 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, g
 from config.check import check
 from config.fault import ConfigError, Fault
 from config.kinds import Between, Secret, Text
+from config.paths import resolve
 from config.schema import Settings
 from config.secrets import SECRET_FORMS, read_secret
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
+_INTEGER_BITS = 63  # TOML 1.0: integers are signed and have 64 bits
 _FAULTY = object()
 """Stands for a value whose fault has been noted."""
 
@@ -132,6 +134,8 @@ def _decode_plain(decoding: Decoding, path: str, hint: Any, value: Any) -> Any:
 
 def _decode_scalar(decoding: Decoding, path: str, kind: type[Any], value: Any) -> Any:
     """A bool, int, float, str or Path; true is not a number and 1 is not true."""
+    if type(value) is int and value.bit_length() > _INTEGER_BITS:
+        return decoding.fault(path, "is too large a number")
     if kind is float and type(value) is int:
         return float(value)
     if kind is float and isinstance(value, float) and not math.isfinite(value):
@@ -140,9 +144,8 @@ def _decode_scalar(decoding: Decoding, path: str, kind: type[Any], value: Any) -
     if type(value) is not wanted:
         return decoding.fault(path, f"must be {_WORDS[kind]}, not {_show(value)}", _retype(kind, value))
     if kind is Path:
-        return (
-            decoding.folder / Path(value).expanduser() if value else decoding.fault(path, "must not be empty")
-        )
+        found = resolve(decoding.folder, value)
+        return decoding.fault(path, found.message) if isinstance(found, Fault) else found
     if kind is str and "\0" in value:
         return decoding.fault(path, "must not contain a NUL")
     return value
@@ -247,6 +250,8 @@ def _show(value: Any) -> str:
         return "a table"
     if isinstance(value, list):
         return "a list"
+    if isinstance(value, int) and value.bit_length() > _INTEGER_BITS:
+        return "a number of too many digits"
     return str(value)
 
 

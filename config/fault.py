@@ -19,7 +19,9 @@ class Fault:
     def __str__(self) -> str:
         """Render as `upstream.operator_a.windo: unknown key, did you mean window?`."""
         text = f"{self.key_path}: {self.message}"
-        return f"{text}, {self.suggestion}" if self.suggestion else text
+        text = f"{text}, {self.suggestion}" if self.suggestion else text
+        # What a file holds is shown in terminals and logs: always one line, without control sequences.
+        return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 class ConfigError(Exception):

@@ -52,6 +52,8 @@ def _parse(path: Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([_syntax_fault(path, text, str(error))]) from None
+    except ValueError:  # Python reads no number of more than 4300 digits
+        raise ConfigError([Fault(key_path=str(path), message="holds a number of too many digits")]) from None
     except RecursionError:
         raise ConfigError([Fault(key_path=str(path), message="is nested too deeply")]) from None
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from config.fault import Fault
 from config.kinds import Secret
+from config.paths import resolve
 
 SECRET_FORMS = ("", "_env", "_file")
 """The endings of the keys by which a secret may be given."""
@@ -23,7 +24,8 @@ def read_secret(form: str, value: Any, folder: Path, env: Mapping[str, str]) -> 
             return _fault(f"the environment variable {value} is not set", "set it before the start")
         return Secret(env[value])
     if form == "_file":
-        return _read_file(folder / Path(value).expanduser())
+        path = resolve(folder, value)
+        return path if isinstance(path, Fault) else _read_file(path)
     return Secret(value) if value else _fault("must not be empty")
 
 

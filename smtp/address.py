@@ -40,6 +40,7 @@ _NAMED = re.compile(
     r"""(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^"<>(),:;@\[\]\\]*)) *<(?P<address>(?:[^<>]|"[^"]*")+)>"""
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")  # half of a character: it cannot be written in UTF-8
 
 
 class AddressError(Permanent):
@@ -220,6 +221,8 @@ def _parse_unusual(text: str) -> tuple[str, str]:
         raise AddressError("the address is empty")
     if _CONTROL.search(text):
         raise AddressError("the address holds a control character")
+    if _SURROGATE.search(text):
+        raise AddressError("the address is not valid Unicode text")
     local, at, domain = text.rpartition("@")
     if text.endswith("]"):
         local, at, domain = _split_literal(text)

@@ -256,7 +256,7 @@ def verify(message: bytes, lookup: TxtLookup) -> list[Verification]:
 
     try:
         verifier = _Verifier(message)
-    except dkim.MessageFormatError as error:
+    except (dkim.MessageFormatError, IndexError) as error:  # IndexError: the first line is a fold
         raise HeaderError(f"not a message: {error}") from error
     present = sum(name.lower() == b"dkim-signature" for name, _ in verifier.headers)
     return [_verify_one(message, index, dnsfunc) for index in range(min(present, MAX_VERIFIED))]

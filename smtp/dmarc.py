@@ -55,7 +55,7 @@ def parse(text: str) -> Dmarc | None:
             return None
         policy = Policy.NONE
     percent = tags.get("pct", "100")
-    if not (percent.isascii() and percent.isdigit() and int(percent[:9]) <= 100):
+    if not (percent.isascii() and percent.isdigit() and len(percent) <= 3 and int(percent) <= 100):
         faults.append(f"pct={percent} is not a number from 0 to 100")
         percent = "100"
     for tag in ("adkim", "aspf"):

@@ -140,6 +140,8 @@ class TransactionConnection(AuthConnection):
     async def _more(self, started: float, received_octets: int) -> None:
         """Return with unread input. The time for it grows with what has come, so that nobody can dawdle."""
         allowed = started + self._config.data_timeout_s + received_octets / _SLOWEST_OCTETS_PER_S
+        if self._out and not len(self._input):
+            await self._flush()  # RFC 2920 section 3.2: no reply is held back while we wait
         self._set_deadline(allowed - self.loop.time())
         while not len(self._input):
             if not await self._input.wait():

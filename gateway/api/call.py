@@ -25,6 +25,7 @@ JSON = b"application/json"
 _SMALL_OCTETS = 65_536  # bodies up to here are not counted: connections are limited
 _NUMBERS = frozenset({"limit"})  # the parameters of the address that are numbers; the others are texts
 _DIGITS = re.compile(r"[0-9]{1,9}")
+_LENGTH_DIGITS = 18  # of a Content-Length; no body has more octets
 _encode = msgspec.json.Encoder().encode
 
 
@@ -140,7 +141,7 @@ class Call:
         """The whole body, never more than `http.max_body_octets`."""
         limit = self.settings.http.max_body_octets
         announced = self.headers.get(b"content-length", b"")
-        if announced.isdigit() and int(announced) > limit:
+        if announced.isdigit() and (len(announced) > _LENGTH_DIGITS or int(announced) > limit):
             raise _too_large(limit)
         try:
             async with asyncio.timeout(self.settings.http.request_timeout_s):
