@@ -10,9 +10,10 @@ CONFIG ?= gateway.toml
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 JOBS ?= 2
+FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format system clean
+.PHONY: help run test fuzz audit lint format system clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -22,6 +23,12 @@ run: $(VENV)/.runtime ## Start the demo in the foreground (CONFIG=gateway.toml)
 
 test: $(VENV)/.development system lint ## Check everything: lint, types, import contract, tests
 	$(BIN)/python -m pytest -n $(JOBS) $(if $(CI),--no-skips)
+
+fuzz: $(VENV)/.development ## Any octets to every parser and session, for FUZZ_SECONDS
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+audit: $(VENV)/.audit ## Known vulnerabilities in the locked packages (asks the network)
+	$(VENV)/audit/bin/python tests/security/audit.py
 
 lint: $(VENV)/.development ## ruff, mypy and the import contract
 	$(BIN)/ruff check .
@@ -58,4 +65,10 @@ $(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml | $(V
 
 $(VENV)/.development: requirements-dev.lock $(VENV)/.runtime
 	$(PIP) install --no-build-isolation -r requirements.lock -r requirements-dev.lock
+	@touch $@
+
+# pip-audit has an environment of its own: its packages are not ours.
+$(VENV)/.audit: tests/security/audit-requirements.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip --disable-pip-version-check --quiet install -r $<
 	@touch $@
