@@ -5,6 +5,7 @@ may take over at once everything a dead process held. The command line needs no 
 queue behind the daemon's.
 """
 
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -26,6 +27,7 @@ def open_engines(path: Path, *, busy_timeout_s: float) -> tuple[Engine, Engine]:
     Raises StoreError when the folder is not writable or the file is no SQLite database.
     """
     _ensure_usable(path)
+    _make_private(path)
     writer = _engine(path, "BEGIN IMMEDIATE", pool_size=1, busy_timeout_s=busy_timeout_s)
     readers = _engine(path, "BEGIN", pool_size=_READERS, busy_timeout_s=busy_timeout_s)
     try:
@@ -36,7 +38,6 @@ def open_engines(path: Path, *, busy_timeout_s: float) -> tuple[Engine, Engine]:
             f"{path}: not a usable SQLite database ({error.orig}). "
             "Restore it from a backup, or move it away to start with an empty one."
         ) from error
-    path.chmod(0o600)
     return writer, readers
 
 
@@ -52,6 +53,18 @@ def _ensure_usable(path: Path) -> None:
             f"{path}: not writable for this user. Change the owner of the folder and its files, "
             "or set store.url to another place."
         )
+
+
+def _make_private(path: Path) -> None:
+    """Only the owner may read the database and its log, from the first moment and whatever the umask.
+
+    SQLite gives the files of the log (-wal, -shm) the rights that the database has when it makes them.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        with contextlib.suppress(FileNotFoundError):
+            file.chmod(0o600)
 
 
 def _engine(path: Path, begin: str, *, pool_size: int, busy_timeout_s: float) -> Engine:

@@ -1,6 +1,6 @@
 """`make audit`: are there known vulnerabilities in the locked packages? Asks PyPI's advisories by pip-audit.
 
-Exits 1 when there are. Where the service cannot be reached it says so, plainly, and how many packages were not
+Exits 1 when there are. Where the service cannot be reached it says so, plainly, and which packages were not
 looked up: no finding is then no clean bill of health. Needs the network, so CI does not depend on it.
 
 It uses the standard library alone, for the interpreter of an environment that has nothing but pip-audit.
@@ -39,10 +39,12 @@ def verdict(output: str, errors: str) -> tuple[str, int]:
     skipped = [one["name"] for one in packages if "skip_reason" in one]
     found = [(one, flaw) for one in packages for flaw in one.get("vulns", ())]
     lines = [
-        f"{one['name']} {one['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or 'no version'}"
+        f"{one['name']} {one['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or 'none'}"
         for one, flaw in found
     ]
-    lines.append(f"{len(packages) - len(skipped)} of {len(packages)} packages audited, {len(found)} findings.")
+    lines.append(
+        f"{len(packages) - len(skipped)} of {len(packages)} packages audited, {len(found)} findings."
+    )
     if skipped:
         names = "all of them" if len(skipped) == len(packages) else ", ".join(skipped)
         lines.append(f"NOT AUDITED, the advisory service did not answer: {names}.")
