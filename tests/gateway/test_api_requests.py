@@ -305,7 +305,7 @@ async def test_a_store_that_fails_is_told_without_details(
 ) -> None:
     async with world(tmp_path) as api:
 
-        async def broken(*_args: object) -> None:
+        async def broken(*_args: object, **_kwargs: object) -> None:
             raise error
 
         with monkeypatch.context() as patch:

@@ -127,10 +127,10 @@ async def test_stopping_answers_what_is_under_way(tmp_path: Path, monkeypatch: p
         reached, go = asyncio.Event(), asyncio.Event()
         accept = api.road.acceptor.accept
 
-        async def slow(*args: object) -> object:
+        async def slow(*args: object, **kwargs: object) -> object:
             reached.set()
             await go.wait()
-            return await accept(*args)  # type: ignore[arg-type]  # passed through
+            return await accept(*args, **kwargs)  # type: ignore[arg-type]  # passed through
 
         monkeypatch.setattr(api.road.acceptor, "accept", slow)
         url, port = api.url, api.server.port
@@ -154,7 +154,7 @@ async def test_stopping_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pyte
     async with world(tmp_path) as api:
         reached = asyncio.Event()
 
-        async def never(*_args: object) -> None:
+        async def never(*_args: object, **_kwargs: object) -> None:
             reached.set()
             await asyncio.Event().wait()
 

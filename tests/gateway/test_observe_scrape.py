@@ -103,7 +103,7 @@ def test_everything_that_happened_is_counted(seen: Seen) -> None:
     value = seen.value
     assert value("accepted_total", channel="mail", ingress="test") == 6
     assert value("accepted_total", channel="sms", ingress="test") == 1
-    assert value("refused_total", channel="mail", ingress="mixed", reason="sender_not_allowed") == 1
+    assert value("refused_total", channel="mail", ingress="other", reason="sender_not_allowed") == 1
     assert value("refused_total", channel="sms", ingress="test", reason="insufficient_credits") == 1
     assert value("refused_total", channel="mail", ingress="smtp", reason="other") == 1
     ends = {
