@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -119,7 +120,7 @@ class PostgresServer:
             for statement in statements:
                 connection.execute(statement.encode())
 
-    def _as(self) -> dict[str, object]:
+    def _as(self) -> dict[str, Any]:
         """How to run as the unprivileged user."""
         if self._account is None:
             return {}

@@ -37,7 +37,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 _PRUNE = """
 DELETE FROM captured_mail WHERE (account_id, id) IN (
-  SELECT account_id, id FROM captured_mail ORDER BY id LIMIT max(0, (SELECT count(*) FROM captured_mail) - ?))
+  SELECT account_id, id FROM captured_mail ORDER BY id
+  LIMIT (SELECT CASE WHEN count(*) > ? THEN count(*) - ? ELSE 0 END FROM captured_mail))
 """
 _PRUNE_EVERY = 100
 
@@ -167,5 +168,5 @@ class _Capture(Operation[None]):
         cls._since_prune += len(operations)
         if cls._since_prune >= _PRUNE_EVERY:
             cls._since_prune = 0
-            tx.run(_PRUNE, (operations[0].kept,))
+            tx.run(_PRUNE, (operations[0].kept, operations[0].kept))
         return [None] * len(operations)

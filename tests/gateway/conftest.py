@@ -1,12 +1,15 @@
 """Fixtures of the application's tests."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.cli.db import upgrade_to_head
 from tests.gateway.cli_rig import CONFIG, Cli
+from tests.gateway.databases import database_of, fresh_database, make_template
+from tests.postgres_server import MISSING, PostgresServer, postgres_server, programs
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +18,27 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("database") / "gateway.db"
     upgrade_to_head(path, busy_timeout_s=5)
     return path
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of the tests' own, with a database to copy others from."""
+    if programs() is None:
+        pytest.skip(MISSING)
+    with postgres_server() as server:
+        make_template(server)
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The test runs on each engine: `database_url(tmp_path)` is a fresh database with the schema."""
+    if request.param == "sqlite":
+        yield request.param
+        return
+    server: PostgresServer = request.getfixturevalue("postgresql")
+    with fresh_database(server) as url, database_of(tmp_path, url):
+        yield request.param
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from gateway.ports import Clock, Upstream
 from gateway.road import Road
 from gateway.store.store import Store
 from policy.data import shipped_countries
+from tests.gateway.databases import database_url
 from tests.gateway.fakes import FakeClock, FakeDirectory
 
 ACCOUNT = "0" * 26
@@ -114,7 +115,7 @@ async def rig(
     clock = clock or FakeClock()
     settings = settings or make_settings()
     ids = IdFactory()
-    store = Store.open(f"sqlite:{folder / 'gateway.db'}", upgrade=True, exclusive=True)
+    store = Store.open(database_url(folder), upgrade=True, exclusive=True)
     credits = Credits(
         store, clock, Terms(settings=settings.credits), {"invoice": Invoice(settings.credits.invoice_confirm)}
     )

@@ -1,34 +1,57 @@
 """The ledger under any order of grant, debit, refund, expiry and recharge: it balances (A2, R2–R6, R12)."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import Engine
 
 from config.schema_messages import Credit
 from gateway.credits import ledger, orders
 from gateway.credits.recharge import OrderStatus
 from gateway.credits.terms import Terms
-from gateway.store import schema, sqlite
+from gateway.store import postgresql, schema, sqlite
 from gateway.store.tx import Tx
+from tests.gateway.databases import fresh_database
 from tests.gateway.rig import ACCOUNT
+from tests.postgres_server import PostgresServer
 
 DAY_MS = 86_400_000
 PRODUCT = "mail"
 
 
+@contextmanager
+def on_sqlite() -> Iterator[Engine]:
+    """A new SQLite database."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine, readers = sqlite.open_engines(Path(folder) / "ledger.db", busy_timeout_s=5)
+        schema.upgrade(engine)
+        yield engine
+        engine.dispose()
+        readers.dispose()
+
+
 class LedgerMachine(RuleBasedStateMachine):
-    """Drives the real ledger on a real SQLite database beside a model of a few numbers."""
+    """Drives the real ledger on a real database beside a model of a few numbers."""
+
+    database = staticmethod(on_sqlite)
 
     @initialize()
     def open(self) -> None:
-        self.folder = tempfile.TemporaryDirectory()
-        path = Path(self.folder.name) / "ledger.db"
-        self.engine, self.readers = sqlite.open_engines(path, busy_timeout_s=5)
-        schema.upgrade(self.engine)
+        self.opened = self.database()
+        self.engine = self.opened.__enter__()
         self.connection = self.engine.connect()
         self.tx = Tx(self.connection)
         self.now_ms = 1_790_000_000_000
@@ -43,9 +66,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "connection"):
             self.connection.close()
-            self.engine.dispose()
-            self.readers.dispose()
-            self.folder.cleanup()
+            self.opened.__exit__(None, None, None)
 
     def balance(self) -> int:
         return ledger.balances(self.tx, ACCOUNT, now_ms=self.now_ms).get(PRODUCT, 0)
@@ -140,7 +161,37 @@ class LedgerMachine(RuleBasedStateMachine):
         assert len(open_orders) <= 1
 
 
-LedgerMachine.TestCase.settings = settings(
+_SETTINGS = settings(
     max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-TestLedger = LedgerMachine.TestCase
+
+
+def test_the_ledger_balances_on_sqlite() -> None:
+    run_state_machine_as_test(LedgerMachine, settings=_SETTINGS)
+
+
+def test_the_ledger_balances_on_postgresql(postgresql: PostgresServer) -> None:
+    run_state_machine_as_test(on_postgresql(postgresql), settings=settings(_SETTINGS, max_examples=15))
+
+
+def on_postgresql(server: PostgresServer) -> type[LedgerMachine]:
+    """The machine on a new database of `server` for every run."""
+
+    @contextmanager
+    def database() -> Iterator[Engine]:
+        with fresh_database(server) as url:
+            engine, readers = store_engines(url)
+            yield engine
+            engine.dispose()
+            readers.dispose()
+
+    class OnPostgresql(LedgerMachine):
+        """On PostgreSQL."""
+
+    OnPostgresql.database = staticmethod(database)
+    return OnPostgresql
+
+
+def store_engines(url: str) -> tuple[Engine, Engine]:
+    """The engines of a PostgreSQL database."""
+    return postgresql.open_engines(url, password=None, holder="ledger")

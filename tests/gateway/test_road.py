@@ -14,6 +14,7 @@ from gateway.messages.model import Deferred, Delivered, Failed, Message, Outcome
 from tests.gateway.fakes import FakeClock, FakeUpstream
 from tests.gateway.rig import ACCOUNT, rig
 
+pytestmark = pytest.mark.usefixtures("engine")  # on SQLite and on PostgreSQL
 
 async def test_mail_is_debited_delivered_and_told(tmp_path: Path) -> None:
     upstream = FakeUpstream()

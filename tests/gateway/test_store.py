@@ -13,14 +13,18 @@ from gateway.store.errors import StoreBusy, StoreError, StoreFailed
 from gateway.store.retention import Retention
 from gateway.store.store import Store
 from gateway.store.tx import Tx
+from tests.gateway.databases import database_url
 from tests.gateway.fakes import FakeClock, FakeUpstream
 from tests.gateway.rig import rig
 
 HOLDER = "h" * 26
 
 
+on_each_engine = pytest.mark.usefixtures("engine")
+
+
 def url(folder: Path) -> str:
-    return f"sqlite:{folder / 'gateway.db'}"
+    return database_url(folder)
 
 
 def bump(tx: Tx) -> int:
@@ -40,6 +44,7 @@ async def test_a_write_is_on_disk_when_its_future_resolves(tmp_path: Path) -> No
     await store.close()
 
 
+@on_each_engine
 async def test_many_writes_share_commits(tmp_path: Path) -> None:
     commits: list[int] = []
     store = Store.open(
@@ -51,6 +56,7 @@ async def test_many_writes_share_commits(tmp_path: Path) -> None:
     await store.close()
 
 
+@on_each_engine
 async def test_one_operation_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:
     store = Store.open(url(tmp_path), upgrade=True)
 
@@ -68,13 +74,14 @@ async def test_one_operation_that_fails_takes_no_other_with_it(tmp_path: Path) -
         store.write(bump),
         return_exceptions=True,
     )
-    assert results[0] == results[3] == 1
+    assert results[0] == results[3] == 1, results
     assert isinstance(results[1], ValueError)
     assert isinstance(results[2], StoreFailed)
     assert await store.read(lambda tx: tx.rows("SELECT value FROM revision")) == [(2,)]
     await store.close()
 
 
+@on_each_engine
 async def test_a_full_queue_pushes_back_and_urgent_work_passes(tmp_path: Path) -> None:
     store = Store.open(url(tmp_path), upgrade=True, queue_max=5)
     writes = [asyncio.ensure_future(store.write(bump)) for _ in range(5)]
@@ -147,6 +154,7 @@ def test_the_migrations_make_exactly_the_tables_of_the_program(tmp_path: Path) -
     readers.dispose()
 
 
+@on_each_engine
 async def test_a_lease_is_one_holders_until_it_runs_out(tmp_path: Path) -> None:
     store = Store.open(url(tmp_path), upgrade=True)
 
@@ -163,6 +171,7 @@ async def test_a_lease_is_one_holders_until_it_runs_out(tmp_path: Path) -> None:
     await store.close()
 
 
+@on_each_engine
 async def test_retention_drops_finished_days_and_keeps_what_is_not_final(tmp_path: Path) -> None:
     clock = FakeClock()
     upstream = FakeUpstream()
