@@ -43,7 +43,9 @@ def _settle_store(settings: Settings, folder: Path) -> tuple[Settings, list[Faul
         return replace(settings, store=replace(store, url=url)), []
     try:
         parts = urlsplit(store.url)
-        secret, _ = parts.password, parts.port
+        secret = parts.password
+        for host in parts.netloc.rpartition("@")[2].split(","):  # libpq takes several
+            _ = urlsplit(f"//{host}").port
     except ValueError as error:
         return settings, [_fault("store.url", f"is not a URL ({error})")]
     if secret is None:

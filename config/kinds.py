@@ -121,6 +121,18 @@ Fraction = Annotated[float, Between(0, 1)]
 Rate = Annotated[float, Between(0)]
 """Things per second; 0 is no limit."""
 Host = Annotated[str, Text(is_host, "a host name or an IP address")]
+
+
+def is_ip_network(text: str) -> bool:
+    """Whether the text is a network such as 10.0.0.0/8, or one address."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+IpNetwork = Annotated[str, Text(is_ip_network, "a network such as 10.1.0.0/16 without bits behind the mask")]
 IpAddress = Annotated[str, Text(is_ip_address, "an IP address")]
 Url = Annotated[
     str,

@@ -7,9 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from config.kinds import Count, Host, Octets, Port, Positive, Rate, Seconds, Url
+from config.kinds import Count, Host, IpNetwork, Octets, Port, Positive, Rate, Seconds, Url
 
 LineEnds = Literal["refuse", "normalise"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmtpTrusted:
+    """`[[smtp.trusted]]`: who may submit for an account without AUTH, by address (RFC 6409 section 3.3)."""
+
+    network: IpNetwork
+    account: str  # id or name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +38,7 @@ class Smtp:
     data_timeout_s: Seconds = 180.0  # RFC 5321 section 4.5.3.2.5: 3 minutes per block
     in_flight_octets: Octets = 268_435_456
     auth_failures_max: Positive = 3
+    trusted: tuple[SmtpTrusted, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from gateway.api.server import HttpServer
 from gateway.health import Readiness
 from gateway.ingress.smpp import SmppIngress
 from gateway.ingress.smtp import SmtpIngress
+from gateway.ingress.trusted import Trusted
 from gateway.messages.model import Channel
 from gateway.messages.receipts import ApplyReceipts, PartReceipt
 from gateway.messages.reports import Reports
@@ -180,6 +181,7 @@ class Gateway:
             shaper=doors.road.mail,
             router=doors.road.router,
             credits=doors.services.credits,
+            trusted=Trusted(doors.services.caches, settings.trusted),
             clock=self._clock,
             observer=doors.observer,
             idempotency_ms=self.settings.retention.idempotency_h * 3_600_000,
@@ -190,6 +192,7 @@ class Gateway:
                 size_limit_octets=settings.size_limit_octets,
                 max_recipients=settings.max_recipients,
                 tls_context=doors.context,
+                auth_required=not settings.trusted,  # the ingress asks whoever is not trusted to log in
                 allow_plain_auth_on_loopback=settings.plain_auth_on_loopback,
                 line_endings=settings.line_ends,
                 idle_timeout_s=settings.idle_timeout_s,

@@ -9,6 +9,7 @@ import hashlib
 from gateway.accounts.auth import Authenticator, AuthRefused, Principal
 from gateway.accounts.secrets import CredentialKind
 from gateway.credits.service import Credits
+from gateway.ingress.trusted import Trusted
 from gateway.messages.accept import Acceptor, KeyInUse
 from gateway.messages.durable import IdempotencyKey, KeyReused
 from gateway.messages.model import Verdict
@@ -28,6 +29,7 @@ _BUSY = Reply(Code.LOCAL_ERROR, Status.SYSTEM_ERROR, "The store is busy, try aga
 _FULL = Reply(Code.INSUFFICIENT_STORAGE, Status.SYSTEM_FULL, "The store cannot write, try again later")
 _KEY_IN_USE = Reply(Code.LOCAL_ERROR, Status.SYSTEM_ERROR, "This Idempotency-Key is in use, try again")
 _KEY_REUSED = Reply(Code.FAILED, Status.POLICY, "This Idempotency-Key was used with another message")
+_LOGIN_FIRST = Reply(Code.AUTH_REQUIRED, Status.POLICY, "Authentication required")
 _REVOKED = Reply(Code.UNAVAILABLE, Status.POLICY_TEMPORARY, "These credentials are no longer valid")
 
 # The reply for each reason of refusal; reasons not named here are policy.
@@ -51,6 +53,7 @@ class SmtpIngress:
         shaper: MailShaper,
         router: Router,
         credits: Credits,
+        trusted: Trusted,
         clock: Clock,
         observer: Observer,
         idempotency_ms: int,
@@ -60,6 +63,7 @@ class SmtpIngress:
         self._shaper = shaper
         self._router = router
         self._credits = credits
+        self._trusted = trusted
         self._clock = clock
         self._observer = observer
         self._idempotency_ms = idempotency_ms
@@ -92,10 +96,10 @@ class SmtpIngress:
         params: MailParameters,
     ) -> Reply | None:
         """The reverse-path must be of a verified domain of the account; the null one is welcome."""
-        del session, size, params
-        principal = await self._principal(identity)
+        del size, params
+        principal = await self._principal(session, identity)
         if principal is None:
-            return _REVOKED
+            return _LOGIN_FIRST if identity is None else _REVOKED
         if sender is None:
             return None
         verdict = await self._shaper.check_sender_address(principal.account_id, str(sender))
@@ -113,15 +117,15 @@ class SmtpIngress:
         count_so_far: int,
     ) -> Reply | None:
         """452 4.2.2 where the balance is known not to cover one more recipient."""
-        del session, sender
-        if identity is None or not isinstance(identity.context, Principal):
+        del sender
+        principal = await self._principal(session, identity)
+        if principal is None:
             return _REVOKED
         route = self._router.mail(str(recipient))
         if route is None:
             self._observer.refused("mail", INGRESS, "no_route")
             return Reply(Code.REFUSED, Status.NO_SUCH_DOMAIN, "No route of this gateway serves this domain")
-        account_id = identity.context.account_id
-        if await self._credits.covers(account_id, "mail", route.price_credits * (count_so_far + 1)):
+        if await self._credits.covers(principal.account_id, "mail", route.price_credits * (count_so_far + 1)):
             return None
         self._observer.refused("mail", INGRESS, "insufficient_credits")
         return Reply(
@@ -132,7 +136,7 @@ class SmtpIngress:
 
     async def submit(self, session: Session, identity: Identity | None, envelope: Envelope) -> Reply:
         """250 once the message is durable and paid for (A1)."""
-        principal = await self._principal(identity)
+        principal = await self._principal(session, identity)
         if principal is None:
             return _REVOKED
         now_ms = self._clock.now_ms()
@@ -157,10 +161,10 @@ class SmtpIngress:
             return Reply(Code.OK, Status.OK, f"Ok: queued as {verdict.id}")
         return _refusal(verdict)
 
-    async def _principal(self, identity: Identity | None) -> Principal | None:
-        """The session's account as it is now; None when the credential was withdrawn meanwhile."""
+    async def _principal(self, session: Session, identity: Identity | None) -> Principal | None:
+        """The session's account as it is now; None without one, or when it was withdrawn meanwhile."""
         if identity is None or not isinstance(identity.context, Principal):
-            return None
+            return await self._trusted.principal(session.peer_host) if self._trusted else None
         held = self._authenticator.peek(identity.context)
         if held is not None:
             return held

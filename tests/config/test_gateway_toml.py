@@ -8,6 +8,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from config import Settings, from_mapping, load
+from config.schema_listeners import SmtpTrusted
 from config.schema_messages import MailRoute, SmsRoute
 from config.schema_upstreams import Upstream
 
@@ -89,6 +90,8 @@ def _compare(path: str, default: Any, shown: Any) -> None:
             _compare(here, a, b)
         elif here in DEMO:
             assert (b, a != b) == (DEMO[here], True), here
+        elif here == "smtp.trusted":  # an example, like the routes
+            assert (a, len(b)) == ((), 1)
         elif spec.name not in EXAMPLES or path in ("smtp", "http", "metrics", "smpp"):
             assert b == a, here
 
@@ -113,7 +116,13 @@ def _sections() -> list[tuple[str, type]]:
     hints = get_type_hints(Settings)
     plain = [(f.name, hints[f.name]) for f in fields(Settings) if f.name != "upstream"]
     upstreams = _parse_upstream_types()
-    return [*plain, ("mail.route", MailRoute), ("sms.route", SmsRoute), *upstreams]
+    return [
+        *plain,
+        ("smtp.trusted", SmtpTrusted),
+        ("mail.route", MailRoute),
+        ("sms.route", SmsRoute),
+        *upstreams,
+    ]
 
 
 def _parse_upstream_types() -> list[tuple[str, type]]:
@@ -127,4 +136,5 @@ def _parse_upstream_types() -> list[tuple[str, type]]:
 def _subtables(kind: type) -> set[str]:
     """The keys of a class that are tables of their own in the file."""
     names = {"route", "retry"} if kind.__name__ in ("Mail", "Sms") else set()
+    names |= {"trusted"} if kind.__name__ == "Smtp" else set()
     return names | ({"upstream", ""} if kind is Settings else set())

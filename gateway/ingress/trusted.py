@@ -1,0 +1,54 @@
+"""Submission without AUTH: networks that the operator trusts to send for an account (RFC 6409 section 3.3).
+
+For programs that cannot log in. Everything else holds as for a login: sender domains, credits, limits.
+"""
+
+import ipaddress
+from collections.abc import Sequence
+
+from config.schema_listeners import SmtpTrusted
+from gateway.accounts.auth import Principal, PrincipalAccount
+from gateway.accounts.secrets import CredentialKind
+from gateway.accounts.service import AccountStatus
+from gateway.store.cache import Caches
+from gateway.store.tx import Tx
+
+_ACCOUNT = "SELECT id, name, status, rate_per_s, note FROM account WHERE id = ? OR name = ? LIMIT 1"
+
+
+class Trusted:
+    """Addresses to principals; the most specific network that fits wins."""
+
+    def __init__(self, caches: Caches, trusted: Sequence[SmtpTrusted]) -> None:
+        networks = [(ipaddress.ip_network(one.network), one.account) for one in trusted]
+        self._networks = sorted(networks, key=lambda pair: -pair[0].prefixlen)
+        self._accounts = caches.cache(_load, max(1, len(networks)))
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
+    async def principal(self, peer: str) -> Principal | None:
+        """Whom `peer` (an IP address) may send for; None when it has to log in."""
+        address = ipaddress.ip_address(peer)
+        mapped = getattr(address, "ipv4_mapped", None)
+        for network, account in self._networks:
+            if (mapped or address) in network:
+                principal = self._accounts.peek(account) or await self._accounts.get(account)
+                active = principal is not None and principal.account.status is AccountStatus.ACTIVE
+                return principal if active else None
+        return None
+
+
+def _load(tx: Tx, account: str) -> Principal | None:
+    row = tx.one(_ACCOUNT, (account, account))
+    if row is None:
+        return None
+    account_id, name, status, rate_per_s, note = row
+    return Principal(
+        account_id=account_id,
+        credential_id="",
+        kind=CredentialKind.SMTP,
+        username=name,
+        scopes=frozenset(),
+        account=PrincipalAccount(name=name, status=AccountStatus(status), rate_per_s=rate_per_s, note=note),
+    )
