@@ -11,6 +11,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32: no i, l, o,
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
 ID_LENGTH = 26
 _MIN_RANDOM = "0" * 16
+_POOL_OCTETS = 4096
 
 
 def _base32(value: int, characters: int) -> str:
@@ -27,6 +28,8 @@ class IdFactory:
 
     def __init__(self, random_bytes: Callable[[int], bytes] = os.urandom) -> None:
         self._random_bytes = random_bytes
+        self._pool = b""
+        self._used = 0
         self._last_ms = -1
         self._prefix = ""
         self._random = 0
@@ -41,10 +44,19 @@ class IdFactory:
             self._last_ms = now_ms
             self._prefix = _base32(now_ms, 10)
             # The top bit stays clear, so counting up within a millisecond cannot overflow 80 bits.
-            self._random = int.from_bytes(self._random_bytes(10)) >> 1
+            self._random = int.from_bytes(self._take(10)) >> 1
         else:
-            self._random += 1 + self._random_bytes(1)[0]
+            self._random += 1 + self._take(1)[0]
         return self._prefix + _base32(self._random, 16)
+
+    def _take(self, octets: int) -> bytes:
+        """Random octets, each used once; asked of the system a pool at a time, since each call costs."""
+        start = self._used
+        self._used += octets
+        if self._used > len(self._pool):
+            self._pool = self._random_bytes(_POOL_OCTETS)
+            start, self._used = 0, octets
+        return self._pool[start : self._used]
 
 
 def id_floor(at_ms: int) -> str:
