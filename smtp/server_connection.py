@@ -40,6 +40,7 @@ Answer = TypeVar("Answer")
 
 _FLUSH_OCTETS = 16_384  # replies held back at most, however much is pipelined
 _NEVER = float("inf")
+_CLOSE_S = 5.0  # for the last replies to leave; who does not read them is cut off
 
 
 class ConnectionClosed(Exception):
@@ -188,8 +189,7 @@ class Connection(SMTP):
             if self._timer is not None:
                 self._timer.cancel()
             self._state.forget(self, self.client.peer_host)
-            if self.transport is not None:
-                self.transport.close()
+            self._close()
 
     def drain(self) -> None:
         """Say goodbye at once when idle; a transaction under way ends first, then `_serve` sees the drain."""
@@ -200,9 +200,13 @@ class Connection(SMTP):
         """Answer 421 and close."""
         self._answer(reply)
         self._write_out()
-        if self.transport is not None:
-            self.transport.close()
+        self._close()
         self._input.end()
+
+    def _close(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.close()
+            self.loop.call_later(_CLOSE_S, self.transport.abort)
 
     def abort(self) -> None:
         """The drain is over: end whatever is running."""
@@ -239,15 +243,18 @@ class Connection(SMTP):
             await self._writable.wait()
 
     async def _next_line(self, limit_octets: int) -> bytes:
-        """The next line; replies leave before anything is waited for."""
+        """The next line; replies leave before anything is waited for. It has `idle_timeout_s` to come whole."""
+        waits = False
         while True:
             line = self._input.take_line(limit_octets)
             if line is not None:
                 if self._out_octets > _FLUSH_OCTETS:
                     await self._flush()
                 return line
-            await self._flush()
-            self._set_deadline(self._config.idle_timeout_s)
+            if not waits:
+                await self._flush()
+                self._set_deadline(self._config.idle_timeout_s)
+                waits = True
             self._waiting = True
             alive = await self._input.wait()
             self._waiting = False
