@@ -94,7 +94,7 @@ class Gateway:
         services = build_services(settings, store, clock)
         observer = MetricsObserver(metrics)
         road = build_road(services, countries, observer)
-        readiness = Readiness(store)
+        readiness = Readiness(store, lambda: road.acceptor.failing)
         tree = self.tree
         tree.add("store", stop=store.close)
         self._add_caches(services)

@@ -1,5 +1,6 @@
 """Whether the daemon is alive, and whether it is ready for work: the store writable, every door open."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.store.errors import StoreBusy, StoreFailed
@@ -11,9 +12,13 @@ _TOUCH = "UPDATE revision SET value = value WHERE id = 1"
 
 @dataclass(slots=True)
 class Readiness:
-    """What /readyz answers. Doors report themselves; the store is asked by writing."""
+    """What /readyz answers. Doors report themselves; the store is asked by writing.
+
+    A disk may have room for that little and none for a mail: `failing` says whether messages were refused.
+    """
 
     store: Store
+    failing: Callable[[], bool] = lambda: False
     doors: dict[str, bool] = field(default_factory=dict)
     """Every configured listener, and whether it is up."""
     stopping: bool = False
@@ -27,7 +32,7 @@ class Readiness:
             await self.store.write(_touch)
         except (StoreBusy, StoreFailed):
             return False
-        return True
+        return not self.failing()
 
 
 def _touch(tx: Tx) -> int:

@@ -13,7 +13,10 @@ from gateway.messages.durable import AcceptMessages, IdempotencyKey
 from gateway.messages.model import Message, Verdict
 from gateway.messages.observer import Observer
 from gateway.ports import Clock
+from gateway.store.errors import StoreFailed
 from gateway.store.store import Store
+
+_FAILING_S = 5.0  # so long after a message that could not be written the store counts as not writable
 
 
 class KeyInUse(Exception):
@@ -44,6 +47,12 @@ class Acceptor:
         self._recharge = recharge
         self._learn_balance = learn_balance
         self._running: set[tuple[str, str]] = set()
+        self._failed_s = float("-inf")
+
+    @property
+    def failing(self) -> bool:
+        """Whether the store could not write a message, just now or seconds ago."""
+        return self._clock.monotonic_s() - self._failed_s < _FAILING_S
 
     async def accept(
         self,
@@ -133,6 +142,8 @@ class Acceptor:
     def _forget_failed(self, future: "asyncio.Future[list[Verdict]]", messages: Sequence[Message]) -> None:
         if future.cancelled() or future.exception() is not None:
             self._forget(messages)
+        if not future.cancelled() and isinstance(future.exception(), StoreFailed):
+            self._failed_s = self._clock.monotonic_s()
 
     def _forget(self, messages: Sequence[Message]) -> None:
         for message in messages:
