@@ -17,7 +17,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from random import Random
 from typing import Generic, Protocol, TypeVar
 
@@ -81,12 +81,26 @@ class CacheTimes:
     negative_s: float = 60  # for a Permanent; a Temporary is not kept
 
 
+# IPv4-compatible and -mapped (RFC 4291 section 2.5.5), NAT64 (RFC 6052): the IPv4 address stands at the end.
+_WRAPPING = (IPv6Network("::/96"), IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"))
+_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
+
 _Kept = tuple[float, "list[Host] | Permanent"]
 
 
 def is_public(address: str) -> bool:
-    """Whether mail may be sent there: not loopback, private, link-local, multicast or reserved."""
+    """Whether mail may be sent there: not loopback, private, link-local, multicast or reserved.
+
+    An IPv6 address that stands for an IPv4 one is what that one is.
+    """
     parsed = ip_address(address)
+    if isinstance(parsed, IPv6Address):
+        if any(parsed in network for network in _WRAPPING):
+            parsed = IPv4Address(parsed.packed[12:])
+        elif parsed.sixtofour is not None:  # RFC 3056
+            parsed = parsed.sixtofour
+        elif parsed in _LOCAL_NAT64 or parsed.is_site_local:  # RFC 8215, RFC 3879
+            return False
     return parsed.is_global and not parsed.is_multicast
 
 

@@ -8,6 +8,7 @@ from config import ConfigError, load
 from smtp import dkim, dmarc
 from smtp.address import AddressError, parse_address
 from smtp.headers import HeaderError
+from smtp.resolver import is_public
 from tests.smtp.submission_support import running
 
 
@@ -69,3 +70,21 @@ def test_a_secret_file_that_cannot_be_named_is_a_fault(tmp_path: Path, name: str
     )
     with pytest.raises(ConfigError, match=says):
         load(path, env={})
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("::7f00:1", False),
+        ("::ffff:10.0.0.1", False),
+        ("64:ff9b::7f00:1", False),
+        ("64:ff9b::a00:1", False),
+        ("64:ff9b::101:101", True),  # what DNS64 makes of a public IPv4 address
+        ("2002:7f00:1::", False),
+        ("64:ff9b:1::101:101", False),
+        ("fec0::1", False),
+        ("2606:4700::1111", True),
+    ],
+)
+def test_mail_goes_to_no_private_address_however_it_is_wrapped(address: str, public: bool) -> None:
+    assert is_public(address) is public
