@@ -1,4 +1,4 @@
-"""The judgement over a run: what clients were told, what arrived, and what the books say must agree (A1–A4)."""
+"""The judgement over a run: what clients were told, what arrived and what is booked must agree (A1–A4)."""
 
 import asyncio
 import contextlib

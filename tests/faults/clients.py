@@ -1,7 +1,7 @@
 """Clients that send without end and remember every answer: HTTP with and without keys, SMTP, SMPP.
 
-Each message carries a token of its own in its text. A client never gives up; what the gateway refused is a
-refusal of that token for ever, except that the keyed client asks again with the same key until it has its 202.
+Each message carries a token of its own in its text. A client never gives up; what the gateway refused stays
+refused, except that the keyed client asks again with the same key until it has its 202.
 """
 
 import asyncio

@@ -87,9 +87,9 @@ async def test_a_full_disk_refuses_clearly_loses_nothing_and_needs_no_restart(tm
                 assert (await one.ready())[1]["smtp"], "the doors stay open"
 
                 disk.free(one)
-                await one.until_ready(10)
                 for way in ("smpp", "sms", "smtp", "mail", "keyed"):
                     await tally.more(2, f"{way} ok")
+                await one.until_ready(10)
             await drained(one.url)
             assert await one.stop() == 0
             assert judge(one.url, tally, one.texts()) == []
