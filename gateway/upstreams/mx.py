@@ -51,6 +51,7 @@ class Mx:
             tls=TlsPolicy(mode=Tls.OPPORTUNISTIC if settings.tls == "opportunistic" else Tls.OFF),
             timeouts=Timeouts(
                 connect_s=settings.connect_timeout_s,
+                greeting_s=settings.command_timeout_s,
                 command_s=settings.command_timeout_s,
                 final_s=settings.data_timeout_s,
             ),

@@ -52,6 +52,7 @@ class Relay:
                 credentials=credentials,
                 timeouts=Timeouts(
                     connect_s=settings.connect_timeout_s,
+                    greeting_s=settings.command_timeout_s,
                     command_s=settings.command_timeout_s,
                     final_s=settings.data_timeout_s,
                 ),
