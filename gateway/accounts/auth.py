@@ -120,7 +120,8 @@ class Authenticator:
         if held is not None:
             self._guessing.succeeded(peer, user)
             return held
-        if len(password) > _LONGEST_SECRET or not username.isascii() or len(username) > 64:
+        plain = username.isascii() and username.isprintable()  # PostgreSQL takes no NUL in a text
+        if len(password) > _LONGEST_SECRET or not plain or len(username) > 64:
             self._refuse_wrong(kind, peer, user, delay_s)
         generation = self._caches.generation
         found = await self._caches.store.read(lambda tx: tx.one(_BY_USERNAME, (kind.value, username)))

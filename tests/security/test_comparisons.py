@@ -161,7 +161,7 @@ async def test_a_secret_of_any_length_is_refused_without_a_hash(
 ) -> None:
     monkeypatch.setattr(auth, "matches", lambda *_: pytest.fail("it was hashed"))
     async with world(tmp_path) as api:
-        for username, password in (("user", "x" * 100_000), ("u" * 100_000, "x"), ("ü", "x")):
+        for username, password in (("user", "x" * 100_000), ("u" * 100_000, "x"), ("ü", "x"), ("a\0b", "x")):
             with pytest.raises(AuthRefused):
                 await api.services.authenticator.password(
                     CredentialKind.SMPP, username, password, "192.0.2.9"
