@@ -1,4 +1,4 @@
-"""What `make audit` says: findings fail it, silence of the service does not pass for a clean bill of health."""
+"""What `make audit` says: findings fail it, and a silent service is no clean bill of health."""
 
 import json
 
