@@ -122,6 +122,8 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._handle(self.session.receive_data(data, self._clock()))
+        if len(data) > self._unsent_octets:  # a flood: answers count as unsent before more of it is read
+            self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

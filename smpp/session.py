@@ -204,9 +204,9 @@ class Session:
     def receive_data(self, data: bytes, now: float) -> list[Event]:
         """What these octets mean. Never raises."""
         events: list[Event] = []
-        self._last_received = now
         try:
             for frame in self._splitter.feed(data):
+                self._last_received = now  # a whole PDU: an octet now and then is no sign of life
                 if self.finished:
                     return events
                 self._receive_frame(frame, now, events)

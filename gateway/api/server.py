@@ -1,8 +1,9 @@
 """The HTTP listener: uvicorn's protocol (httptools) on the daemon's own event loop.
 
 Only the protocol is uvicorn's; starting, draining and limits are here, and no signal handler is touched.
-Beyond the protocol's own, this guards memory and time before a request exists: connections in all, the size
-of a request's header, and how long it may take to arrive. Refusals are problems like all others.
+Beyond the protocol's own, this guards memory and time around a request: connections in all, the size of a
+header, how long it may take to arrive, how many requests may be sent ahead, and how long a client may leave
+an answer unread. Refusals are problems like all others.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from config.schema import Settings
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _HEADER_MAX_OCTETS = 65_536
+_PIPELINED_MAX = 100  # requests sent ahead of their answers on one connection (RFC 9112 section 9.3.2)
 _KEEP_ALIVE_S = 75
+_CLOSE_S = 5.0  # for the last answer to leave; who does not read it is cut off
 _BACKLOG = 2048
 _TICK_S = 1.0
 
@@ -41,9 +44,13 @@ class _State(ServerState):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.max_connections = settings.http.max_connections
-        self.header_timeout_s = settings.http.request_timeout_s
+        self.timeout_s = settings.http.request_timeout_s
         self.idle = asyncio.Event()
         self.idle.set()
+
+
+class _TooManyAhead(Exception):
+    """More requests were sent ahead of their answers than are kept."""
 
 
 class _Protocol(HttpToolsProtocol):
@@ -52,6 +59,9 @@ class _Protocol(HttpToolsProtocol):
     server_state: _State
     _header_octets = 0
     _header_since_s: float | None = None
+    _unread_since_s: float | None = None
+    _closing_since_s: float | None = None
+    _running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own
         if len(self.connections) >= self.server_state.max_connections:
@@ -62,7 +72,15 @@ class _Protocol(HttpToolsProtocol):
         self.server_state.idle.clear()
         self._header_since_s = self.loop.time()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self.pipeline.clear()
+        if self._running is not None:  # uvicorn tells only the newest request that its client is gone
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
         if not self.connections:
             self.server_state.idle.set()
@@ -77,6 +95,8 @@ class _Protocol(HttpToolsProtocol):
                 self._refuse(Problem("header_too_large"))
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= _PIPELINED_MAX:
+            raise _TooManyAhead  # ends the parser's run; it comes back as `send_400_response`
         super().on_message_begin()
         self._header_since_s = self.loop.time()
         self._header_octets = 0
@@ -85,13 +105,32 @@ class _Protocol(HttpToolsProtocol):
         self._header_since_s = None
         super().on_headers_complete()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.pipeline:  # what was sent ahead is answered before more is read
+            self.flow.pause_reading()
+
     def send_400_response(self, msg: str) -> None:
         self._refuse(Problem("bad_request", msg))
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread_since_s = self.loop.time()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unread_since_s = None
+
     def close_if_slow(self, now_s: float) -> None:
-        """Ends a connection whose request header does not come to its end."""
-        since_s = self._header_since_s
-        if since_s is not None and now_s - since_s > self.server_state.header_timeout_s:
+        """Ends a connection whose request header does not come to its end, or whose answer is not read."""
+        timeout_s = self.server_state.timeout_s
+        if self.transport.is_closing():
+            self._closing_since_s = self._closing_since_s or now_s
+            if now_s - self._closing_since_s > _CLOSE_S:
+                self.transport.abort()
+        elif self._unread_since_s is not None and now_s - self._unread_since_s > timeout_s:
+            self.transport.abort()
+        elif self._header_since_s is not None and now_s - self._header_since_s > timeout_s:
             self._refuse(Problem("request_timeout"))
 
     def _refuse(self, problem: Problem) -> None:

@@ -377,6 +377,17 @@ def test_idle_link_is_enquired_and_a_dead_one_ends() -> None:
     assert pair.esme.reason == "enquire_link was not answered in time"
 
 
+def test_octets_of_a_pdu_that_never_ends_are_no_sign_of_life() -> None:
+    pair = Pair(enquire_link_s=30, response_timeout_s=10).bind()
+    for second in range(1, 30):
+        assert pair.smsc.receive_data(b"\0\0\0\x40"[second - 1 : second] or b"\0", second) == []
+    assert pair.smsc.next_timer() == 30
+    pair.smsc.handle_timer(30)
+    assert decode(pair.smsc.data_to_send()).command_id is CommandId.ENQUIRE_LINK
+    pair.smsc.handle_timer(40)
+    assert pair.smsc.finished
+
+
 def test_answered_enquire_link_starts_the_timer_again() -> None:
     pair = Pair(enquire_link_s=30).bind()
     pair.esme.handle_timer(30)
