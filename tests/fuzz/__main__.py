@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -131,6 +132,8 @@ def _child(name: str, seconds: float) -> bool:
     """One target in a process of its own, since libFuzzer ends the process it runs in; whether it passed."""
     command = [sys.executable, "-m", "tests.fuzz", "--child", name, "--seconds", str(seconds)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    with suppress(OSError):
+        (CORPUS / name).rmdir()  # where nothing was found
     lines = (done.stdout + done.stderr).splitlines()
     if done.returncode == 0:
         print(
