@@ -59,6 +59,7 @@ __all__ = ["Gateway", "Ports", "StartError", "build_road", "run"]
 log = structlog.get_logger(__name__)
 
 _HOUSEKEEPING_S = 3600.0
+_TLS_HANDSHAKE_S = 30.0
 _RELOADABLE = ("log.",)  # besides the certificate; SIGHUP says what else would need a restart
 
 
@@ -197,6 +198,7 @@ class Gateway:
                 line_endings=settings.line_ends,
                 idle_timeout_s=settings.idle_timeout_s,
                 data_timeout_s=settings.data_timeout_s,
+                tls_handshake_timeout_s=min(_TLS_HANDSHAKE_S, settings.idle_timeout_s),
                 max_connections=settings.max_connections,
                 max_connections_per_peer=settings.max_connections_per_peer,
                 max_inflight_octets=settings.in_flight_octets,

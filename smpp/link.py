@@ -31,6 +31,7 @@ from smpp.pdu import Pdu, PduError, Response
 from smpp.session import Session, StateError
 
 _CLOSE_S: Final = 5.0
+_TURN_OCTETS: Final = 16_384  # received at once: some 20 ms if all of it is tiny and broken PDUs
 
 
 class Outcome(Enum):
@@ -108,6 +109,8 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._writable = True
         self._flush_scheduled = False
+        self._unread = bytearray()  # of a flood, until its turn comes
+        self._turn_scheduled = False
         self._closing = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -121,12 +124,18 @@ class Link(asyncio.Protocol):
         self._schedule_flush()
 
     def data_received(self, data: bytes) -> None:
-        self._handle(self.session.receive_data(data, self._clock()))
-        if len(data) > self._unsent_octets:  # a flood: answers count as unsent before more of it is read
-            self._flush()
+        if not self._unread and len(data) <= _TURN_OCTETS:
+            self._handle(self.session.receive_data(data, self._clock()))
+            return
+        # A flood: other links have their turns in between (A5), and no more of it is read meanwhile.
+        self._unread += data
+        if self._transport is not None:
+            self._transport.pause_reading()
+        self._schedule_turn()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._unread.clear()
         if self._timer:
             self._timer.cancel()
         self._handle(self.session.connection_lost(f"connection lost: {exc}" if exc else "connection closed"))
@@ -136,7 +145,9 @@ class Link(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writable = True
-        if self._transport is not None:
+        if self._unread:
+            self._schedule_turn()
+        elif self._transport is not None:
             self._transport.resume_reading()
         self._pump(self._clock())
 
@@ -195,6 +206,25 @@ class Link(asyncio.Protocol):
             self._transport.abort()
 
     # --- inside -------------------------------------------------------------------------------------------
+
+    def _schedule_turn(self) -> None:
+        if not self._turn_scheduled:
+            self._turn_scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """The next piece of a flood, unless its answers are not read; then `resume_writing` goes on."""
+        self._turn_scheduled = False
+        transport, unread = self._transport, self._unread
+        if transport is None or self._closing or transport.get_write_buffer_size() > self._unsent_octets:
+            return
+        data = bytes(unread[:_TURN_OCTETS])
+        del unread[:_TURN_OCTETS]
+        self._handle(self.session.receive_data(data, self._clock()))
+        if unread:
+            self._schedule_turn()
+        elif not transport.is_closing():
+            transport.resume_reading()
 
     def _ready(self, now: float) -> bool:
         return (

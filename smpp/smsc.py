@@ -60,6 +60,7 @@ class SmscConfig:
     reuse_port: bool = False  # several processes share the port
     max_connections: int = 1000
     max_bind_attempts: int = 3
+    max_faults: int = 100  # broken PDUs in a row
     submit_window: int = 1000
     deliver_window: int = 100
     deliver_queue: int = 1000
@@ -170,6 +171,7 @@ class _Connection:
         self._application = server.application
         self._bound: Bound | None = None
         self._refused_binds = 0
+        self._faults = 0  # since the last request that could be read
         self._pending: set[asyncio.Future[Any]] = set()
         self.link = Link(
             Session(Role.SMSC, limits, server.clock()),
@@ -194,8 +196,11 @@ class _Connection:
     def late_response(self, request: Pdu | None, response: Response) -> None:
         """The delivery was reported UNKNOWN; the application offers it again."""
 
-    def fault_received(self, error: PduError) -> None:
-        """The session has answered it."""
+    def fault_received(self, error: PduError) -> None:  # noqa: ARG002 - the handler's signature
+        """The session has answered it; who sends nothing else has no business here."""
+        self._faults += 1
+        if self._faults >= self._server.config.max_faults:
+            self.link.unbind(0)
 
     def closed(self, reason: str) -> None:
         self._server.unregister(self)
@@ -204,6 +209,7 @@ class _Connection:
             self._application.unbound(bound, reason)
 
     def request_received(self, request: Pdu) -> None:
+        self._faults = 0
         bound = self._bound
         if isinstance(request, Bind):
             self._spawn(request, self._bind(request), _answered_already)

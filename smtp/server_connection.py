@@ -243,7 +243,7 @@ class Connection(SMTP):
             await self._writable.wait()
 
     async def _next_line(self, limit_octets: int) -> bytes:
-        """The next line; replies leave before anything is waited for. It has `idle_timeout_s` to come whole."""
+        """The next line, which has `idle_timeout_s` to come whole; replies leave before it is awaited."""
         waits = False
         while True:
             line = self._input.take_line(limit_octets)

@@ -11,6 +11,7 @@ from typing import cast
 
 import httpx
 
+from smpp.constants import CommandStatus
 from smpp.esme import Esme, EsmeConfig
 from smpp.esme import Outcome as SmppOutcome
 from smpp.pdu import SubmitSm
@@ -29,11 +30,11 @@ class Experience:
 
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
-    def check(self, *, least: int, slowest_s: float) -> None:
+    def check(self, *, slowest_s: float) -> None:
         """Every door took messages, and none waited long."""
         assert set(self.seconds) == {"smtp", "http", "smpp"}, self.seconds.keys()
         for door, taken in self.seconds.items():
-            assert len(taken) >= least, (door, len(taken))
+            assert len(taken) >= 2, (door, len(taken))
             assert max(taken) < slowest_s, (door, max(taken))
 
 
@@ -150,8 +151,8 @@ async def normal_clients(world: World) -> AsyncIterator[Experience]:
 
 
 def _esme(world: World) -> Esme:
-    async def take(_pdu: object) -> int:
-        return 0
+    async def take(_pdu: object) -> CommandStatus:
+        return CommandStatus.ESME_ROK
 
     secrets = world.account.secrets
     return Esme(

@@ -20,8 +20,8 @@ LIMITS = {
     "http": {"max_connections": IDLE + OWN, "request_timeout_s": 600},
     "smpp": {"max_connections": SMPP_MAX, "bind_timeout_s": 600, "enquire_link_s": 600},
 }
-# What one idle connection may cost the daemon. Measured on CPython 3.11: 8,900, 13,300 and 14,700 (docs/limits.md).
-MOST_OCTETS_EACH = {"smtp": 20_000, "http": 30_000, "smpp": 30_000}
+# What one idle connection may cost the daemon; docs/limits.md has what was measured.
+MOST_OCTETS_EACH = {"smtp": 16_384, "http": 24_576, "smpp": 16_384}
 
 
 def first_words(world: World, door: str) -> tuple[int, bytes, bytes]:
@@ -66,7 +66,7 @@ async def test_5000_idle_connections_on_each_port_leave_room_and_answers_for_oth
             for taken in experience.seconds.values():
                 taken.clear()
             await until(lambda: all(len(one) >= 20 for one in experience.seconds.values()), what="others")
-            experience.check(least=20, slowest_s=5.0)
+            experience.check(slowest_s=5.0)
         await until(lambda: world.descriptors() < 200, what="the end of all idle connections")
 
 

@@ -81,7 +81,7 @@ async def test_who_sends_an_octet_at_a_time_is_ended_and_others_are_not_delayed(
         for sockets in slow.values():
             for one in sockets:
                 one.close()
-    experience.check(least=20, slowest_s=5.0)
+    experience.check(slowest_s=5.0)
 
 
 def _drip(one: socket.socket) -> bool:
@@ -93,7 +93,7 @@ def _drip(one: socket.socket) -> bool:
     return False
 
 
-# --- who never reads -----------------------------------------------------------------------------------------
+# --- who never reads ----------------------------------------------------------------------------------------
 
 
 def smtp_deaf(world: World) -> tuple[socket.socket, bytes]:
@@ -128,7 +128,7 @@ async def test_who_never_reads_is_ended_and_costs_bounded_memory(tmp_path: Path)
             assert grown < EACH * 4 << 20, (attack.__name__, grown)
             for one, _ in deaf:
                 one.close()
-    experience.check(least=20, slowest_s=5.0)
+    experience.check(slowest_s=5.0)
 
 
 def _send_all(one: socket.socket, words: bytes) -> None:

@@ -190,7 +190,7 @@ def _toml(sections: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-# --- raw connections ---------------------------------------------------------------------------------------
+# --- raw connections ----------------------------------------------------------------------------------------
 
 
 def connect(port: int, *, source: str = "127.0.0.1", receive_octets: int | None = None) -> socket.socket:

@@ -231,6 +231,33 @@ async def test_wrong_command_length_is_nacked_and_ends_only_this_link() -> None:
         assert await good.ask(EnquireLink(9)) == EnquireLinkResp(9)
 
 
+async def test_client_that_sends_nothing_but_broken_pdus_is_ended_and_a_good_one_forgives_them() -> None:
+    broken = struct.pack(">IIII", 16, 0xFF, 0, 7)
+    async with serving(FakeApplication(), max_faults=5) as server, bare_client(server.port) as client:
+        await bind(client)
+        for _ in range(3):
+            client.send(broken * 4)
+            for _ in range(4):
+                assert isinstance(await client.receive(), GenericNack)
+            assert isinstance(await client.ask(QuerySm(9)), QuerySmResp)
+        client.send(broken * 5)
+        for _ in range(5):
+            assert isinstance(await client.receive(), GenericNack)
+        assert isinstance(await client.receive(), Unbind)
+
+
+async def test_flood_of_one_client_leaves_turns_to_the_others_and_is_answered_in_order() -> None:
+    async with (
+        serving(FakeApplication()) as server,
+        bare_client(server.port) as flood,
+        bare_client(server.port) as other,
+    ):
+        flood.send(*(EnquireLink(number) for number in range(1, 50_001)))
+        assert await other.ask(EnquireLink(9)) == EnquireLinkResp(9)
+        for number in range(1, 50_001):
+            assert await flood.receive() == EnquireLinkResp(number)
+
+
 async def test_client_unbinds_and_the_application_is_told_once() -> None:
     application = FakeApplication()
     async with serving(application) as server, bare_client(server.port) as client:
