@@ -30,6 +30,7 @@ def open_store(settings: Settings, metrics: Metrics, *, exclusive: bool = True) 
     try:
         return Store.open(
             settings.store.url,
+            password=settings.store.password,
             batch_max=settings.store.batch_max,
             queue_max=settings.store.queue_max,
             busy_timeout_s=settings.store.busy_timeout_s,

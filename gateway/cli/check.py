@@ -16,9 +16,10 @@ import typer
 from config import ConfigError, Fault, Settings, load
 from config.schema_upstreams import RelayUpstream, SmppUpstream
 from gateway import tls
+from gateway.cli.db import database
 from gateway.cli.output import complain, say
 from gateway.cli.session import DEFAULT_CONFIG, ConfigOption
-from gateway.store import schema, sqlite
+from gateway.store import schema
 from gateway.store.errors import StoreError
 from policy.countries import CountryTableError
 from policy.countries import parse as parse_countries
@@ -133,20 +134,13 @@ def _folder(key: str, folder: Path) -> Iterator[Fault]:
 
 def _database(settings: Settings) -> Iterator[Fault | Note]:
     path = settings.store.sqlite_path
-    if path is None:
-        yield _fault("store.url", "PostgreSQL is not supported yet", "use sqlite:var/gateway.db")
-        return
-    if not path.exists():
+    if path is not None and not path.exists():
         yield from _folder("store.url", path.parent)
         yield Note(f"store.url: {path} is not there yet; gateway db upgrade makes it")
         return
     try:
-        writer, readers = sqlite.open_engines(path, busy_timeout_s=settings.store.busy_timeout_s)
-        readers.dispose()
-        try:
-            schema.check(writer)
-        finally:
-            writer.dispose()
+        with database(settings.store) as engine:
+            schema.check(engine)
     except StoreError as error:
         yield _fault("store.url", str(error))
 

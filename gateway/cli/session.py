@@ -50,7 +50,11 @@ async def opened(settings: Settings) -> AsyncIterator[Services]:
     path = settings.store.sqlite_path
     if path is not None and not path.exists():
         raise CliError(f"{path}: there is no database yet. Run: gateway db upgrade")
-    store = Store.open(settings.store.url, busy_timeout_s=settings.store.busy_timeout_s)
+    store = Store.open(
+        settings.store.url,
+        password=settings.store.password,
+        busy_timeout_s=settings.store.busy_timeout_s,
+    )
     services = build_services(settings, store, SystemClock())
     try:
         yield services

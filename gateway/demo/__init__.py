@@ -10,13 +10,12 @@ from pathlib import Path
 
 from config import Settings
 from gateway import daemon
-from gateway.cli.db import upgrade_to_head
+from gateway.cli.db import upgrade_store
 from gateway.cli.output import complain, say
 from gateway.cli.session import opened
 from gateway.demo import certificate, envfile, hints
 from gateway.demo.account import Furnished, furnish
 from gateway.store.errors import StoreError
-from gateway.store.store import sqlite_path
 
 ENV_FILE = "demo.env"
 
@@ -52,8 +51,7 @@ async def prepare(settings: Settings) -> Furnished:
             f"server.data_dir: {folder} cannot be made ({error.strerror}). Set it to a folder you own."
         ) from error
     certificate.ensure(settings)
-    path = sqlite_path(settings.store.url)
-    upgrade_to_head(path, busy_timeout_s=settings.store.busy_timeout_s)
+    upgrade_store(settings.store)
     known = envfile.read(folder / ENV_FILE)
     async with opened(settings) as services:
         return await furnish(services, known)

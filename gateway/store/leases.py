@@ -50,6 +50,12 @@ def hold_dead(tx: Tx, holder: str, *, now_ms: int) -> bool:
     return row is None or int(row[0]) <= now_ms
 
 
+def live_processes(tx: Tx, *, now_ms: int) -> list[str]:
+    """The holders whose process lease has not run out: daemons at work on this database."""
+    rows = tx.rows("SELECT holder FROM lease WHERE name LIKE 'process:%' AND expires_ms > ?", (now_ms,))
+    return [str(holder) for (holder,) in rows]
+
+
 def release_deliveries(tx: Tx, holder: str, limit: int) -> int:
     """Puts up to `limit` deliveries that `holder` holds back into the queue; how many it were."""
     keys = tx.rows("SELECT account_id, message_id, n FROM delivery WHERE holder = ? LIMIT ?", (holder, limit))

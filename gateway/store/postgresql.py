@@ -24,6 +24,7 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, QueuePool
 
+from config import Secret
 from gateway.store.errors import StoreBusy, StoreError
 from gateway.store.session import Lost, Session, Work
 from gateway.store.tx import Conflict, Tx
@@ -76,10 +77,10 @@ _GONE = {"25006", "57P01", "57P02", "57P03"}
 
 def is_url(url: str) -> bool:
     """Whether `url` names a PostgreSQL database."""
-    return url.startswith(("postgresql://", "postgres://"))
+    return url.startswith("postgresql://")
 
 
-def open_engines(url: str, *, password: str | None, holder: str) -> tuple[Engine, Engine]:
+def open_engines(url: str, *, password: Secret | None = None, holder: str = "") -> tuple[Engine, Engine]:
     """The writer's engine and the readers' engine. Raises StoreError: not to be reached, too old, not UTF-8.
 
     `holder` names the writer's connection, so that its successor can end it.
@@ -108,11 +109,11 @@ def writer_name(holder: str) -> str:
     return f"gateway writer {holder}"
 
 
-def _engine(url: str, password: str | None, name: str, pool: type[Any], **options: Any) -> Engine:
+def _engine(url: str, password: Secret | None, name: str, pool: type[Any], **options: Any) -> Engine:
     reader = pool is QueuePool
 
     def connect() -> psycopg.Connection[Any]:
-        secret = {} if password is None else {"password": password}
+        secret = {} if password is None else {"password": password.reveal()}
         given = psycopg.conninfo.conninfo_to_dict(url)
         parameters = {**_CLIENT, **given, **secret, "application_name": name}
         connection = psycopg.connect(autocommit=True, **parameters)

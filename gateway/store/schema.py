@@ -7,11 +7,13 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, inspect
 
 from gateway.store.errors import StoreError
 from gateway.store.tx import Tx
 
+UNFINISHED_COPY = "unfinished_copy"
+"""The table that stands in a database while `gateway db copy` fills it."""
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _TEXTS = """
 SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod)
@@ -58,6 +60,11 @@ def check(engine: Engine) -> None:
     """Raises StoreError unless the database is exactly at `head()`."""
     version = current(engine)
     _refuse_newer(version)
+    if inspect(engine).has_table(UNFINISHED_COPY):
+        raise StoreError(
+            "A copy into this database was not finished. Run the same `gateway db copy` again, "
+            "or empty the database."
+        )
     if version != head():
         raise StoreError(
             f"The database's schema is {'empty' if version is None else f'at version {version}'}, "

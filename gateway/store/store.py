@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from sqlalchemy import Engine, make_url
 
+from config import Secret
 from gateway.ids import IdFactory
 from gateway.store import postgresql, schema, sqlite
 from gateway.store.errors import StoreBusy, StoreError
@@ -41,7 +42,7 @@ class Store:
         cls,
         url: str,
         *,
-        password: str | None = None,
+        password: Secret | None = None,
         batch_max: int = 500,
         queue_max: int = 10_000,
         busy_timeout_s: float = 10.0,

@@ -113,6 +113,7 @@ class Writer:
         self.away = False
         """True while the database cannot be reached."""
         self._kept: deque[Any] = deque()  # taken from the queue while it was away; of the thread alone
+        self._stopping = False
         self._gave_up = False
 
     def start(self) -> None:
@@ -147,6 +148,7 @@ class Writer:
         """Commits what was submitted, then ends the thread."""
         if self._thread is None:
             return
+        self._stopping = True
         self._queue.put(_STOP)
         await asyncio.to_thread(self._thread.join)
         self._thread = None
@@ -216,12 +218,12 @@ class Writer:
         gone_s = time.monotonic()
         wait_s = 0.0
         while not self._session.reopen():
-            stopping = self._keep(max(0.001, wait_s * random.uniform(0.5, 1)))  # noqa: S311 - jitter
+            self._keep(max(0.001, wait_s * random.uniform(0.5, 1)))  # noqa: S311 - jitter
             wait_s = min(max(wait_s * 2, _BACK_OFF_S[0]), _BACK_OFF_S[1])
             away_s = time.monotonic() - gone_s
             if away_s > _PATIENCE_S:
                 self._refuse([] if lost.committing else batch)
-            if self._gave_up or (stopping and away_s > _STOP_S):
+            if self._gave_up or (self._stopping and away_s > _STOP_S):
                 self._gave_up = True
                 return [StoreFailed(_AWAY)] * len(batch)
         self.away = self.failing = False
@@ -234,15 +236,14 @@ class Writer:
         wanted = {id(one) for one in again}
         return [next(results) if id(one) in wanted else StoreBusy(_AWAY) for one in batch]
 
-    def _keep(self, wait_s: float) -> bool:
-        """Takes over what comes in within `wait_s`; whether the writer is to stop."""
+    def _keep(self, wait_s: float) -> None:
+        """Takes over what comes in within `wait_s`."""
         until_s = time.monotonic() + wait_s
         while (left_s := until_s - time.monotonic()) > 0:
             try:
                 self._kept.append(self._queue.get(timeout=left_s))
             except Empty:
                 break
-        return _STOP in self._kept
 
     def _refuse(self, batch: list[Operation[Any]]) -> None:
         """Answers what waits that it should come again; what is urgent goes on waiting."""

@@ -20,11 +20,15 @@ def database_url(folder: Path) -> str:
 @contextmanager
 def database_of(folder: Path, url: str) -> Iterator[None]:
     """Gives `folder` another database for the time being."""
+    before = _urls.get(folder)
     _urls[folder] = url
     try:
         yield
     finally:
-        del _urls[folder]
+        if before is None:
+            del _urls[folder]
+        else:
+            _urls[folder] = before
 
 
 @contextmanager

@@ -143,6 +143,6 @@ def test_a_database_that_is_not_there_yet_is_a_note(cli: Cli) -> None:
     assert not (cli.folder / "gateway.db").exists()
 
 
-def test_postgresql_is_refused_for_now(cli: Cli) -> None:
-    cli.config.write_text('[store]\nurl = "postgresql://gateway@db.example.org/gateway"\n')
-    assert "store.url: PostgreSQL is not supported yet" in cli("check").err
+def test_postgresql_that_cannot_be_reached_is_told(cli: Cli) -> None:
+    cli.config.write_text('[store]\nurl = "postgresql://gateway@127.0.0.1:1,127.0.0.1:2/gateway"\n')
+    assert "store.url: PostgreSQL cannot be used" in cli("check").err

@@ -16,6 +16,7 @@ from tests.gateway.rig import ACCOUNT, rig
 
 pytestmark = pytest.mark.usefixtures("engine")  # on SQLite and on PostgreSQL
 
+
 async def test_mail_is_debited_delivered_and_told(tmp_path: Path) -> None:
     upstream = FakeUpstream()
     async with rig(tmp_path, [upstream]) as one:
