@@ -8,6 +8,7 @@ import asyncio
 
 import structlog
 
+from gateway.messages import takeover
 from gateway.messages.claim import Claimed, LaneKey, claim, due_lanes, load
 from gateway.messages.deliver import Dispatcher
 from gateway.messages.model import Message, Work
@@ -42,8 +43,10 @@ class QueueKeeper:
         self._wake = asyncio.Event()
         self._place = _START
         self._task: asyncio.Task[None] | None = None
+        self._watch = takeover.Watch(lease_s)
         self._renew_at_s = 0.0
-        self._low_water: int | None = None
+        self._wake_after: int | None = None  # so many settlements; None: nothing waits
+        self._unloaded: list[Row] = []  # claimed, and then the database went away
         dispatcher.settled = self._settled
         dispatcher.left_waiting = self.wake
 
@@ -58,10 +61,15 @@ class QueueKeeper:
         self._wake.set()
 
     def _settled(self) -> None:
-        """Memory was given back: claims again once half of what the last round left is gone."""
-        if self._low_water is not None and self._dispatcher.lanes.deliveries <= self._low_water:
-            self._low_water = None
-            self.wake()
+        """Memory was given back: claims again once half of what the last round brought is gone.
+
+        Not half of all: most of that may belong to destinations that never answer (A5).
+        """
+        if self._wake_after is not None:
+            self._wake_after -= 1
+            if self._wake_after <= 0:
+                self._wake_after = None
+                self.wake()
 
     async def stop(self) -> None:
         """Stops claiming; the lease is given back by `release`, after the last settlement."""
@@ -94,7 +102,7 @@ class QueueKeeper:
 
     async def _wait(self) -> None:
         try:
-            async with asyncio.timeout(_TICK_S):
+            async with asyncio.timeout(min(_TICK_S, self._lease_ms / 3000)):
                 await self._wake.wait()
         except TimeoutError:
             pass
@@ -115,14 +123,17 @@ class QueueKeeper:
 
     async def _take_over(self) -> None:
         """Frees what dead processes held; alone on the database, every other holder is dead."""
-        now_ms = 1 << 62 if self._store.exclusive else self._clock.now_ms()
-        dead = await self._store.read(lambda tx: leases.dead_holders(tx, now_ms=now_ms, own=self._holder))
-        for holder in dead:
-            count = await self._give_up(holder, dead_ms=now_ms)
+        held = await self._store.read(lambda tx: takeover.holders(tx, own=self._holder))
+        if self._store.exclusive:
+            dead = dict.fromkeys(held, takeover.EVERYONE_MS)
+        else:
+            dead = self._watch.dead(held, self._clock.monotonic_s())
+        for holder, lease_ms in dead.items():
+            count = await self._give_up(holder, dead_ms=lease_ms)
             log.warning("deliveries_taken_over", holder=holder, count=count)
 
     async def _give_up(self, holder: str, *, dead_ms: int | None = None) -> int:
-        """Puts what `holder` holds back into the queue; with `dead_ms` only if it is dead by that time."""
+        """Puts what `holder` holds back into the queue; with `dead_ms` only if its lease is no newer."""
 
         def release(tx: Tx) -> int:
             if dead_ms is not None and not leases.hold_dead(tx, holder, now_ms=dead_ms):
@@ -145,11 +156,15 @@ class QueueKeeper:
         )
         self._place = next_place or _START
         wanted = [(lane, room) for lane in lanes if (room := self._room(lane)) > 0]
-        if wanted:
-            rows = await self._store.write(lambda tx: self._claim(tx, wanted, now_ms))
-            if rows:
-                self._take_in(await self._store.read(lambda tx: load(tx, rows)))
-        self._low_water = self._dispatcher.lanes.deliveries // 2 if lanes else None
+        if wanted and not self._unloaded:
+            self._unloaded = await self._store.write(lambda tx: self._claim(tx, wanted, now_ms))
+        brought = 0
+        if rows := self._unloaded:
+            claimed = await self._store.read(lambda tx: load(tx, rows))
+            self._unloaded = []
+            self._take_in(claimed)
+            brought = len(claimed.messages)
+        self._wake_after = (brought or self._dispatcher.lanes.deliveries) // 2 if lanes else None
         return next_place is not None
 
     def _room(self, lane: LaneKey) -> int:

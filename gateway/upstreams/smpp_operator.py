@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 OnReceipt = Callable[[PartReceipt], "asyncio.Future[str | None]"]
 
 _REST_S = 1.0  # a link that is down; the queue rests longer with every time in a row
+_NOTE_EVERY_S = 60.0
 _THROTTLED_TRIES = 20  # the link itself waits in between (ESME_RTHROTTLED backs off the link)
 _MODES = {"trx": (BindMode.TRX,), "tx": (BindMode.TX,), "tx+rx": (BindMode.TX, BindMode.RX)}
 # What may pass if it is tried again; everything else that is refused stays refused.
@@ -74,6 +75,8 @@ class SmppOperator:
         self._builder = SubmitSmBuilder(settings)
         self._id_form = receipts.IdForm(settings.message_id_format)
         self._turn = 0
+        self._refused = 0
+        self._note_at_s = float("-inf")
         self._binds = [
             LeasedBind(f"upstream:{name}:{number}", mode, partial(self._esme, mode, tls), leases)
             for number, mode in enumerate(_MODES[settings.bind] * settings.binds)
@@ -176,7 +179,7 @@ class SmppOperator:
         """Receipts are durable before they are answered; other messages are not ours to take."""
         receipt = receipts.parse(pdu)
         if receipt is None:
-            log.warning("mobile_originated_refused", upstream=self.name)
+            self._note_refused()
             return CommandStatus.ESME_RX_R_APPN
         if not receipt.final or not receipt.message_id:
             return CommandStatus.ESME_ROK
@@ -194,6 +197,14 @@ class SmppOperator:
         except (StoreBusy, StoreFailed):
             return CommandStatus.ESME_RX_T_APPN  # section 5.1.3: the SMSC sends it again
         return CommandStatus.ESME_ROK
+
+    def _note_refused(self) -> None:
+        """Logs what is not ours to take, at most once a minute: an SMSC may flood us."""
+        self._refused += 1
+        now_s = self._clock.monotonic_s()
+        if now_s >= self._note_at_s:
+            log.warning("mobile_originated_refused", upstream=self.name, count=self._refused)
+            self._refused, self._note_at_s = 0, now_s + _NOTE_EVERY_S
 
     def _keys(self, message_id: str) -> tuple[str, ...]:
         """What the id may have been stored as."""

@@ -5,7 +5,7 @@ What the installation of `installation` shows from outside, this shows from insi
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any
 from config.schema import Settings
 from config.schema_messages import Mail, MailRoute, Retry, Sms, SmsRoute
 from config.schema_upstreams import Upstream
-from gateway.credits.terms import PRODUCTS
 from gateway.daemon import build_road
 from gateway.messages import query
 from gateway.messages.model import Message, Verdict
@@ -99,6 +98,12 @@ class World:
             while (await self.events(message_id)).count(kind) < times:
                 await asyncio.sleep(0.02)
 
+    async def until(self, condition: Callable[[], bool], *, within_s: float = 15.0) -> None:
+        """Returns once `condition()` holds."""
+        async with asyncio.timeout(within_s):
+            while not condition():
+                await asyncio.sleep(0.01)
+
     async def _shaped_mail(self, recipients: Sequence[str]) -> Message | Verdict:
         submission = MailSubmission(
             account_id=self.account_id,
@@ -144,22 +149,26 @@ def settings_for(
 
 
 @asynccontextmanager
-async def world(folder: Path, settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[World]:
-    """A running road with one account; at the end the books must balance."""
+async def world(
+    folder: Path,
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    shared: bool = False,
+    beside: World | None = None,
+) -> AsyncIterator[World]:
+    """A running road with one account; at the end the books must balance.
+
+    `shared`: as one of several processes on the database; `beside` another one it has that one's account.
+    """
     clock = clock or SystemClock()
-    store = Store.open(f"sqlite:{folder / 'gateway.db'}", upgrade=True, exclusive=True)
+    store = Store.open(f"sqlite:{folder / 'gateway.db'}", upgrade=True, exclusive=not shared)
     services = build_services(settings, store, clock)
     road = build_road(services, shipped_countries(), MetricsObserver(Metrics()))
     try:
-        account = await services.accounts.create("faults")
-        for product in ("mail", "sms"):
-            assert product in PRODUCTS
-            await services.credits.grant(account.id, product, CREDITS)
-        await services.domains.add(account.id, DOMAIN)
-        await services.domains.approve(account.id, DOMAIN)
-        await services.sender_names.approve(account.id, NAME)
+        account_id = await _furnish(services) if beside is None else beside.account_id
         await road.start()
-        yield World(settings, services, road, account.id, clock)
+        yield World(settings, services, road, account_id, clock)
     finally:
         started_s = time.monotonic()
         await road.stop(1.0)
@@ -169,6 +178,17 @@ async def world(folder: Path, settings: Settings, *, clock: Clock | None = None)
         await services.caches.close()
         await store.close()
     assert trouble == []
+
+
+async def _furnish(services: Services) -> str:
+    """Makes the account; its id."""
+    account = await services.accounts.create("faults")
+    for product in ("mail", "sms"):
+        await services.credits.grant(account.id, product, CREDITS)
+    await services.domains.add(account.id, DOMAIN)
+    await services.domains.approve(account.id, DOMAIN)
+    await services.sender_names.approve(account.id, NAME)
+    return account.id
 
 
 def _books(tx: Tx) -> list[str]:

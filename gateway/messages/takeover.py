@@ -1,0 +1,44 @@
+"""Which processes are dead: those whose lease stood still for its whole length, by our own monotonic clock.
+
+The times in a lease are those of the clock of whoever wrote it. They are compared with each other, never with
+ours: a clock that is set, or differs from machine to machine, makes nobody dead and keeps nobody alive.
+"""
+
+from collections.abc import Mapping
+
+from gateway.store import leases
+from gateway.store.tx import Tx
+
+EVERYONE_MS = 1 << 62
+_EXPIRES = "SELECT expires_ms FROM lease WHERE name = ?"
+
+
+def holders(tx: Tx, *, own: str) -> dict[str, int]:
+    """Every other holder of deliveries and what its lease says; 0 where it has none."""
+    found = {}
+    for holder in leases.dead_holders(tx, now_ms=EVERYONE_MS, own=own):
+        row = tx.one(_EXPIRES, (leases.process_lease(holder),))
+        found[holder] = 0 if row is None else int(row[0])
+    return found
+
+
+class Watch:
+    """Remembers since when each lease has not been renewed. Pure: time is handed in."""
+
+    def __init__(self, lease_s: float) -> None:
+        self._lease_s = lease_s
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def dead(self, held: Mapping[str, int], now_s: float) -> dict[str, int]:
+        """Those of `held` that are dead, with the lease that was not renewed; `now_s` is monotonic."""
+        self._seen = {
+            holder: seen
+            if (seen := self._seen.get(holder)) is not None and seen[0] == expires_ms
+            else (expires_ms, now_s)
+            for holder, expires_ms in held.items()
+        }
+        return {
+            holder: expires_ms
+            for holder, (expires_ms, since_s) in self._seen.items()
+            if not expires_ms or now_s - since_s >= self._lease_s
+        }
