@@ -1,5 +1,6 @@
 """`gateway db`: makes the database, brings its schema up to date, moves everything to another one."""
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -81,9 +82,10 @@ def copy(source: FromOption, target: ToOption, *, json: JsonOption = False) -> N
         tasks: dict[str, TaskID] = {}
 
         def show(table: str, done: int, total: int) -> None:
-            if table not in tasks:
-                tasks[table] = progress.add_task(table, total=total)
-            progress.update(tasks[table], completed=done)
+            if total:
+                if table not in tasks:
+                    tasks[table] = progress.add_task(table, total=total)
+                progress.update(tasks[table], completed=done)
 
         figures = copying.run(engines[0], engines[1], source_name=name, progress=show)
     rows = [{"table": table, **found} for table, found in figures.items()]
@@ -160,4 +162,5 @@ def _progress() -> Progress:
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
     )

@@ -79,7 +79,7 @@ def run(source: Engine, target: Engine, *, source_name: str, progress: Progress)
 def figures_of(engine: Engine) -> Figures:
     """Rows of every table, sums of its numbers (credits exactly, times by remainder) and of its octets."""
     with engine.connect() as connection:
-        return {table.name: _figures(connection, table) for table in copied_tables()}
+        return {str(table.name): _figures(connection, table) for table in copied_tables()}
 
 
 def _figures(connection: Connection, table: Table) -> dict[str, int]:

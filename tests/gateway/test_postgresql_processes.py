@@ -209,7 +209,7 @@ async def test_a_receipt_that_meets_its_part_in_another_process_is_not_lost(url:
             told.append(second.store.submit(receipt(f"id{attempt}", first.clock.now_ms())))
             return [Submitted(upstream="fake", upstream_ids=(f"id{attempt}",))]
 
-        upstream.answer = answer  # type: ignore[assignment]  # takes works
+        upstream.answer = answer
         verdicts = await asyncio.gather(*(first.send_sms() for _ in range(40)))
         for verdict in verdicts:
             assert (await first.settled(verdict.id or "")).status == "delivered"
