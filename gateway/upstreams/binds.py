@@ -91,7 +91,11 @@ class LeasedBind:
             self.esme = None
 
     async def _held(self) -> bool:
-        return self._leases is None or await _tried(self._leases.take(self._name)) is True
+        if self._leases is None:
+            return True
+        # A third of the lease has passed since it was renewed; when the rest has, it may be another's.
+        left_s = 2 * self._leases.renew_s
+        return await _tried(asyncio.wait_for(self._leases.take(self._name), left_s)) is True
 
 
 async def _tried(call: Awaitable[object]) -> object:
