@@ -23,7 +23,7 @@ from gateway.services import build_services
 from gateway.store.store import Store
 from smpp.simulator import Simulator, SimulatorConfig
 from smpp.smsc import SmscConfig
-from tests.crash.harness import free_ports
+from tests.crash.daemons import free_ports
 from tests.smtp.fake_mx import FakeMx
 
 CREDITS = 10_000_000
