@@ -13,7 +13,7 @@ import pytest
 
 from smpp.simulator import Simulator, SimulatorConfig
 from smpp.smsc import SmscConfig
-from tests.crash.harness import Daemon, free_ports
+from tests.crash.daemons import Daemon, free_ports
 
 WORKERS = 2
 
