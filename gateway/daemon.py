@@ -261,7 +261,7 @@ class Gateway:
             doors.road,
             self.settings,
             doors.readiness,
-            tls_context=doors.context,
+            tls_context=doors.context if settings.tls else None,
             reuse_port=self._birth is not None,
         )
         doors.metrics.watch_connections("http", lambda: server.connection_count)

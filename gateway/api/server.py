@@ -150,7 +150,7 @@ class _Protocol(HttpToolsProtocol):
 class HttpServer:
     """The API on its port. `readiness` is what /readyz asks.
 
-    With `http.tls` it serves `tls_context`, or else a context of its own with the certificate of `[tls]`.
+    With `tls_context` (`gateway.tls.server_context`) it serves HTTPS; whoever owns the context reloads it.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class HttpServer:
         self._ticking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listens. Raises OSError for a port that cannot be had, ssl.SSLError for a bad certificate."""
+        """Listens. Raises OSError for a port that cannot be had."""
         http, loop = self._settings.http, asyncio.get_running_loop()
         config = uvicorn.Config(
             self._app,
@@ -208,7 +208,7 @@ class HttpServer:
             protocol,
             http.host,
             http.port,
-            ssl=self._context(),
+            ssl=self._tls_context,
             backlog=_BACKLOG,
             reuse_address=True,
             reuse_port=self._reuse_port or None,
@@ -252,20 +252,6 @@ class HttpServer:
             self._ticking.cancel()
             await asyncio.wait([self._ticking])
         self._server = None
-
-    def _context(self) -> ssl.SSLContext | None:
-        if not self._settings.http.tls:
-            return None
-        if self._tls_context is None:
-            self._tls_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._tls_context.minimum_version = ssl.TLSVersion.TLSv1_2
-            self.reload_certificate()
-        return self._tls_context
-
-    def reload_certificate(self) -> None:
-        """New connections get the certificate that is in the files now. Raises ssl.SSLError, OSError."""
-        if self._tls_context is not None:
-            self._tls_context.load_cert_chain(self._settings.tls.certificate, self._settings.tls.key)
 
     async def _tick(self) -> None:
         """Once a second: the Date header, and an end to requests that come too slowly."""

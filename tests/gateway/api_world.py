@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +25,7 @@ from gateway.services import Services, build_services
 from gateway.store import schema, sqlite
 from gateway.store.store import Store
 from gateway.store.tx import Tx
+from gateway.tls import server_context
 from policy.data import shipped_countries
 from tests.gateway.fakes import FakeUpstream
 from tests.gateway.services_rig import FakeDns
@@ -162,7 +164,8 @@ async def world(
     )
     reports.router = road.router
     readiness = FakeReadiness()
-    server = HttpServer(services, road, settings, readiness)
+    context = server_context(settings.tls, now=datetime.now(UTC)) if settings.http.tls else None
+    server = HttpServer(services, road, settings, readiness, tls_context=context)
     account_id, key = await _account(services, "Ada", credits)
     other_id, other_key = await _account(services, "Grace", credits)
     await road.start()

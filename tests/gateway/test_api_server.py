@@ -1,11 +1,13 @@
 """The HTTP listener on raw sockets: TLS, draining, slow and hostile clients, and many of them."""
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
+from gateway import tls
 from gateway.api import app as app_module
 from gateway.api import server as server_module
 from tests.gateway.api_world import SMS, World, make_settings, world
@@ -186,7 +188,8 @@ async def test_tls_serves_the_certificate_and_reloads_it(tmp_path: Path) -> None
     async with world(tmp_path, settings=settings, verify=trusts_one) as api:
         assert (await api.client.get("/healthz")).status_code == 200
         both.write_bytes((tmp_path / "two" / "localhost.pem").read_bytes())
-        api.server.reload_certificate()
+        assert api.server._tls_context is not None
+        tls.load(api.server._tls_context, settings.tls, now=datetime.now(UTC))
         async with api.client_with(api.key, verify=trusts_two) as client:
             assert (await client.get("/healthz")).status_code == 200
         async with api.client_with(api.key, verify=trusts_one) as client:
