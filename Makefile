@@ -13,7 +13,7 @@ JOBS ?= 2
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz audit lint format system clean
+.PHONY: help run test fuzz bench audit lint format system clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -26,6 +26,9 @@ test: $(VENV)/.development system lint ## Check everything: lint, types, import 
 
 fuzz: $(VENV)/.development ## Any octets to every parser and session, for FUZZ_SECONDS
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+bench: $(VENV)/.development ## Side by side with Postfix and Kannel (PEERS=none|postfix,kannel|all, RUNS=3, CASES=…)
+	$(BIN)/python -m bench
 
 audit: $(VENV)/.audit ## Known vulnerabilities in the locked packages (asks the network)
 	$(VENV)/audit/bin/python tests/security/audit.py

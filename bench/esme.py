@@ -1,0 +1,120 @@
+"""An ESME as a load: keeps its window full of submit_sm, takes the receipts, and prints JSON figures.
+
+Built on `smpp.esme`. Ends when every message has been accepted and has its receipt; exits 1 when one was
+refused or the receipts do not come.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+
+# Run as a file, this folder would come first on the path and hide modules of the same name.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import uvloop  # noqa: E402  the path had to be set first
+
+from smpp.constants import CommandStatus  # noqa: E402
+from smpp.esme import Esme, EsmeConfig, Outcome  # noqa: E402
+from smpp.pdu import DataSm, DeliverSm, SubmitSm  # noqa: E402
+
+_WINDOW = 100
+_RECEIPTS_WITHIN_S = 120.0
+
+
+class Load:
+    """One bind."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        """`arguments`: as `main` reads them."""
+        self._messages: int = arguments.messages
+        self._sender: str = arguments.sender
+        self._receipts = 0
+        self._all = asyncio.Event()
+        self._bound = asyncio.Event()
+        config = EsmeConfig(
+            host="127.0.0.1",
+            port=arguments.port,
+            system_id=arguments.system_id,
+            password=arguments.password,
+            window=_WINDOW,
+        )
+        self._esme = Esme(config, self._take, on_state=self._note)
+        self._left = iter(range(self._messages))
+        self.spent_ms: list[float] = []
+
+    def _note(self, bound: bool, _reason: str) -> None:
+        if bound:
+            self._bound.set()
+
+    async def _take(self, _pdu: DeliverSm | DataSm) -> CommandStatus:
+        self._receipts += 1
+        if self._receipts >= self._messages:
+            self._all.set()
+        return CommandStatus.ESME_ROK
+
+    async def _send(self) -> None:
+        """One place in the window, filled again and again."""
+        for number in self._left:
+            started = time.perf_counter()
+            result = await self._esme.submit_nowait(
+                SubmitSm(
+                    source_addr_ton=5,
+                    source_addr=self._sender,
+                    dest_addr_ton=1,
+                    dest_addr_npi=1,
+                    destination_addr=f"4179{1_000_000 + number % 1000}",
+                    registered_delivery=1,
+                    short_message=b"Your code is 123456.",
+                )
+            )
+            if result.outcome is not Outcome.OK:
+                raise RuntimeError(str(result))
+            self.spent_ms.append((time.perf_counter() - started) * 1000)
+
+    async def run(self) -> dict[str, float]:
+        """The figures."""
+        running = asyncio.create_task(self._esme.run())
+        async with asyncio.timeout(30):
+            await self._bound.wait()
+        started = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_WINDOW):
+                group.create_task(self._send())
+        seconds = time.monotonic() - started
+        async with asyncio.timeout(_RECEIPTS_WITHIN_S):
+            await self._all.wait()
+        await self._esme.unbind_and_close(2)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        self.spent_ms.sort()
+        return {
+            "messages": self._messages,
+            "seconds": seconds,
+            "p50_ms": self.spent_ms[len(self.spent_ms) // 2],
+            "p99_ms": self.spent_ms[len(self.spent_ms) * 99 // 100],
+        }
+
+
+async def load(arguments: argparse.Namespace) -> dict[str, float]:
+    """Runs the load."""
+    return await Load(arguments).run()
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--system-id", required=True)
+    parser.add_argument("--password", required=True)
+    parser.add_argument("--sender", required=True)
+    parser.add_argument("--messages", type=int, required=True)
+    json.dump(uvloop.run(load(parser.parse_args())), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

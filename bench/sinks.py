@@ -1,0 +1,107 @@
+"""Where the messages arrive: Postfix's smtp-sink, and the SMSC of `bench.smsc`. Both count."""
+
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from bench.tree import ROOT
+
+_START_S = 10.0
+
+
+def free_port() -> int:
+    """A port that is free now, below those that the system gives to outgoing connections."""
+    while True:
+        port = random.randrange(20_000, 32_000)  # noqa: S311 - no secret
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
+
+
+def wait_for_port(port: int, *, within_s: float = 30.0) -> None:
+    """Returns when somebody listens there. Raises TimeoutError."""
+    end = time.monotonic() + within_s
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > end:
+                raise TimeoutError(f"nobody listens on port {port}") from None
+            time.sleep(0.05)
+        else:
+            return
+
+
+class Sink:
+    """A counting sink in a process of its own: `count` messages so far, the last at `last_s` (monotonic)."""
+
+    def __init__(self, command: list[str], port: int, pattern: bytes) -> None:
+        self.port = port
+        self.count = 0
+        self.last_s = time.monotonic()
+        self._pattern = re.compile(pattern)
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        wait_for_port(port, within_s=_START_S)
+
+    def _read(self) -> None:
+        """The newest of the running figures in what the process prints."""
+        assert self._process.stdout is not None  # noqa: S101 - it was asked for
+        rest = b""
+        while block := os.read(self._process.stdout.fileno(), 1 << 16):
+            rest += block
+            figures = self._pattern.findall(rest)
+            if figures and int(figures[-1]) > self.count:
+                self.count = int(figures[-1])
+                self.last_s = time.monotonic()
+            rest = rest[-100:]
+
+    def wait_until_quiet(self, least: int, *, quiet_s: float = 1.0, within_s: float = 300.0) -> None:
+        """Returns when `least` messages have come and then none for `quiet_s`. Raises TimeoutError."""
+        end = time.monotonic() + within_s
+        while self.count < least or time.monotonic() - self.last_s < quiet_s:
+            if time.monotonic() > end:
+                raise TimeoutError(f"{self.count} of {least} messages reached the sink")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.terminate()
+        self._process.wait()
+
+
+def mail_sink() -> Sink:
+    """smtp-sink, with its running counters."""
+    port = free_port()
+    user = ["-u", "postfix"] if os.getuid() == 0 else []
+    return Sink(["smtp-sink", "-c", *user, f"127.0.0.1:{port}", "1024"], port, rb"mesg=(\d+)\r")
+
+
+def sms_sink(*, receipts: bool) -> Sink:
+    """Our own SMSC."""
+    port = free_port()
+    more = ["--receipts"] if receipts else []
+    command = [sys.executable, str(ROOT / "bench" / "smsc.py"), "--port", str(port), *more]
+    return Sink(command, port, rb"count=(\d+)\n")
+
+
+def fsync_ms(folder: Path, *, times: int = 50) -> float:
+    """The median time of writing 4 KB and fsync there, in milliseconds."""
+    spent = []
+    with (folder / "fsync").open("wb", buffering=0) as file:
+        for _ in range(times):
+            started = time.perf_counter()
+            file.write(b"x" * 4096)
+            os.fsync(file.fileno())
+            spent.append(time.perf_counter() - started)
+    (folder / "fsync").unlink()
+    return sorted(spent)[times // 2] * 1000

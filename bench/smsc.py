@@ -1,0 +1,122 @@
+"""A small fast SMSC: takes every submit_sm, answers at once, and prints `count=N` whenever it has grown.
+
+Built on the project's codec alone (`smpp.framing`, `smpp.pdu`), because a whole SMSC would take the CPU that
+the server under test needs. With `--receipts` every submit_sm that asks for one gets a deliver_sm DELIVRD at
+once. Anybody may bind. No windows, no timers, no store.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+from typing import Final, cast
+
+# Run as a file, this folder would come first on the path and hide modules of the same name.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import uvloop  # noqa: E402  the path had to be set first
+
+from smpp.constants import MessageState  # noqa: E402
+from smpp.framing import Splitter  # noqa: E402
+from smpp.pdu import (  # noqa: E402
+    Bind,
+    BindReceiver,
+    BindReceiverResp,
+    BindTransceiver,
+    BindTransceiverResp,
+    BindTransmitter,
+    BindTransmitterResp,
+    EnquireLink,
+    EnquireLinkResp,
+    Pdu,
+    SubmitSm,
+    SubmitSmResp,
+    Unbind,
+    UnbindResp,
+    decode,
+    encode,
+)
+from smpp.receipt import Receipt, deliver_sm  # noqa: E402
+
+_PRINT_S: Final = 0.02
+_FIRST_ID: Final = 0x5E3A_0000_0000  # long enough that no id, read as decimal, is another one in hex
+_BINDS: Final = {
+    BindTransmitter: BindTransmitterResp,
+    BindReceiver: BindReceiverResp,
+    BindTransceiver: BindTransceiverResp,
+}
+
+
+class Counter:
+    """What all connections have taken."""
+
+    taken = 0
+
+
+class Connection(asyncio.Protocol):
+    """One bind."""
+
+    def __init__(self, counter: Counter, *, receipts: bool) -> None:
+        """`receipts`: send one for every submit_sm that asks."""
+        self._counter = counter
+        self._receipts = receipts
+        self._splitter = Splitter()
+        self._sequence_number = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer all PDUs of one read in one write."""
+        answers: list[bytes] = []
+        for frame in self._splitter.feed(data):
+            self._answer(decode(frame), answers)
+        if answers:
+            self._transport.write(b"".join(answers))
+
+    def _answer(self, pdu: Pdu, answers: list[bytes]) -> None:
+        number = pdu.sequence_number
+        if isinstance(pdu, SubmitSm):
+            self._counter.taken += 1
+            message_id = f"{_FIRST_ID + self._counter.taken:x}"
+            answers.append(encode(SubmitSmResp(number, 0, message_id)))
+            if self._receipts and pdu.registered_delivery & 1:
+                self._sequence_number = self._sequence_number % 0x7FFFFFFF + 1
+                receipt = Receipt(message_id=message_id, state=MessageState.DELIVERED)
+                answers.append(encode(deliver_sm(receipt, pdu), self._sequence_number))
+        elif isinstance(pdu, EnquireLink):
+            answers.append(encode(EnquireLinkResp(number, 0)))
+        elif isinstance(pdu, Unbind):
+            answers.append(encode(UnbindResp(number, 0)))
+        elif isinstance(pdu, Bind):
+            answers.append(encode(_BINDS[type(pdu)](number, 0, "bench")))
+
+
+async def serve(port: int, *, receipts: bool) -> None:
+    """Listen on loopback and print until terminated."""
+    counter = Counter()
+    loop = asyncio.get_running_loop()
+    await loop.create_server(lambda: Connection(counter, receipts=receipts), "127.0.0.1", port)
+    printed = 0
+    while True:
+        await asyncio.sleep(_PRINT_S)
+        if counter.taken != printed:
+            printed = counter.taken
+            sys.stdout.write(f"count={printed}\n")
+            sys.stdout.flush()
+
+
+def main() -> None:
+    """Serve."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--receipts", action="store_true")
+    arguments = parser.parse_args()
+    uvloop.run(serve(arguments.port, receipts=arguments.receipts))
+
+
+if __name__ == "__main__":
+    main()

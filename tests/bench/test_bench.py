@@ -1,0 +1,38 @@
+"""The harness of `make bench` runs from one end to the other; how fast is asked elsewhere."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the harness reads /proc")
+@pytest.mark.skipif(
+    not shutil.which("smtp-source", path="/usr/sbin:/usr/bin"), reason="needs Debian's postfix"
+)
+def test_fifty_mails_reach_the_sink_and_their_cost_is_written_down(tmp_path: Path) -> None:
+    results, chart = tmp_path / "latest.json", tmp_path / "chart.svg"
+    options = ["--peers", "none", "--cases", "mail", "--messages", "50", "--runs", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *options, "--results", str(results), "--chart", str(chart)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = json.loads(results.read_text())["runs"]
+    assert run["messages"] >= 50
+    assert run["cpu_s"] > 0
+    assert run["memory_mib"] > 0
+    assert 0 < run["p50_ms"] <= run["p99_ms"]
+    assert "gateway" in chart.read_text()
+    assert "| mail, a connection each | gateway |" in done.stdout
