@@ -10,10 +10,11 @@ CONFIG ?= gateway.toml
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 JOBS ?= 2
+KILLS ?= 50
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fuzz bench audit lint format system clean
+.PHONY: help run test crash fuzz bench audit lint format system clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -23,6 +24,10 @@ run: $(VENV)/.runtime ## Start the demo in the foreground (CONFIG=gateway.toml)
 
 test: $(VENV)/.development system lint ## Check everything: lint, types, import contract, tests
 	$(BIN)/python -m pytest -n $(JOBS) $(if $(CI),--no-skips)
+
+crash: $(VENV)/.development ## SIGKILL under load, KILLS times on SQLite and on PostgreSQL; then every figure must add up
+	$(BIN)/python -m tests.crash.harness --kills $(KILLS)
+	$(BIN)/python -m tests.crash.harness --kills $(KILLS) --engine postgresql --daemons 2
 
 fuzz: $(VENV)/.development ## Any octets to every parser and session, for FUZZ_SECONDS
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
