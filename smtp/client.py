@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from smtp.codes import Permanent, Reply, SmtpError, Status, Temporary
+from smtp.headers import has_bare_line_end
 from smtp.outcome import Envelope, Outcome
 from smtp.reply_parser import ProtocolError, ReplyParser
 from smtp.transaction import Phase, Transaction
@@ -310,6 +311,25 @@ def _capabilities(reply: Reply) -> dict[str, str]:
             keyword, parameters = "AUTH", f"{capabilities.get('AUTH', '')} {keyword[5:]} {parameters}"
         capabilities[keyword.upper()] = parameters.strip()
     return capabilities
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A message as DATA carries it, looked through once for any number of transactions (`of`).
+
+    `size_octets` as RFC 1870 counts: before dot-stuffing. With `bare_line_end` it must not be sent.
+    """
+
+    wire: bytes
+    size_octets: int
+    bare_line_end: bool
+
+    @classmethod
+    def of(cls, octets: bytes) -> Content:
+        """The content of a message with CRLF line ends; no copy is made where no line begins with a dot."""
+        if has_bare_line_end(octets):
+            return cls(b"", len(octets), bare_line_end=True)
+        return cls(stuff_dots(octets), len(octets), bare_line_end=False)
 
 
 def stuff_dots(content: bytes) -> bytes:

@@ -21,9 +21,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Self, cast
 
-from smtp.client import Credentials, Session, State, Tls, stuff_dots
+from smtp.client import Content, Credentials, Session, State, Tls
 from smtp.codes import Reply, Status, Temporary
-from smtp.headers import has_bare_line_end
 from smtp.outcome import Envelope, Outcome, Result, Stage
 from smtp.tls import TlsPolicy, any_certificate
 
@@ -132,23 +131,25 @@ class Connection(asyncio.Protocol):
         """Whether the transport is gone."""
         return self._closed.done()
 
-    async def deliver(self, envelope: Envelope, content: bytes) -> list[Outcome]:
+    async def deliver(self, envelope: Envelope, content: bytes | Content) -> list[Outcome]:
         """Run one transaction: an outcome for each recipient, in the order of the envelope.
 
         `content` is the message with CRLF line ends. One with a bare CR or LF is FAILED unsent: two servers
         might disagree on where it ends.
         """
-        if has_bare_line_end(content):
+        if isinstance(content, bytes):
+            content = Content.of(content)
+        if content.bare_line_end:
             reply = Reply(554, Status.CONTENT, "The message holds a CR or LF outside CRLF")
             return outcomes_of(envelope, Result.FAILED, reply, Stage.CONTENT)
         if not self.is_ready:
             reply = Reply(451, Status.BAD_CONNECTION, "The connection is closed")
             return outcomes_of(envelope, Result.DEFERRED, reply, Stage.CONNECT)
-        self._content = stuff_dots(content)
+        self._content = content.wire
         self._position = 0
         done: asyncio.Future[list[Outcome]] = self._loop.create_future()
         self._done = done
-        self.session.begin(envelope, len(content))
+        self.session.begin(envelope, content.size_octets)
         self._act()
         try:
             return await done

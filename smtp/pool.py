@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
+from smtp.client import Content
 from smtp.codes import Reply, SmtpError, Status
 from smtp.connection import Connection, Options, Peer, outcomes_of
 from smtp.outcome import Envelope, Outcome, Result, Stage
@@ -80,7 +81,9 @@ class ConnectionPool:
         """Connections kept idle."""
         return sum(len(line.idle) for line in self._lines.values())
 
-    async def deliver(self, destination: Destination, envelope: Envelope, content: bytes) -> list[Outcome]:
+    async def deliver(
+        self, destination: Destination, envelope: Envelope, content: bytes | Content
+    ) -> list[Outcome]:
         """One transaction at the destination: an outcome for each recipient, in the order of the envelope."""
         key = destination.key
         line = self._lines.get(key)
@@ -139,7 +142,7 @@ class ConnectionPool:
         return True
 
     async def _deliver(
-        self, line: _Line, destination: Destination, envelope: Envelope, content: bytes
+        self, line: _Line, destination: Destination, envelope: Envelope, content: bytes | Content
     ) -> list[Outcome]:
         kept = self._take_idle(line)
         if kept is not None:
@@ -156,7 +159,7 @@ class ConnectionPool:
         return await self._run(line, connection, envelope, content)
 
     async def _run(
-        self, line: _Line, connection: Connection, envelope: Envelope, content: bytes
+        self, line: _Line, connection: Connection, envelope: Envelope, content: bytes | Content
     ) -> list[Outcome]:
         try:
             return await connection.deliver(envelope, content)

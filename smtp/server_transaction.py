@@ -211,6 +211,7 @@ class TransactionConnection(AuthConnection):
             envid=params.envid,
         )
         question = self._state.application.submit(self.client, self.client.identity, envelope)
+        del content, envelope  # the application's alone: it may let go of the octets before it answers
         reply = await self._ask(question, "submit")
         if reply.is_positive:
             self._errors = 0

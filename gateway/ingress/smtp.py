@@ -145,6 +145,7 @@ class SmtpIngress:
         if shaped.key is not None:
             digest = _digest(envelope)
             key = IdempotencyKey(shaped.key, digest, now_ms + self._idempotency_ms)
+        del envelope  # a large mail waits for its COMMIT as one copy, not two
         try:
             (verdict,) = await self._acceptor.accept(
                 principal.account_id, [shaped.slot], key, ingress=INGRESS

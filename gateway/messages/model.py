@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from smtp.client import Content
+
 
 class Channel(StrEnum):
     """What carries the message; also the name of the credit product that pays for it."""
@@ -98,6 +100,8 @@ class Message:
     tags: list[str] | None = None
     metadata: dict[str, Any] | None = None
     send_at_ms: int | None = None
+    outgoing: Content | None = None
+    """The same as DATA carries it."""
     prepared: bytes | None = None
     """The content as it goes out (trace fields added, signed): made once, shared by every attempt."""
     held: dict[str, int] = field(default_factory=dict)

@@ -88,7 +88,7 @@ class Mx:
             Peer(host.name, address, self._settings.port) for host in hosts for address in host.addresses
         ]
         await self._rate(domain).turn()
-        content = await self._signing.prepared(work.message)
+        content = await self._signing.outgoing(work.message)
         destination = Destination(name=domain, peers=peers, options=self._options)
         results = await self._pool.deliver(destination, envelope_of(work), content)
         return outcomes_of(results, rest_s=_REST_S)

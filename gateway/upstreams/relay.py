@@ -86,7 +86,7 @@ class Relay:
             reply = f"{self._settings.host} does not resolve: {error.strerror}"
             return [Deferred(reply=reply, rest_s=_REST_S)] * len(work.deliveries)
         await self._rate.turn()
-        content = await self._signing.prepared(work.message)
+        content = await self._signing.outgoing(work.message)
         results = await self._pool.deliver(self._destination, envelope_of(work), content)
         return outcomes_of(results, rest_s=_REST_S)
 

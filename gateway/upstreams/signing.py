@@ -1,12 +1,17 @@
 """DKIM on the way out: a mail is signed once, by the keys of its author's domain; attempts share it."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.messages.model import Message
 from gateway.ports import Clock
 from smtp.address import AddressError, parse_address
+from smtp.client import Content
 from smtp.dkim import Signer
-from smtp.headers import HeaderError, author_addresses, join, parse
+from smtp.headers import Field, HeaderError, author_addresses, join, parse
+
+_LARGE_OCTETS = 1 << 20  # from here on in a thread, and one at a time: few copies, and the loop goes on
 
 
 class SignerDirectory(Protocol):
@@ -23,12 +28,30 @@ class Signing:
     def __init__(self, signers: SignerDirectory, clock: Clock) -> None:
         self._signers = signers
         self._clock = clock
+        self._large = asyncio.Lock()
 
     async def prepared(self, message: Message) -> bytes:
         """The octets to send: signatures in front of the content. Made at the first call, then kept."""
         if message.prepared is None:
-            message.prepared = await self._sign(message)
+            if len(message.content) <= _LARGE_OCTETS:
+                message.prepared = await self._sign(message)
+            else:
+                async with self._large:
+                    if message.prepared is None:
+                        message.prepared = await self._sign(message)
         return message.prepared
+
+    async def outgoing(self, message: Message) -> Content:
+        """The same as DATA carries it; made once, shared by every attempt."""
+        if message.outgoing is None:
+            octets = await self.prepared(message)
+            if len(octets) <= _LARGE_OCTETS:
+                message.outgoing = Content.of(octets)
+            else:
+                async with self._large:
+                    if message.outgoing is None:
+                        message.outgoing = await asyncio.to_thread(Content.of, octets)
+        return message.outgoing
 
     async def _sign(self, message: Message) -> bytes:
         try:
@@ -39,6 +62,12 @@ class Signing:
         signer = await self._signers.get(message.account_id, domain)
         if signer is None:
             return message.content
-        body = message.content[body_start:]
-        signatures = signer.sign(fields, body, now=self._clock.now_ms() // 1000)
-        return join([*signatures, *fields], body)
+        now_s = self._clock.now_ms() // 1000
+        if len(message.content) <= _LARGE_OCTETS:
+            return _signed(signer, fields, message.content, body_start, now_s)
+        return await asyncio.to_thread(_signed, signer, fields, message.content, body_start, now_s)
+
+
+def _signed(signer: Signer, fields: Sequence[Field], content: bytes, body_start: int, now_s: int) -> bytes:
+    body = content[body_start:]
+    return join([*signer.sign(fields, body, now=now_s), *fields], body)

@@ -5,6 +5,7 @@ Everything is on loopback. `World.make` prepares the folder once; `running` star
 
 import asyncio
 import contextlib
+import io
 import resource
 import signal
 import socket
@@ -67,7 +68,7 @@ class World:
         """
         world = cls(folder, {name.replace("__", "."): keys for name, keys in more.items()})
         settings = load(folder / "gateway.toml")
-        with contextlib.redirect_stdout(None), contextlib.redirect_stderr(None):
+        with contextlib.redirect_stderr(io.StringIO()):  # it warns of upstreams that are no sandbox
             world.account = await demo.prepare(settings)
         async with opened(settings) as services:
             for product in ("mail", "sms"):
