@@ -11,25 +11,26 @@ import msgspec
 
 from gateway.credits import ledger
 from gateway.credits.terms import Terms
-from gateway.messages import idempotency
+from gateway.messages import idempotency, tables
 from gateway.messages.idempotency import IdempotencyKey, KeyReused
 from gateway.messages.model import Message, Status, Verdict
+from gateway.store.bulk import Insert
 from gateway.store.tx import Tx
 from gateway.store.writer import Operation
 
 __all__ = ["AcceptMessages", "IdempotencyKey", "KeyReused", "insert_free"]
 
-_INSERT_MESSAGE = """
-INSERT INTO message (account_id, id, channel, ingress, sender, subject, status, recipients, size_octets,
-  price_credits, lots, envelope, tags, metadata, accepted_ms, send_at_ms, expires_ms)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
-_INSERT_DELIVERY = """
-INSERT INTO delivery (account_id, message_id, n, address, destination, status, price_credits,
-  next_attempt_ms, holder, updated_ms)
-VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?)
-"""
-_INSERT_CONTENT = "INSERT INTO content (account_id, message_id, data) VALUES (?, ?, ?)"
+_INSERT_MESSAGE = Insert(
+    tables.message,
+    *("account_id", "id", "channel", "ingress", "sender", "subject", "status", "recipients", "size_octets"),
+    *("price_credits", "lots", "envelope", "tags", "metadata", "accepted_ms", "send_at_ms", "expires_ms"),
+)
+_INSERT_DELIVERY = Insert(
+    tables.delivery,
+    *("account_id", "message_id", "n", "address", "destination", "status", "price_credits"),
+    *("next_attempt_ms", "holder", "updated_ms"),
+)
+_INSERT_CONTENT = Insert(tables.content, "account_id", "message_id", "data")
 
 _encode = msgspec.json.Encoder().encode
 _decode_answer = msgspec.json.Decoder(list[Verdict]).decode
@@ -171,9 +172,9 @@ def _insert(tx: Tx, operations: Sequence[AcceptMessages], lots: dict[str, ledger
 
 def _write(tx: Tx, rows: Sequence[tuple[Message, ledger.Parts, str | None, int]]) -> None:
     """Inserts each message with what paid for it, who holds its deliveries, and the time of acceptance."""
-    tx.run_many(_INSERT_MESSAGE, [_message_row(message, parts, now_ms) for message, parts, _, now_ms in rows])
-    tx.run_many(
-        _INSERT_DELIVERY,
+    _INSERT_MESSAGE.run(tx, [_message_row(message, parts, now_ms) for message, parts, _, now_ms in rows])
+    _INSERT_DELIVERY.run(
+        tx,
         [
             (
                 message.account_id,
@@ -181,6 +182,7 @@ def _write(tx: Tx, rows: Sequence[tuple[Message, ledger.Parts, str | None, int]]
                 delivery.n,
                 delivery.address,
                 delivery.destination,
+                Status.QUEUED.value,
                 delivery.price_credits,
                 delivery.next_attempt_ms,
                 holder,
@@ -190,7 +192,7 @@ def _write(tx: Tx, rows: Sequence[tuple[Message, ledger.Parts, str | None, int]]
             for delivery in message.deliveries
         ],
     )
-    tx.run_many(_INSERT_CONTENT, [(message.account_id, message.id, message.content) for message, *_ in rows])
+    _INSERT_CONTENT.run(tx, [(message.account_id, message.id, message.content) for message, *_ in rows])
 
 
 def _message_row(message: Message, parts: ledger.Parts, now_ms: int) -> tuple[Any, ...]:

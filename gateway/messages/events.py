@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
+from gateway.messages import tables
+from gateway.store.bulk import Insert
 from gateway.store.tx import Tx
 from gateway.webhooks import outbox
 
-_INSERT = """
-INSERT INTO event (account_id, message_id, id, kind, n, at_ms, detail) VALUES (?, ?, ?, ?, ?, ?, ?)
-"""
+_INSERT = Insert(tables.event, "account_id", "message_id", "id", "kind", "n", "at_ms", "detail")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -54,8 +54,8 @@ def record(tx: Tx, events: Sequence[Event]) -> None:
     """Writes `events` and queues them for the webhooks that asked for them."""
     if not events:
         return
-    tx.run_many(
-        _INSERT,
+    _INSERT.run(
+        tx,
         [
             (
                 event.account_id,

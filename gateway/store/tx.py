@@ -92,6 +92,13 @@ class Tx:
         cursor.close()
         return count
 
+    def copy(self, sql: str, types: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """PostgreSQL's COPY … FROM STDIN (FORMAT BINARY) of `rows`, whose values are of `types`."""
+        with self._driver.cursor() as cursor, cursor.copy(sql) as copy:
+            copy.set_types(types)
+            for row in rows:
+                copy.write_row(row)
+
     def rows(self, sql: str, row: Sequence[Any] = ()) -> list[Row]:
         """All rows that `sql` answers."""
         return cast(list[Row], self._cursor(sql, row).fetchall())

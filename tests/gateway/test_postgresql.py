@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import psycopg
@@ -12,6 +13,7 @@ from sqlalchemy import Engine
 from config import Secret
 from gateway.health import Readiness
 from gateway.ids import IdFactory
+from gateway.messages.model import Message
 from gateway.store import postgresql, schema
 from gateway.store.errors import StoreBusy, StoreError
 from gateway.store.store import Store
@@ -19,7 +21,7 @@ from gateway.store.tx import Tx
 from tests.gateway.databases import database_of, fresh_database
 from tests.gateway.fakes import FakeUpstream
 from tests.gateway.proxy import CommitCutter, Proxy, proxy_to
-from tests.gateway.rig import rig
+from tests.gateway.rig import ACCOUNT, MAIL, rig
 from tests.postgres_server import PostgresServer, postgres_server
 
 REVISION = "SELECT value FROM revision"
@@ -304,3 +306,18 @@ def test_writers_never_share_a_name() -> None:
 
 def test_psycopg_is_the_compiled_one() -> None:
     assert psycopg.pq.__impl__ == "binary"
+
+
+async def test_a_large_batch_is_copied_in_and_reads_as_a_small_one(url: str, tmp_path: Path) -> None:
+    async with rig(tmp_path, [FakeUpstream()]) as one:
+        slots = [await one.mail(content=MAIL + b"\0\xff") for _ in range(60)]
+        assert isinstance(slots[0], Message)
+        slots[0].subject = "a\0b"
+        verdicts = await one.road.acceptor.accept(ACCOUNT, slots, ingress="test")
+        alone = await one.send_mail()
+        many, single = await one.settled(verdicts[0].id or ""), await one.settled(alone.id or "")
+        assert many.status == single.status == "delivered"
+        assert many.subject == "a\N{REPLACEMENT CHARACTER}b"
+        for field in fields(many):
+            assert type(getattr(many, field.name)) is type(getattr(single, field.name)), field.name
+        assert await one.balance() == 39
