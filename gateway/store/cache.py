@@ -142,6 +142,8 @@ class Caches:
         while True:
             try:
                 await self.fresh()
+            except StoreBusy:
+                self._empty()  # the database is away, and its writer says so
             except Exception:
                 # What is held cannot be trusted while nobody can say whether it changed.
                 self._empty()
@@ -170,6 +172,8 @@ class Caches:
         try:
             value = await self.store.read(revision.read)
         except StoreBusy:  # the readers are flooded; what was revoked must stop all the same
+            if self.store.writer.away:
+                raise
             value = await self.store.write(revision.read, urgent=True)
         if value == self._known:
             return False
