@@ -1,8 +1,8 @@
 """Retention: what is older than its days goes, a day at a time, in slices that never hold up acceptance.
 
 Ids begin with their time, so "older than" is a range of the primary key. It is deleted in slices between
-other batches, on both engines; PostgreSQL's autovacuum then makes the room free for new rows. A message that is
-not final stays, whatever its age. One process does it at a time, by lease.
+other batches, on both engines; PostgreSQL's autovacuum then makes the room free for new rows. A message that
+is not final stays, whatever its age. One process does it at a time, by lease.
 """
 
 import asyncio
