@@ -14,9 +14,15 @@ import msgspec
 from gateway.messages.model import Channel, Delivery, MailEnvelope, Message, SmsEnvelope, Status
 from gateway.store.tx import Row, Tx
 
-_NEXT_LANE = """
+# Two jumps instead of (destination, account_id) > (?, ?): SQLite would walk through the lane it is to leave.
+_NEXT_ACCOUNT = """
 SELECT destination, account_id, next_attempt_ms FROM delivery
-WHERE holder IS NULL AND status IN ('queued', 'sent') AND (destination, account_id) > (?, ?)
+WHERE holder IS NULL AND status IN ('queued', 'sent') AND destination = ? AND account_id > ?
+ORDER BY account_id, next_attempt_ms LIMIT 1
+"""
+_NEXT_DESTINATION = """
+SELECT destination, account_id, next_attempt_ms FROM delivery
+WHERE holder IS NULL AND status IN ('queued', 'sent') AND destination > ?
 ORDER BY destination, account_id, next_attempt_ms LIMIT 1
 """
 # Materialized: PostgreSQL must not look a second time, and find others, what it may lock LIMIT of.
@@ -61,7 +67,8 @@ def due_lanes(tx: Tx, *, after: LaneKey, now_ms: int, limit: int) -> tuple[list[
     lanes: list[LaneKey] = []
     place = after
     for _ in range(limit):
-        row = tx.one(_NEXT_LANE, (place.destination, place.account_id))
+        row = tx.one(_NEXT_ACCOUNT, (place.destination, place.account_id))
+        row = row or tx.one(_NEXT_DESTINATION, (place.destination,))
         if row is None:
             return lanes, None
         place = LaneKey(row[0], row[1])

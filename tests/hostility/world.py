@@ -6,6 +6,7 @@ Everything is on loopback. `World.make` prepares the folder once; `running` star
 import asyncio
 import contextlib
 import io
+import os
 import resource
 import signal
 import socket
@@ -147,6 +148,11 @@ class World:
         """How many files and sockets the daemon has open."""
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
+    def cpu_s(self) -> float:
+        """The processor time that the daemon has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def _status(self, name: str) -> int:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith(name + ":"):
@@ -185,10 +191,16 @@ def _toml(sections: Mapping[str, Mapping[str, Any]]) -> str:
     lines = []
     for name, keys in sections.items():
         lines.append(f"[{name}]")
-        for key, value in keys.items():
-            text = str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
-            lines.append(f"{key} = {text}")
+        lines += [f"{key} = {_value(value)}" for key, value in keys.items()]
     return "\n".join(lines) + "\n"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_value(one)}" for key, one in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
 
 
 # --- raw connections ----------------------------------------------------------------------------------------
