@@ -22,7 +22,7 @@ from smpp.constants import CommandStatus  # noqa: E402
 from smpp.esme import Esme, EsmeConfig, Outcome  # noqa: E402
 from smpp.pdu import DataSm, DeliverSm, SubmitSm  # noqa: E402
 
-_WINDOW = 100
+_WINDOW = 50
 _RECEIPTS_WITHIN_S = 120.0
 
 
@@ -61,17 +61,18 @@ class Load:
         """One place in the window, filled again and again."""
         for number in self._left:
             started = time.perf_counter()
-            result = await self._esme.submit_nowait(
-                SubmitSm(
-                    source_addr_ton=5,
-                    source_addr=self._sender,
-                    dest_addr_ton=1,
-                    dest_addr_npi=1,
-                    destination_addr=f"4179{1_000_000 + number % 1000}",
-                    registered_delivery=1,
-                    short_message=b"Your code is 123456.",
-                )
+            submit_sm = SubmitSm(
+                source_addr_ton=5,
+                source_addr=self._sender,
+                dest_addr_ton=1,
+                dest_addr_npi=1,
+                destination_addr=f"4179{1_000_000 + number % 1000}",
+                registered_delivery=1,
+                short_message=b"Your code is 123456.",
             )
+            result = await self._esme.submit_nowait(submit_sm)
+            while result.outcome is Outcome.THROTTLED:  # the link pauses by itself
+                result = await self._esme.submit_nowait(submit_sm)
             if result.outcome is not Outcome.OK:
                 raise RuntimeError(str(result))
             self.spent_ms.append((time.perf_counter() - started) * 1000)

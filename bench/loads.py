@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from bench.servers import MAIL_FROM, SENDER_NAME, Target
-from bench.tree import ROOT
+from bench.tree import ROOT, SUPERVISED
 
 SESSIONS = 10
 HTTP_CONNECTIONS = 50
@@ -44,9 +44,10 @@ class MailLoad:
         address = f"127.0.0.1:{target.smtp_port}"
         source = ["smtp-source", "-s", str(SESSIONS), "-l", str(MAIL_OCTETS), "-m", str(messages)]
         source += ["-f", MAIL_FROM, "-t", "b@example.net", *(["-d"] if self.reuse else []), address]
+        probe_command = [sys.executable, "-IS", str(ROOT / "bench" / "smtp_probe.py")]
+        probe_command += ["--port", str(target.smtp_port), *([] if self.reuse else ["--reconnect"])]
         probe = subprocess.Popen(
-            [sys.executable, "-IS", str(ROOT / "bench" / "smtp_probe.py"), "--port", str(target.smtp_port)]
-            + ([] if self.reuse else ["--reconnect"]),
+            [*SUPERVISED, *probe_command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -141,7 +142,7 @@ class HttpLoad:
 
 def _run_wrk(command: list[str]) -> str:
     """What it prints."""
-    wrk = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    wrk = subprocess.Popen([*SUPERVISED, *command], stdout=subprocess.PIPE, text=True)
     try:
         assert wrk.stdout is not None  # noqa: S101 - it was asked for
         for line in wrk.stdout:
@@ -150,7 +151,8 @@ def _run_wrk(command: list[str]) -> str:
         wrk.send_signal(signal.SIGINT)
         return wrk.communicate(timeout=60)[0]
     finally:
-        wrk.kill()
+        wrk.terminate()
+        wrk.wait()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from bench.tree import ROOT
+from bench.tree import ROOT, SUPERVISED
 
 _START_S = 10.0
 
@@ -48,7 +48,7 @@ class Sink:
         self.count = 0
         self.last_s = time.monotonic()
         self._pattern = re.compile(pattern)
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
+        self._process = subprocess.Popen([*SUPERVISED, *command], stdout=subprocess.PIPE, cwd=ROOT)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         wait_for_port(port, within_s=_START_S)

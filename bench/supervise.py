@@ -1,8 +1,9 @@
 """A nanny for one server: `python -m bench.supervise COMMAND…` runs it and loses none of its CPU time.
 
 Every process that the command leaves behind becomes a child of this one (PR_SET_CHILD_SUBREAPER) and is
-waited for, so that its time stands in this process's own account of dead children. SIGTERM is passed on; when
-the command has ended, whatever it has left running is killed by its id.
+waited for, so that its time stands in this process's own account of dead children. SIGTERM and SIGINT are
+passed on, and SIGTERM comes by itself when the harness dies. When the command has ended, or has not 20 s
+after the signal, whatever is left running is killed by its id.
 """
 
 import ctypes
@@ -52,12 +53,12 @@ def main(command: list[str]) -> int:
         raise OSError(ctypes.get_errno(), "prctl")
     pid = os.posix_spawnp(command[0], command, os.environ)
 
-    def end(_signal: int, _frame: object) -> None:
+    def pass_on(number: int, _frame: object) -> None:
         signal.alarm(_PATIENCE_S)
-        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, number)
 
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the harness, which then ends its servers
+    signal.signal(signal.SIGTERM, pass_on)
+    signal.signal(signal.SIGINT, pass_on)
     signal.signal(signal.SIGALRM, kill_rest)
     status = 0
     while True:

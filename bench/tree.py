@@ -17,6 +17,8 @@ from types import TracebackType
 
 ROOT = Path(__file__).resolve().parent.parent
 _TICKS = os.sysconf("SC_CLK_TCK")
+# What is started so ends with the harness, however that ends.
+SUPERVISED = [sys.executable, "-IS", str(ROOT / "bench" / "supervise.py")]
 _SAMPLE_S = 0.25
 _END_S = 40.0
 
@@ -29,7 +31,7 @@ class Tree:
     ) -> None:
         with log.open("ab") as output:
             self._supervisor = subprocess.Popen(
-                [sys.executable, "-IS", str(ROOT / "bench" / "supervise.py"), *command],
+                [*SUPERVISED, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
