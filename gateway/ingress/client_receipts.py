@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway.messages.model import SmsEnvelope, Source, Status
-from gateway.store.tx import Tx
+from gateway.store.tx import Row, Tx
 from smpp import receipt as wire
 from smpp.constants import MessageState
 from smpp.pdu import DeliverSm, SubmitSm
@@ -126,19 +126,16 @@ _decode_receipt = msgspec.json.Decoder(ClientReceipt).decode
 
 def enqueue(tx: Tx, settlements: "Sequence[Settlement]") -> None:
     """Queues the receipts that final settlements owe to SMPP clients; costs one look-up per final SMS."""
-    rows = []
-    for one in settlements:
-        if one.status in _FINAL and (one.sms or one.status is Status.CANCELLED):
-            row = _row(tx, one)
-            if row is not None:
-                rows.append(row)
+    final = [
+        one for one in settlements if one.status in _FINAL and (one.sms or one.status is Status.CANCELLED)
+    ]
+    keys = [(one.account_id, one.message_id, one.n, one.status.value) for one in final]
+    found = zip(final, tx.rows_many(_MESSAGE, keys), strict=True)
+    rows = [row for one, messages in found for message in messages if (row := _row(one, message)) is not None]
     tx.run_many(_INSERT, rows)
 
 
-def _row(tx: Tx, one: "Settlement") -> tuple[Any, ...] | None:
-    found = tx.one(_MESSAGE, (one.account_id, one.message_id, one.n, one.status.value))
-    if found is None:
-        return None
+def _row(one: "Settlement", found: Row) -> tuple[Any, ...] | None:
     envelope = _decode_envelope(found[0])
     if envelope.client is None or (envelope.failure_only and one.status is Status.DELIVERED):
         return None
