@@ -8,6 +8,7 @@ LOGS=quiet: both sides log warnings only; otherwise as they come.
 import argparse
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -84,8 +85,18 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+def runnable(cases: Sequence[Case]) -> list[Case]:
+    """The cases whose load and sink are installed."""
+    found = [case for case in cases if all(shutil.which(program) for program in case.needs)]
+    for case in cases:
+        if case not in found:
+            say(f"left out: {case.key}, which needs {', '.join(case.needs)}")
+    return found
+
+
 def main() -> None:
     """Run, print, store, draw."""
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))  # so that every server is ended
     options = arguments()
     cases = chosen(options.cases)
     if options.peers != "none":
@@ -94,7 +105,7 @@ def main() -> None:
         os.environ["PATH"] += ":/usr/sbin"
     with folder() as home:
         disk_ms = fsync_ms(home)
-        runs = run_all(cases, options, home / "template", disk_ms)
+        runs = run_all(runnable(cases), options, home / "template", disk_ms)
     made = report.rows(runs)
     say("\n" + report.table(made))
     options.chart.write_text(chart.draw(made, report.commit()))

@@ -27,6 +27,7 @@ class Case:
     sink: Callable[[], Sink]
     gateway: Callable[[Path], Gateway]
     messages: int
+    needs: tuple[str, ...] = ()
     peer: Callable[[], Server] | None = None
     package: str = ""
     compare: str = ""
@@ -44,6 +45,7 @@ def _mail(*, dkim: bool, reuse: bool, messages: int) -> Case:
         sink=mail_sink,
         gateway=lambda template: Gateway(template=template, kind="mail", dkim=dkim),
         messages=messages,
+        needs=("smtp-source", "smtp-sink"),
         peer=lambda: Postfix(dkim),
         package="postfix",
         share=1 / 4,
@@ -76,6 +78,7 @@ CASES = (
         sink=_sms_sink,
         gateway=_sms_gateway,
         messages=20_000,
+        needs=("wrk",),
         peer=Kannel,
         package="kannel",
         share=1 / 2,
@@ -89,6 +92,7 @@ CASES = (
         sink=_sms_sink,
         gateway=_sms_gateway,
         messages=40_000,
+        needs=("wrk",),
         compare="sms-http",
         share=1 / 6,
         aim=1 / 10,

@@ -89,7 +89,7 @@ def verdict(row: Row) -> str:
     """What was promised, and whether it holds."""
     if row.cpu_ratio is None:
         return ""
-    parts = [f"CPU 1/{1 / row.cpu_ratio:.1f}" if row.cpu_ratio else "CPU 0"]
+    parts = [f"CPU 1/{1 / row.cpu_ratio:.1f}" if 0 < row.cpu_ratio < 1 else f"CPU {row.cpu_ratio:.1f}×"]
     if row.case.share:
         kept = row.cpu_ratio <= row.case.share
         parts[0] += f" ({'holds' if kept else 'MISSES'} ≤ 1/{1 / row.case.share:.0f})"

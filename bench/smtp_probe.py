@@ -3,7 +3,6 @@
 It sends mails one after the other until its standard input ends, and prints what it measured as JSON: for
 each mail the time from MAIL FROM to the 250 after the final dot, in milliseconds. With `--reconnect` each
 mail has a connection of its own; connecting is then part of the time, because the sender waits for it too.
-At most `--rate` mails a second (0: as fast as they are taken).
 """
 
 import argparse
@@ -51,23 +50,20 @@ class Session:
         self._socket.close()
 
 
-def run(port: int, *, reconnect: bool, rate_per_s: float, size_octets: int) -> list[float]:
+def run(port: int, *, reconnect: bool, size_octets: int) -> list[float]:
     """Milliseconds of each mail, until standard input ends."""
     head = b"From: a@bench.example\r\nTo: b@example.net\r\nSubject: probe\r\n\r\n"
     line = b"A line of seventy characters or so, as mail programs write them.\r\n"
     mail = head + line * max(1, (size_octets - len(head)) // len(line)) + b".\r\n"
     spent: list[float] = []
     session = None if reconnect else Session(port)
-    due = time.perf_counter()
-    while not select.select([sys.stdin], [], [], max(0.0, due - time.perf_counter()) if rate_per_s else 0)[0]:
-        started = max(due, 0.0) if rate_per_s else time.perf_counter()
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        started = time.perf_counter()
         one = session or Session(port)
         one.send(mail)
         spent.append((time.perf_counter() - started) * 1000)
         if reconnect:
             one.close()
-        if rate_per_s:
-            due += 1 / rate_per_s  # from when it was due: a stall is not left out of the account
     if session:
         session.close()
     return spent
@@ -78,12 +74,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--reconnect", action="store_true")
-    parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--size", type=int, default=4096)
     arguments = parser.parse_args()
-    spent = run(
-        arguments.port, reconnect=arguments.reconnect, rate_per_s=arguments.rate, size_octets=arguments.size
-    )
+    spent = run(arguments.port, reconnect=arguments.reconnect, size_octets=arguments.size)
     json.dump(spent, sys.stdout)
 
 
