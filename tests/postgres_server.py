@@ -54,6 +54,8 @@ class PostgresServer:
         self.folder = Path(tempfile.mkdtemp(prefix="gateway-postgresql-"))
         self.port = port or _free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self._settled = port is not None
+        self._tries = 3
 
     def init(self) -> None:
         """Makes an empty cluster."""
@@ -75,7 +77,20 @@ class PostgresServer:
             raise RuntimeError(f"{program}: {done.stderr}{done.stdout}")
 
     def start(self) -> None:
-        """Starts the server and waits until it answers."""
+        """Starts the server and waits until it answers; at first on another port where this one is taken."""
+        while True:
+            try:
+                self._start()
+            except RuntimeError:
+                if self._settled or not self._tries:
+                    raise
+                self._tries -= 1
+                self.port = _free_port()
+            else:
+                self._settled = True
+                return
+
+    def _start(self) -> None:
         options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
