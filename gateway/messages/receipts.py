@@ -120,8 +120,10 @@ def apply(tx: Tx, receipt: PartReceipt, refund_on: frozenset[str], *, keep_conte
     rows = _find(tx, receipt)
     if not rows:
         return _NOT_FOUND
-    # Of several candidates the one that still waits is meant.
-    upstream_id, account_id, message_id, n, _, status = min(rows, key=lambda row: row[5] != Status.SENT)
+    # The id as it stands is meant; its other readings (hex, decimal) only where nothing bears it.
+    exact = receipt.ids[0]
+    best = min(rows, key=lambda row: (row[0] != exact, row[5] != Status.SENT))
+    upstream_id, account_id, message_id, n, _, status = best
     if status != Status.SENT:
         return None  # a receipt that was told twice
     state = Status.DELIVERED if receipt.delivered else Status.FAILED
