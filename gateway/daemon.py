@@ -16,13 +16,13 @@ from typing import Any
 
 import structlog
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 
 from config import ConfigError, differences, load
 from config.schema import Settings
 from gateway import tls
 from gateway.api.server import HttpServer
 from gateway.health import Readiness
+from gateway.housekeeping import Housekeeping
 from gateway.ingress.smpp import SmppIngress
 from gateway.ingress.smtp import SmtpIngress
 from gateway.ingress.trusted import Trusted
@@ -58,7 +58,6 @@ __all__ = ["Gateway", "Ports", "StartError", "build_road", "run"]
 
 log = structlog.get_logger(__name__)
 
-_HOUSEKEEPING_S = 3600.0
 _TLS_HANDSHAKE_S = 30.0
 _RELOADABLE = ("log.",)  # besides the certificate; SIGHUP says what else would need a restart
 
@@ -153,24 +152,8 @@ class Gateway:
 
     def _add_housekeeping(self, services: Services, road: Road) -> None:
         retention = Retention(services.store, self._clock, self.settings, holder=road.dispatcher.holder)
-
-        async def tidy() -> None:
-            try:
-                await services.credits.void_expired()
-                await retention.run()
-            except Exception:
-                log.exception("housekeeping_failed")
-
-        loop = LoopingCall(lambda: Deferred.fromFuture(asyncio.ensure_future(tidy())))
-
-        async def start() -> None:
-            loop.start(_HOUSEKEEPING_S, now=True)
-
-        async def stop() -> None:
-            if loop.running:
-                loop.stop()
-
-        self.tree.add("housekeeping", start, stop)
+        housekeeping = Housekeeping([services.credits.void_expired, retention.run])
+        self.tree.add("housekeeping", housekeeping.start, housekeeping.stop)
 
     def _add_smtp(self, doors: "_Doors") -> None:
         settings = self.settings.smtp

@@ -54,7 +54,7 @@ class Done:
         """The last line of a daemon that did not start; what it logged may stand before it."""
         assert self.code == 1, (self.out, self.err)
         assert self.out == ""
-        assert "Traceback" not in self.err
+        assert "Traceback" not in self.err, self.err
         line = self.err.splitlines()[-1]
         assert line.startswith("gateway: "), self.err
         assert "unexpected fault" not in line
