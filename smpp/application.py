@@ -1,7 +1,7 @@
 """What an SMSC asks of the application behind it, and the binds it hands to it; `smpp.smsc` is the server."""
 
 import asyncio
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ class BindRequest:
     peer: str
     tls: bool
     link: Link
-    in_flight: Collection[object]
+    in_flight: Callable[[], int]
 
     @property
     def system_id(self) -> str:
@@ -56,7 +56,7 @@ class Bound:
     @property
     def in_flight(self) -> int:
         """Submits of this bind in the application's hands."""
-        return len(self._in_flight)
+        return self._in_flight()
 
     @property
     def outstanding(self) -> int:
@@ -66,6 +66,10 @@ class Bound:
     def deliver(self, pdu: DeliverSm | DataSm) -> asyncio.Future[Result]:
         """The client's answer to a receipt or message. NOT_SENT and UNKNOWN: keep it for the next bind."""
         return self._link.request(pdu)
+
+    def deliver_told(self, pdu: DeliverSm | DataSm, told: Callable[[Result], None]) -> None:
+        """As `deliver`, but calls `told`: the cheapest, for many."""
+        self._link.tell(pdu, told)
 
     def close(self, drain_s: float = 0.0) -> None:
         """Unbind this client, for instance after its credentials were withdrawn."""
@@ -82,8 +86,12 @@ class Bound:
             self._link.transport.close()
 
 
+Answer = tuple[int, str]
+"""(command_status, message_id)"""
+
+
 class Application(Protocol):
-    """What the server asks. Subclass it: only `bind` and `submit` have to be written.
+    """What the server asks. Subclass it: only `bind`, and `submit` or `submit_many`, have to be written.
 
     An exception becomes ESME_RSYSERR for the client and goes to the loop's exception handler.
     """
@@ -91,10 +99,19 @@ class Application(Protocol):
     async def bind(self, request: BindRequest) -> CommandStatus | Bound:
         """Let a client in, or refuse it; may take its time to slow guessing down."""
 
-    def submit(self, bound: Bound, submit_sm: SubmitSm) -> Awaitable[tuple[int, str] | None]:
-        """(command_status, message_id). ESME_ROK only once the message is durable. data_sm comes here too,
-        as a submit_sm with message_payload. A Future saves a task. None gives no answer: a simulator's way.
+    def submit_many(
+        self,
+        bound: Bound,  # noqa: ARG002 - a default
+        submits: Sequence[SubmitSm],  # noqa: ARG002
+    ) -> Awaitable[Sequence[Answer]] | None:
+        """All submit_sm of one read: an answer for each, in order. ESME_ROK only once its message is durable.
+        data_sm comes here too, as a submit_sm with message_payload. None: `submit` is to be asked for each.
         """
+        return None
+
+    def submit(self, bound: Bound, submit_sm: SubmitSm) -> Awaitable[Answer | None]:
+        """As `submit_many`, for one. A Future saves a task. None gives no answer: a simulator's way."""
+        raise NotImplementedError
 
     def ready(self, bound: Bound) -> None:
         """The bind has been answered: deliveries may start."""

@@ -4,7 +4,8 @@
 it. `submit` gives one `Result` per submit_sm and raises nothing of the link's: OK with a message_id, REFUSED,
 THROTTLED (offer it again, the link is already pausing), UNKNOWN (written, never answered: do not send again
 blindly) or NOT_SENT. A deliver_sm is answered only once `on_deliver` has resolved, so that a receipt is
-durable first. Several binds are several `Esme`s; leases and routing belong to the caller.
+durable first; `on_deliver_many` stands in its place where all of one read are wanted at once. Several binds
+are several `Esme`s; leases and routing belong to the caller.
 """
 
 import asyncio
@@ -12,9 +13,9 @@ import contextlib
 import random as random_module
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from smpp.constants import INTERFACE_VERSION, CommandStatus, Npi, Ton, status_name
 from smpp.link import Link, Outcome, Result
@@ -36,11 +37,12 @@ from smpp.pdu import (
 from smpp.session import Role, Session, SessionConfig
 from smpp.states import BindMode
 
-__all__ = ["BindMode", "Esme", "EsmeConfig", "OnDeliver", "Outcome", "SubmitResult"]
+__all__ = ["BindMode", "Esme", "EsmeConfig", "OnDeliver", "OnDeliverMany", "Outcome", "SubmitResult"]
 
 SubmitResult = Result
-OnDeliver = Callable[[DeliverSm | DataSm], Awaitable[CommandStatus]]
-
+OnDeliver = Callable[[DeliverSm | DataSm], Awaitable[int]]
+OnDeliverMany = Callable[[Sequence[DeliverSm | DataSm]], Awaitable[Sequence[int]]]
+"""A command_status for each, in order."""
 
 _BINDS: Final[dict[BindMode, type[Bind]]] = {
     BindMode.TX: BindTransmitter,
@@ -90,8 +92,9 @@ class Esme:
     def __init__(
         self,
         config: EsmeConfig,
-        on_deliver: OnDeliver,
+        on_deliver: OnDeliver | None = None,
         *,
+        on_deliver_many: OnDeliverMany | None = None,
         on_state: Callable[[bool, str], None] | None = None,
         on_late: Callable[[Pdu, Response], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -99,6 +102,7 @@ class Esme:
     ) -> None:
         self._config = config
         self._on_deliver = on_deliver
+        self._on_deliver_many = on_deliver_many
         self._on_state = on_state
         self._on_late = on_late
         self._clock = clock
@@ -111,7 +115,8 @@ class Esme:
         self._bound_at: float | None = None
         self._gone = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._delivering: set[asyncio.Future[CommandStatus]] = set()
+        self._calls: set[asyncio.Future[Any]] = set()
+        self._delivering = 0
         self._throttled_before = 0
         self._refusal = ""
         self.faults = 0
@@ -143,6 +148,13 @@ class Esme:
             return Result(Outcome.NOT_SENT, detail=self.reason)
         return await self._link.request(submit_sm)
 
+    def submit_told(self, submit_sm: SubmitSm, told: Callable[[SubmitResult], None]) -> None:
+        """As `submit`, but calls `told`: the cheapest, for many."""
+        if self._link is not None:
+            self._link.tell(submit_sm, told)
+        else:
+            told(Result(Outcome.NOT_SENT, detail=self.reason))
+
     def submit_nowait(self, submit_sm: SubmitSm) -> asyncio.Future[SubmitResult]:
         """As `submit`, as a future and without a coroutine of its own: for many at once."""
         if self._link is not None:
@@ -163,7 +175,7 @@ class Esme:
         finally:
             if self._link is not None:
                 self._link.abort()
-            for future in self._delivering:
+            for future in self._calls:
                 future.cancel()
 
     async def unbind_and_close(self, drain_s: float = 10.0) -> None:
@@ -245,24 +257,41 @@ class Esme:
             self._refusal = f"bind refused: {status_name(response.command_status)}"
             self._link.abort()
 
-    def request_received(self, request: Pdu) -> None:
+    def requests_received(self, requests: Sequence[Pdu]) -> None:
         """deliver_sm and data_sm go to the application; outbind and alert_notification need no answer."""
         link = self._link
-        if link is None or not isinstance(request, DeliverSm | DataSm):
+        if link is None:
             return
-        cls = DeliverSmResp if isinstance(request, DeliverSm) else DataSmResp
-        if len(self._delivering) >= self._config.deliver_window:
-            link.respond(cls(request.sequence_number, CommandStatus.ESME_RX_T_APPN))
+        deliveries = [one for one in requests if isinstance(one, DeliverSm | DataSm)]
+        room = max(0, self._config.deliver_window - self._delivering)
+        if len(deliveries) > room:
+            link.respond_many([_answer(one, CommandStatus.ESME_RX_T_APPN) for one in deliveries[room:]])
+            del deliveries[room:]
+        if not deliveries:
             return
-        future = asyncio.ensure_future(self._on_deliver(request))
-        self._delivering.add(future)
+        if self._on_deliver_many is not None:
+            self._call(link, deliveries, self._on_deliver_many(deliveries))
+        elif self._on_deliver is not None:
+            for one in deliveries:
+                self._call(link, [one], _listed(self._on_deliver(one)))
+        else:
+            link.respond_many([_answer(one, CommandStatus.ESME_RX_P_APPN) for one in deliveries])
 
-        def answer(done: asyncio.Future[CommandStatus]) -> None:
-            self._delivering.discard(done)
+    def _call(
+        self, link: Link, deliveries: Sequence[DeliverSm | DataSm], statuses: Awaitable[Sequence[int]]
+    ) -> None:
+        """Answer when the application has."""
+        future = asyncio.ensure_future(statuses)
+        self._delivering += len(deliveries)
+        self._calls.add(future)
+
+        def answer(done: asyncio.Future[Sequence[int]]) -> None:
+            self._calls.discard(done)
+            self._delivering -= len(deliveries)
             # ESME_RX_T_APPN: the SMSC keeps the message and tries again (section 5.1.3).
             failed = done.cancelled() or done.exception() is not None
-            status = CommandStatus.ESME_RX_T_APPN if failed else done.result()
-            link.respond(cls(request.sequence_number, status))
+            answers = [int(CommandStatus.ESME_RX_T_APPN)] * len(deliveries) if failed else done.result()
+            link.respond_many([_answer(*pair) for pair in zip(deliveries, answers, strict=True)])
 
         future.add_done_callback(answer)
 
@@ -290,3 +319,12 @@ class Esme:
         self.reason = reason
         if self._on_state is not None:
             self._on_state(bound, reason)
+
+
+def _answer(request: DeliverSm | DataSm, status: int) -> Response:
+    cls = DeliverSmResp if isinstance(request, DeliverSm) else DataSmResp
+    return cls(request.sequence_number, status)
+
+
+async def _listed(status: Awaitable[int]) -> list[int]:
+    return [await status]

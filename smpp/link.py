@@ -1,8 +1,9 @@
 """One TCP connection of either role: `smpp.session` joined to an asyncio transport.
 
-`request` queues a PDU and gives a future of its `Result`; it waits, in order and within bounds, for window,
-rate and a writable transport. What is said in one tick of the loop leaves in one write. A peer that does not
-read is not read either, once `unsent_octets` wait for it. A `Handler` gets the requests of the peer.
+`request` queues a PDU and gives a future of its `Result`; `tell` calls a function with it instead. It waits,
+in order and within bounds, for window, rate and a writable transport. What is said in one tick of the loop
+leaves in one write, what is read in one comes to the `Handler` at once, and one timer serves all. A peer that
+does not read is not read either, once `unsent_octets` wait for it.
 
 Raises nothing after construction: every failure is a Result. No reconnects (`smpp.esme`), no binds
 (`smpp.smsc`).
@@ -10,7 +11,7 @@ Raises nothing after construction: every failure is a Result. No reconnects (`sm
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Final, Protocol, cast
 
@@ -30,6 +31,7 @@ from smpp.pacing import Rate, Throttle
 from smpp.pdu import Pdu, PduError, Response
 from smpp.session import Session, StateError
 
+_ROK: Final = int(CommandStatus.ESME_ROK)
 _CLOSE_S: Final = 5.0
 _TURN_OCTETS: Final = 16_384  # received at once: some 20 ms if all of it is tiny and broken PDUs
 
@@ -54,6 +56,8 @@ class Result(msgspec.Struct, frozen=True):
 
 
 SubmitFuture = asyncio.Future[Result]
+Told = Callable[[Result], None]
+"""Is called once with the result, in the loop, and must return at once."""
 
 
 class Handler(Protocol):
@@ -62,8 +66,8 @@ class Handler(Protocol):
     def connected(self, link: "Link") -> None:
         """The transport, TLS included, is up. Only a link that was connected is ever closed."""
 
-    def request_received(self, request: Pdu) -> None:
-        """A request to answer with `Link.respond`."""
+    def requests_received(self, requests: Sequence[Pdu]) -> None:
+        """The requests of one read, to answer with `Link.respond`; what was answered in it comes first."""
 
     def bind_answered(self, response: Response) -> None:
         """The answer to our bind."""
@@ -104,7 +108,7 @@ class Link(asyncio.Protocol):
         self._queue_limit = queue_limit
         self._wait_s = wait_s
         self._unsent_octets = unsent_octets
-        self._waiting: deque[tuple[Pdu, SubmitFuture, float]] = deque()
+        self._waiting: deque[tuple[Pdu, Told, float, SubmitFuture | None]] = deque()
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._writable = True
@@ -168,17 +172,26 @@ class Link(asyncio.Protocol):
         has not been sent.
         """
         future: SubmitFuture = self._loop.create_future()
-        now = self._clock()
-        if not self.session.may_send(pdu.command_id):
-            future.set_result(Result(Outcome.NOT_SENT, detail=f"the link is {self.session.state.value}"))
-        elif not self._waiting and self._ready(now):
-            self._send(pdu, future, now)
-        elif len(self._waiting) >= self._queue_limit:
-            future.set_result(Result(Outcome.NOT_SENT, detail="too many requests are waiting"))
-        else:
-            self._waiting.append((pdu, future, now + self._wait_s))
-            self._schedule_flush()
+
+        def told(result: Result) -> None:
+            if not future.done():
+                future.set_result(result)
+
+        self.tell(pdu, told, future)
         return future
+
+    def tell(self, pdu: Pdu, told: Told, future: SubmitFuture | None = None) -> None:
+        """As `request`, but calls `told`; perhaps before this returns, if nothing can be sent."""
+        now = self._clock()
+        if not self.session.may_send_at_once(type(pdu)):
+            told(Result(Outcome.NOT_SENT, detail=f"the link is {self.session.state.value}"))
+        elif not self._waiting and self._ready(now):
+            self._send(pdu, told, now)
+        elif len(self._waiting) >= self._queue_limit:
+            told(Result(Outcome.NOT_SENT, detail="too many requests are waiting"))
+        else:
+            self._waiting.append((pdu, told, now + self._wait_s, future))
+            self._schedule_flush()
 
     def respond(self, response: Response) -> None:
         """Answer a request of the peer; a response that does not encode becomes ESME_RSYSERR."""
@@ -189,6 +202,11 @@ class Link(asyncio.Protocol):
             self.session.respond(refusal, self._clock())
         self._schedule_flush()
 
+    def respond_many(self, responses: Sequence[Response]) -> None:
+        """As `respond`, for all of them."""
+        for response in responses:
+            self.respond(response)
+
     def send_control(self, pdu: Pdu) -> None:
         """Send a bind, at once. Raises StateError, PduError."""
         self.session.send(pdu, self._clock())
@@ -196,8 +214,8 @@ class Link(asyncio.Protocol):
 
     def unbind(self, drain_s: float) -> None:
         """Send nothing more, let what is in flight finish within `drain_s`, unbind and close."""
-        self._drop_waiting("the link is being unbound")
         self.session.unbind(self._clock(), drain_s)
+        self._drop_waiting("the link is being unbound")
         self._schedule_flush()
 
     def abort(self) -> None:
@@ -238,25 +256,25 @@ class Link(asyncio.Protocol):
         """Send what may go, oldest first; give up what has waited too long."""
         waiting = self._waiting
         while waiting:
-            pdu, future, deadline = waiting[0]
-            if future.done():
+            pdu, told, deadline, future = waiting[0]
+            if future is not None and future.done():
                 waiting.popleft()
             elif self._ready(now):
                 waiting.popleft()
-                self._send(pdu, future, now)
+                self._send(pdu, told, now)
             elif deadline <= now:
                 waiting.popleft()
-                future.set_result(Result(Outcome.NOT_SENT, detail="waited too long for its turn"))
+                told(Result(Outcome.NOT_SENT, detail="waited too long for its turn"))
             else:
                 break
 
-    def _send(self, pdu: Pdu, future: SubmitFuture, now: float) -> None:
+    def _send(self, pdu: Pdu, told: Told, now: float) -> None:
         try:
-            self.session.send(pdu, now, future)
+            self.session.send(pdu, now, told)
         except PduError as error:
-            future.set_result(Result(Outcome.REFUSED, error.command_status, detail=str(error)))
+            told(Result(Outcome.REFUSED, error.command_status, detail=str(error)))
         except StateError as error:
-            future.set_result(Result(Outcome.NOT_SENT, detail=str(error)))
+            told(Result(Outcome.NOT_SENT, detail=str(error)))
         else:
             self._rate.sent(now)
             self._schedule_flush()
@@ -286,11 +304,14 @@ class Link(asyncio.Protocol):
                 self._timer.cancel()
                 self._timer = None
             self._arm(self._clock() + _CLOSE_S)
-            return
-        self._arm(self._next_timer())
+        elif self._timer is None or self._waiting or self.session.draining or not self.session.bound:
+            self._arm(self._next_timer())
+        # Else the running timer fires before whatever deadline this tick has added.
 
     def _next_timer(self) -> float | None:
         due = self.session.next_timer()
+        if due is not None and self.session.bound and self.session.shortest_timer_s:
+            due = min(due, self._clock() + self.session.shortest_timer_s)
         if self._waiting:
             turn = self._waiting[0][2]
             paced = max(self._rate.ready_at(), self._throttle.ready_at())
@@ -317,55 +338,54 @@ class Link(asyncio.Protocol):
 
     def _handle(self, events: list[Event]) -> None:
         now = self._clock()
+        requests: list[Pdu] = []
         for event in events:
-            if isinstance(event, RequestReceived):
-                self._handler.request_received(event.request)
-            elif isinstance(event, ResponseReceived):
-                self._answered(event, now)
+            kind = type(event)
+            if kind is RequestReceived:
+                requests.append(cast(RequestReceived, event).request)
+            elif kind is ResponseReceived:
+                self._answered(cast(ResponseReceived, event), now)
             else:
                 self._handle_rare(event)
+        if requests:
+            self._handler.requests_received(requests)
         if self._waiting:
             self._pump(now)
         self._schedule_flush()
 
     def _handle_rare(self, event: Event) -> None:
         match event:
-            case ResponseTimeout(context=future):
-                _resolve(future, Result(Outcome.UNKNOWN, detail="no answer in time"))
+            case ResponseTimeout(context=told):
+                told(Result(Outcome.UNKNOWN, detail="no answer in time"))
             case LateResponse(request=request, response=response):
                 self._handler.late_response(request, response)
             case FaultReceived(error=error):
                 self._handler.fault_received(error)
             case Closed(reason=reason, unanswered=unanswered):
-                for _request, future in unanswered:
-                    _resolve(future, Result(Outcome.UNKNOWN, detail=reason))
+                for _request, told in unanswered:
+                    told(Result(Outcome.UNKNOWN, detail=reason))
                 self._drop_waiting(reason)
                 self._handler.closed(reason)
             case _:
                 pass
 
     def _answered(self, event: ResponseReceived, now: float) -> None:
-        response, future = event.response, event.context
+        response, told = event.response, event.context
         status = response.command_status
-        if future is None:
+        if told is None:
             if "BIND_" in event.request.command_id.name:
                 self._handler.bind_answered(response)
-            return
-        if status == CommandStatus.ESME_ROK:
-            result = Result(Outcome.OK, 0, getattr(response, "message_id", ""))
+        elif status == _ROK:
+            told(Result(Outcome.OK, 0, getattr(response, "message_id", "")))
         elif status in THROTTLE_STATUSES:
             self.throttled += 1
             self._throttle.throttled(now, self._random())
-            result = Result(Outcome.THROTTLED, status, detail=status_name(status))
+            told(Result(Outcome.THROTTLED, status, detail=status_name(status)))
         else:
-            result = Result(Outcome.REFUSED, status, detail=status_name(status))
-        _resolve(future, result)
+            told(Result(Outcome.REFUSED, status, detail=status_name(status)))
 
     def _drop_waiting(self, reason: str) -> None:
         while self._waiting:
-            _resolve(self._waiting.popleft()[1], Result(Outcome.NOT_SENT, detail=reason))
-
-
-def _resolve(future: SubmitFuture, result: Result) -> None:
-    if not future.done():
-        future.set_result(result)
+            _pdu, told, _deadline, future = self._waiting.popleft()
+            if future is None or not future.done():
+                told(Result(Outcome.NOT_SENT, detail=reason))

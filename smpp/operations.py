@@ -12,6 +12,8 @@ import msgspec
 from smpp.constants import INTERFACE_VERSION, CommandId, CommandStatus, EsmClass, Tag
 
 Tlvs = tuple[tuple[int, bytes], ...]
+_UDHI: Final = int(EsmClass.UDHI)  # a plain integer: an IntFlag takes a microsecond to mask one
+_PAYLOAD: Final = int(Tag.MESSAGE_PAYLOAD)
 
 
 class Field(NamedTuple):
@@ -199,12 +201,12 @@ class ShortMessage(Pdu, frozen=True, gc=False):
     @property
     def payload(self) -> bytes:
         """The message octets, UDH included, from short_message or else message_payload."""
-        return self.short_message or tlv(self, Tag.MESSAGE_PAYLOAD) or b""
+        return self.short_message or tlv(self, _PAYLOAD) or b""
 
     @property
     def udhi(self) -> bool:
         """True if the payload starts with a user data header (section 5.2.12, bit 6)."""
-        return bool(self.esm_class & EsmClass.UDHI)
+        return bool(self.esm_class & _UDHI)
 
 
 class SubmitSm(ShortMessage, frozen=True, gc=False):
@@ -275,12 +277,12 @@ class DataSm(Pdu, frozen=True, gc=False):
     @property
     def payload(self) -> bytes:
         """The message octets, UDH included."""
-        return tlv(self, Tag.MESSAGE_PAYLOAD) or b""
+        return tlv(self, _PAYLOAD) or b""
 
     @property
     def udhi(self) -> bool:
         """As in `ShortMessage`."""
-        return bool(self.esm_class & EsmClass.UDHI)
+        return bool(self.esm_class & _UDHI)
 
 
 class DataSmResp(_MessageIdResp, frozen=True, gc=False):
@@ -393,7 +395,8 @@ class AlertNotification(Pdu, frozen=True, gc=False):
 
 def tlv(pdu: Pdu, tag: int) -> bytes | None:
     """The value of the first TLV with `tag`, or None."""
-    for number, value in getattr(pdu, "tlvs", ()):
+    tlvs: Tlvs = getattr(pdu, "tlvs", ())
+    for number, value in tlvs:
         if number == tag:
-            return bytes(value)
+            return value
     return None

@@ -12,7 +12,7 @@ sequence numbers are not judged here.
 from collections.abc import Callable
 from struct import Struct
 from struct import error as struct_error
-from typing import Final
+from typing import Any, Final
 
 from smpp.constants import (
     HEADER_OCTETS,
@@ -66,11 +66,12 @@ __all__ = [
     "DeliverSmResp", "EnquireLink", "EnquireLinkResp", "GenericNack", "Outbind", "Pdu", "PduError", "QuerySm",
     "QuerySmResp", "ReplaceSm", "ReplaceSmResp", "Response", "ShortMessage", "Splitter", "SubmitMulti",
     "SubmitMultiResp", "SubmitSm", "SubmitSmResp", "Tlvs", "Unbind", "UnbindResp", "decode", "encode",
-    "response_class", "tlv",
+    "request_class", "response_class", "tlv",
 ]  # fmt: skip
 
 _HEADER: Final = Struct(">IIII")
 _TLV_HEADER: Final = Struct(">HH")
+_UDHI: Final = int(EsmClass.UDHI)  # a plain integer: an IntFlag takes a microsecond to mask one
 _SAR_TAGS: Final = frozenset({Tag.SAR_MSG_REF_NUM, Tag.SAR_TOTAL_SEGMENTS, Tag.SAR_SEGMENT_SEQNUM})
 
 
@@ -82,12 +83,7 @@ def encode(pdu: Pdu, sequence_number: int | None = None) -> bytes:
     if sequence_number is None:
         sequence_number = pdu.sequence_number
     try:
-        if isinstance(pdu, ShortMessage):
-            body = _encode_short_message(pdu)
-        elif isinstance(pdu, SubmitSmResp | DeliverSmResp) and not pdu.tlvs:
-            body = _encode_message_id(pdu)
-        else:
-            body = _encode_body(pdu)
+        body = _ENCODERS.get(type(pdu), _encode_body)(pdu)
         return _HEADER.pack(HEADER_OCTETS + len(body), pdu.command_id, pdu.status, sequence_number) + body
     except PduError as error:
         error.command_id, error.sequence_number = pdu.command_id, sequence_number
@@ -129,7 +125,7 @@ def _encode_short_message(pdu: ShortMessage) -> bytes:
         return body + message
     if message:
         _refuse_second_payload(tlvs)
-    if pdu.esm_class & EsmClass.UDHI and any(tag in _SAR_TAGS for tag, _ in tlvs):
+    if pdu.esm_class & _UDHI and any(tag in _SAR_TAGS for tag, _ in tlvs):
         raise PduError("sar_* and a user data header exclude each other", command_status=0xC1)
     return body + message + _encode_tlvs(tlvs)
 
@@ -167,6 +163,8 @@ def _encode_tlvs(tlvs: Tlvs) -> bytes:
 
 def _encode_message_id(pdu: SubmitSmResp | DeliverSmResp) -> bytes:
     """The usual answers, on the hot path too. A refusal has no body (section 4.4.2)."""
+    if pdu.tlvs:
+        return _encode_body(pdu)
     message_id = pdu.message_id
     if len(message_id) > 64 or "\0" in message_id:
         raise _first_fault(pdu)
@@ -191,6 +189,14 @@ def _encode_body(pdu: Pdu) -> bytes:
                 raise PduError(f"{field.name} is over {field.limit} octets", command_status=field.fault)
             pieces.append(bytes((len(value),)) + value)
     return b"".join(pieces) + _encode_tlvs(getattr(pdu, "tlvs", ()))
+
+
+_ENCODERS: Final[dict[type[Pdu], Callable[[Any], bytes]]] = {
+    SubmitSm: _encode_short_message,
+    DeliverSm: _encode_short_message,
+    SubmitSmResp: _encode_message_id,
+    DeliverSmResp: _encode_message_id,
+}
 
 
 # --- decoding ---------------------------------------------------------------------------------------------
@@ -371,6 +377,15 @@ _DECODERS: Final[dict[int, Callable[[bytes, int, int], Pdu]]] = {
 _RESPONSES: Final[dict[int, type[Response]]] = {
     cls.command_id: cls for cls in (*_RESPONSES_BY_LAYOUT, *_WITH_MESSAGE_ID)
 }
+
+
+_OTHER_REQUESTS: Final[tuple[type[Pdu], ...]] = (SubmitSm, DeliverSm, SubmitMulti)
+_REQUESTS: Final[dict[int, type[Pdu]]] = {cls.command_id: cls for cls in _BY_LAYOUT + _OTHER_REQUESTS}
+
+
+def request_class(command_id: int) -> type[Pdu] | None:
+    """The class of requests with `command_id`, or None."""
+    return _REQUESTS.get(command_id)
 
 
 def response_class(command_id: int) -> type[Response] | None:

@@ -38,7 +38,19 @@ from smpp.pdu import (
     encode,
     response_class,
 )
-from smpp.states import BINDS, BOUND, CONTROL, MAY_SEND, NO_RESPONSE, Role, State, StateError, WindowFull
+from smpp.states import (
+    ANSWERS,
+    BINDS,
+    BOUND,
+    CONTROL,
+    MAY_SEND,
+    NO_RESPONSE,
+    Role,
+    State,
+    StateError,
+    WindowFull,
+    messages,
+)
 
 __all__ = ["Role", "Session", "SessionConfig", "State", "StateError", "WindowFull"]
 
@@ -68,8 +80,14 @@ class Session:
         self.reason = ""
         self._ours = MAY_SEND[role]
         self._theirs = MAY_SEND[Role.ESME if role is Role.SMSC else Role.SMSC]
+        self._unbinding = False
+        self._peer_unbind: int | None = None
         self._enter(State.OPEN)
         self._config = config
+        self._window = config.window
+        # No deadline that is set later comes sooner than this: of a bound session that is not draining.
+        timers = (config.response_timeout_s, config.enquire_link_s, config.inactivity_s)
+        self.shortest_timer_s = min((timer for timer in timers if timer), default=0.0)
         self._splitter = Splitter(config.max_pdu_octets)
         self._out: list[bytes] = []
         self._sequence_number = first_sequence_number - 1
@@ -79,22 +97,28 @@ class Session:
         self._late: dict[int, tuple[Pdu, Any]] = {}
         self._unanswered_inbound = 0
         self._binding: CommandId | None = None
-        self._unbinding = False
-        self._peer_unbind: int | None = None
         self._drain_deadline: float | None = None
         self._last_received = self._last_message = self._opened = now
 
     # --- what the shell asks ------------------------------------------------------------------------------
 
     def _enter(self, state: State) -> None:
-        """Change the state, and work out once what the hot path asks for each PDU."""
         self.state = state
         # True between a good bind_resp and the end, draining included.
         self.bound = state in BOUND
         # True once the transport is to be closed, after what `data_to_send` still gives.
         self.finished = state in {State.UNBOUND, State.CLOSED}
+        self._look_ahead()
+
+    def _look_ahead(self) -> None:
+        """Work out once what the hot path asks for each PDU: the messages that either side may send now."""
+        state = self.state
         self._we_may = frozenset(command for command, states in self._ours.items() if state in states)
         self._they_may = frozenset(command for command, states in self._theirs.items() if state in states)
+        self.draining = self._unbinding or self._peer_unbind is not None
+        # By class, because the hash of an enumeration's member is slow.
+        self._we_may_at_once = frozenset() if self.draining else messages(self._we_may)
+        self._they_may_at_once = frozenset() if self._peer_unbind is not None else messages(self._they_may)
 
     @property
     def outstanding(self) -> int:
@@ -104,12 +128,15 @@ class Session:
     @property
     def window_free(self) -> int:
         """How many requests `send` takes before WindowFull."""
-        return self._config.window - len(self._outstanding)
+        return self._window - len(self._outstanding)
 
     def may_send(self, command_id: CommandId) -> bool:
         """True if state and role allow this request now (section 2.3) and no unbind has begun."""
-        draining = self._unbinding or self._peer_unbind is not None
-        return command_id in self._we_may and not (draining and command_id not in CONTROL)
+        return command_id in self._we_may and not (self.draining and command_id not in CONTROL)
+
+    def may_send_at_once(self, kind: type[Pdu]) -> bool:
+        """As `may_send`, for messages: False for what keeps the link itself (bind, unbind, enquire_link)."""
+        return kind in self._we_may_at_once
 
     def data_to_send(self) -> bytes:
         """Everything to write, once."""
@@ -123,25 +150,31 @@ class Session:
 
     def send(self, request: Pdu, now: float, context: Any = None) -> int:
         """Queue a request; gives its sequence_number. Raises StateError, WindowFull, PduError."""
+        if type(request) not in self._we_may_at_once:
+            return self._send_rare(request, now, context)
+        outstanding = self._outstanding
+        if len(outstanding) >= self._window:
+            raise WindowFull(f"{self._window} requests are unanswered")
+        sequence_number = self._next_sequence_number()
+        self._out.append(encode(request, sequence_number))
+        self._sequence_number = sequence_number
+        outstanding[sequence_number] = (request, now + self._config.response_timeout_s, context)
+        self._last_message = now
+        return sequence_number
+
+    def _send_rare(self, request: Pdu, now: float, context: Any) -> int:
+        """What keeps the link itself, has no response, or is not allowed."""
         command_id = request.command_id
         if not self.may_send(command_id) or (command_id in BINDS and self._binding):
             raise StateError(f"{command_id.name.lower()} is not allowed in state {self.state.value}")
-        control = command_id in CONTROL
-        if not control and len(self._outstanding) >= self._config.window:
-            raise WindowFull(f"{self._config.window} requests are unanswered")
         sequence_number = self._next_sequence_number()
         self._out.append(encode(request, sequence_number))
         self._sequence_number = sequence_number
         if command_id in NO_RESPONSE:
             return sequence_number
-        entry = (request, now + self._config.response_timeout_s, context)
-        if control:
-            self._control[sequence_number] = entry
-            if command_id in BINDS:
-                self._binding = command_id
-        else:
-            self._outstanding[sequence_number] = entry
-            self._last_message = now
+        self._control[sequence_number] = (request, now + self._config.response_timeout_s, context)
+        if command_id in BINDS:
+            self._binding = command_id
         return sequence_number
 
     def respond(self, response: Response, now: float) -> None:
@@ -154,10 +187,10 @@ class Session:
         self._out.append(encode(response))
         self._unanswered_inbound -= 1
         self._last_message = now
-        bind = response.command_id & ~RESPONSE_BIT
-        if bind == self._binding and self.role is Role.SMSC:
+        if self._binding is not None and response.command_id & ~RESPONSE_BIT == self._binding:
             self._bind_answered(response, now)
-        self._continue_unbind(now)
+        if self.draining:
+            self._continue_unbind(now)
 
     def forgo(self) -> None:
         """One RequestReceived will never be answered; an unbind no longer waits for it."""
@@ -171,14 +204,15 @@ class Session:
             self._finish("closed before a bind")
             return
         self._unbinding = True
+        self._look_ahead()
         self._drain_deadline = now + (self._config.drain_s if drain_s is None else drain_s)
         self._continue_unbind(now)
 
     def _next_sequence_number(self) -> int:
-        number = self._sequence_number
+        number, outstanding, control = self._sequence_number, self._outstanding, self._control
         while True:
             number = number + 1 if number < MAX_SEQUENCE_NUMBER else 1
-            if number not in self._outstanding and number not in self._control:
+            if number not in outstanding and number not in control:
                 return number
 
     def _continue_unbind(self, now: float, *, overdue: bool = False) -> None:
@@ -228,12 +262,17 @@ class Session:
             return
         if isinstance(pdu, Response):
             self._receive_response(pdu, now, events)
+        elif type(pdu) in self._they_may_at_once:
+            self._last_message = now
+            self._unanswered_inbound += 1
+            events.append(RequestReceived(pdu))
         elif isinstance(pdu, EnquireLink):
             self._out.append(encode(EnquireLinkResp(pdu.sequence_number)))
         else:
-            self._receive_request(pdu, now, events)
+            self._receive_rare(pdu, now, events)
 
-    def _receive_request(self, pdu: Pdu, now: float, events: list[Event]) -> None:
+    def _receive_rare(self, pdu: Pdu, now: float, events: list[Event]) -> None:
+        """What keeps the link itself, has no response, or is not allowed."""
         command_id = pdu.command_id
         if command_id not in self._theirs:
             self._refuse(command_id, pdu.sequence_number, CommandStatus.ESME_RINVCMDID)
@@ -243,6 +282,7 @@ class Session:
             self._refuse(command_id, pdu.sequence_number, CommandStatus.ESME_RINVBNDSTS)
         elif command_id == CommandId.UNBIND:
             self._peer_unbind = pdu.sequence_number
+            self._look_ahead()
             self._drain_deadline = now + self._config.drain_s
             self._continue_unbind(now)
         elif self._peer_unbind is not None:
@@ -265,23 +305,31 @@ class Session:
 
     def _receive_response(self, response: Response, now: float, events: list[Event]) -> None:
         number = response.sequence_number
-        waiting = self._outstanding if number in self._outstanding else self._control
-        entry = waiting.get(number)
-        expected = entry and entry[0].command_id | RESPONSE_BIT
-        if entry is None or response.command_id not in {expected, CommandId.GENERIC_NACK}:
+        entry = self._outstanding.get(number)
+        control = entry is None
+        if entry is None:
+            entry = self._control.get(number)
+        answer = type(response)
+        if entry is None or (answer is not ANSWERS[type(entry[0])] and answer is not GenericNack):
             request, context = self._late.pop(number, (None, None))
             events.append(LateResponse(request, response, context))
             return
-        del waiting[number]
         request, _deadline, context = entry
-        if waiting is self._outstanding:
+        if control:
+            del self._control[number]
+            self._control_answered(request, response, now)
+        else:
+            del self._outstanding[number]
             self._last_message = now
-        elif request.command_id in BINDS:
+        events.append(ResponseReceived(request, response, context))
+        if self.draining:
+            self._continue_unbind(now)
+
+    def _control_answered(self, request: Pdu, response: Response, now: float) -> None:
+        if request.command_id in BINDS:
             self._bind_answered(response, now)
         elif request.command_id == CommandId.UNBIND:
             self._finish("unbound")
-        events.append(ResponseReceived(request, response, context))
-        self._continue_unbind(now)
 
     def _bind_answered(self, response: Response, now: float) -> None:
         bind, self._binding = self._binding, None

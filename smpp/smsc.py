@@ -10,12 +10,12 @@ does not read is not read. Raises OSError from `start`, nothing else.
 import asyncio
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from smpp.application import Application, BindRequest, Bound
+from smpp.application import Answer, Application, BindRequest, Bound
 from smpp.constants import INTERFACE_VERSION, CommandStatus, Tag
 from smpp.link import Link
 from smpp.pdu import (
@@ -40,7 +40,7 @@ from smpp.pdu import (
 from smpp.session import Role, Session, SessionConfig
 from smpp.states import BindMode
 
-__all__ = ["Application", "BindMode", "BindRequest", "Bound", "SmscConfig", "SmscServer"]
+__all__ = ["Answer", "Application", "BindMode", "BindRequest", "Bound", "SmscConfig", "SmscServer"]
 
 _MODES: Final[dict[type[Pdu], BindMode]] = {
     BindTransmitter: BindMode.TX,
@@ -172,7 +172,7 @@ class _Connection:
         self._bound: Bound | None = None
         self._refused_binds = 0
         self._faults = 0  # since the last request that could be read
-        self._pending: set[asyncio.Future[Any]] = set()
+        self._pending = 0  # requests in the application's hands
         self.link = Link(
             Session(Role.SMSC, limits, server.clock()),
             self,
@@ -208,59 +208,80 @@ class _Connection:
         if bound is not None:
             self._application.unbound(bound, reason)
 
-    def request_received(self, request: Pdu) -> None:
+    def requests_received(self, requests: Sequence[Pdu]) -> None:
         self._faults = 0
         bound = self._bound
-        if isinstance(request, Bind):
-            self._spawn(request, self._bind(request), _answered_already)
-        elif bound is None:  # pragma: no cover - the session lets only a bind through before one
-            self._refuse(request, CommandStatus.ESME_RINVBNDSTS)
-        elif len(self._pending) >= self._server.config.submit_window:
-            self._refuse(request, CommandStatus.ESME_RTHROTTLED)
-        elif isinstance(request, SubmitSm | DataSm):
-            submit = request if isinstance(request, SubmitSm) else _as_submit_sm(request)
-            self._spawn(
-                request, self._application.submit(bound, submit), partial(self._answer_submit, request)
-            )
-        elif isinstance(request, QuerySm):
-            self._spawn(request, self._application.query(bound, request), self.link.respond)
-        elif isinstance(request, CancelSm):
-            self._spawn(request, self._application.cancel(bound, request), partial(self._refuse, request))
-        elif isinstance(request, ReplaceSm):
-            self._spawn(request, self._application.replace(bound, request), partial(self._refuse, request))
-        else:  # submit_multi
-            self._refuse(request, CommandStatus.ESME_RINVCMDID)
+        submits: list[SubmitSm | DataSm] = []
+        for request in requests:
+            if isinstance(request, Bind):
+                self._spawn([request], self._bind(request), _answered_already)
+            elif bound is None:  # pragma: no cover - the session lets only a bind through before one
+                self._refuse(request, CommandStatus.ESME_RINVBNDSTS)
+            elif self._pending + len(submits) >= self._server.config.submit_window:
+                self._refuse(request, CommandStatus.ESME_RTHROTTLED)
+            elif isinstance(request, SubmitSm | DataSm):
+                submits.append(request)
+            else:
+                self._ask(bound, request)
+        if submits and bound is not None:
+            self._submit(bound, submits)
 
     # --- inside -------------------------------------------------------------------------------------------
 
-    def _spawn(self, request: Pdu, awaitable: Awaitable[Any], on_result: Callable[[Any], None]) -> None:
-        """Answer when the application has; the session knows if the link has ended meanwhile."""
+    def _submit(self, bound: Bound, requests: Sequence[SubmitSm | DataSm]) -> None:
+        submits = [one if isinstance(one, SubmitSm) else _as_submit_sm(one) for one in requests]
+        answers = self._application.submit_many(bound, submits)
+        if answers is not None:
+            self._spawn(requests, answers, partial(self._answer_submits, requests))
+            return
+        for request, submit in zip(requests, submits, strict=True):
+            answer = self._application.submit(bound, submit)
+            self._spawn([request], answer, partial(self._answer_submit, request))
+
+    def _ask(self, bound: Bound, request: Pdu) -> None:
+        application = self._application
+        if isinstance(request, QuerySm):
+            self._spawn([request], application.query(bound, request), self.link.respond)
+        elif isinstance(request, CancelSm):
+            self._spawn([request], application.cancel(bound, request), partial(self._refuse, request))
+        elif isinstance(request, ReplaceSm):
+            self._spawn([request], application.replace(bound, request), partial(self._refuse, request))
+        else:  # submit_multi
+            self._refuse(request, CommandStatus.ESME_RINVCMDID)
+
+    def _spawn(
+        self, requests: Sequence[Pdu], awaitable: Awaitable[Any], on_result: Callable[[Any], None]
+    ) -> None:
+        """Answer when the application has; the session knows if the link has ended meanwhile.
+
+        The room in the window is free before the answers can be read.
+        """
         future = asyncio.ensure_future(awaitable)
-        self._pending.add(future)
+        self._pending += len(requests)
         self._server.track(future)
 
         def answer(done: asyncio.Future[Any]) -> None:
-            self._pending.discard(done)
+            self._pending -= len(requests)
             error = None if done.cancelled() else done.exception()
             if done.cancelled() or error is not None:
-                self._refuse(request, CommandStatus.ESME_RSYSERR)
+                for request in requests:
+                    self._refuse(request, CommandStatus.ESME_RSYSERR)
                 if error is not None:
-                    text = f"{request.command_id.name.lower()} failed in the application"
+                    text = f"{requests[0].command_id.name.lower()} failed in the application"
                     done.get_loop().call_exception_handler({"message": text, "exception": error})
             else:
                 on_result(done.result())
 
         future.add_done_callback(answer)
 
-    def _answer_submit(self, request: SubmitSm | DataSm, verdict: tuple[int, str] | None) -> None:
-        if verdict is None:
+    def _answer_submits(self, requests: Sequence[SubmitSm | DataSm], answers: Sequence[Answer]) -> None:
+        self.link.respond_many([_response(*pair) for pair in zip(requests, answers, strict=True)])
+
+    def _answer_submit(self, request: SubmitSm | DataSm, answer: Answer | None) -> None:
+        if answer is None:
             self.link.session.forgo()
-            return
-        status, message_id = verdict
-        cls = SubmitSmResp if isinstance(request, SubmitSm) else DataSmResp
-        self.link.respond(
-            cls(request.sequence_number, status, message_id if status == CommandStatus.ESME_ROK else "")
-        )
+        else:
+            self.link.respond(_response(request, answer))
 
     def _refuse(self, request: Pdu, status: int) -> None:
         """Answer with a bare status, which may be ESME_ROK."""
@@ -276,7 +297,7 @@ class _Connection:
             peer=str(peer[0]) if peer else "",
             tls=bool(transport and transport.get_extra_info("ssl_object")),
             link=self.link,
-            in_flight=self._pending,
+            in_flight=lambda: self._pending,
         )
         verdict = await self._application.bind(request)
         if not isinstance(verdict, Bound):
@@ -297,6 +318,12 @@ class _Connection:
 
 def _answered_already(_result: None) -> None:
     """A bind answers for itself, because `Application.ready` comes after."""
+
+
+def _response(request: SubmitSm | DataSm, answer: Answer) -> Response:
+    status, message_id = answer
+    cls = SubmitSmResp if isinstance(request, SubmitSm) else DataSmResp
+    return cls(request.sequence_number, status, "" if status else message_id)
 
 
 def _as_submit_sm(data_sm: DataSm) -> SubmitSm:

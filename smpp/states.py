@@ -4,6 +4,7 @@ from enum import Enum
 from typing import Final
 
 from smpp.constants import CommandId
+from smpp.pdu import Pdu, request_class, response_class
 
 
 class Role(Enum):
@@ -74,3 +75,19 @@ MAY_SEND: Final[dict[Role, dict[CommandId, frozenset[State]]]] = {
 NO_RESPONSE: Final = frozenset({CommandId.OUTBIND, CommandId.ALERT_NOTIFICATION})
 # These keep the link itself; they do not count against the window.
 CONTROL: Final = frozenset({*BINDS, CommandId.UNBIND, CommandId.ENQUIRE_LINK})
+# By class, because the hash of an enumeration's member is slow: what answers each request.
+ANSWERS: Final = {
+    cls: response_class(cls.command_id)
+    for table in MAY_SEND.values()
+    for command in table
+    if (cls := request_class(command)) is not None
+}
+
+
+def messages(commands: frozenset[CommandId]) -> frozenset[type[Pdu]]:
+    """The classes of those requests that are messages: they count against the window, and are answered."""
+    return frozenset(
+        cls
+        for command in commands
+        if command not in CONTROL and command not in NO_RESPONSE and (cls := request_class(command))
+    )
