@@ -5,7 +5,7 @@ fake in a test is an ordinary class with the same methods.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 from gateway.messages.model import Outcome, Work
@@ -36,10 +36,11 @@ class SystemClock:
 class Upstream(Protocol):
     """A way out of the gateway: an MX, a smarthost, an SMPP operator, a sandbox.
 
-    The caller has made the work durable and holds it; it calls `deliver` from at most `concurrency` tasks per
-    destination at once. `deliver` returns exactly one outcome per recipient of the work, in order, and never
-    raises for anything the other side does: an answer that did not come is `Unknown`, a link that is down is
-    `Deferred`. It may wait (for a window, a rate), but never for ever.
+    The caller has made the work durable and holds it; it has at most `concurrency` calls of `deliver` per
+    destination under way at once. `deliver` is a coroutine function, or a function that returns a future. It
+    gives exactly one outcome per recipient of the work, in order, and never raises for anything the other
+    side does: an answer that did not come is `Unknown`, a link that is down is `Deferred`. It may wait (for a
+    window, a rate), but never for ever.
     """
 
     name: str
@@ -61,7 +62,7 @@ class Upstream(Protocol):
         """Opens what lives as long as the daemon (binds, pools). Must not wait for the other side."""
         ...
 
-    async def deliver(self, work: Work) -> Sequence[Outcome]:
+    def deliver(self, work: Work) -> Awaitable[Sequence[Outcome]]:
         """One attempt for every recipient of `work`."""
         ...
 

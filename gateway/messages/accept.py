@@ -80,44 +80,39 @@ class Acceptor:
     async def _submit(
         self, account_id: str, slots: Sequence[Message | Verdict], key: IdempotencyKey | None, ingress: str
     ) -> list[Verdict]:
-        started_s = self._clock.monotonic_s()
         now_ms = self._clock.now_ms()
+        messages = []
         for slot in slots:
-            if isinstance(slot, Verdict):
+            if isinstance(slot, Message):
+                messages.append(slot)
+            else:
                 self._count_refused(slot, ingress)
-        messages = [slot for slot in slots if isinstance(slot, Message)]
         if not messages and key is None:
             return [slot for slot in slots if isinstance(slot, Verdict)]
-        held = frozenset(
-            message.id
-            for message in messages
-            if (message.send_at_ms or 0) <= now_ms and self._dispatcher.reserve(message)
-        )
-
-        def on_commit(operation: AcceptMessages, verdicts: list[Verdict]) -> None:
-            self._hand_over(operation, verdicts, started_s)
-
+        for message in messages:
+            if (message.send_at_ms or 0) <= now_ms:
+                self._dispatcher.reserve(message)
         operation = AcceptMessages(
             account_id=account_id,
             slots=slots,
             now_ms=now_ms,
-            held=held,
+            started_s=self._clock.monotonic_s(),
             holder=self._dispatcher.holder,
             key=key,
             terms=self._terms,
-            on_commit=on_commit,
+            on_commit=self._hand_over,
+            on_failure=self._failed,
         )
         try:
             future = self._store.submit(operation)
         except BaseException:
             self._forget(messages)
             raise
-        future.add_done_callback(lambda done: self._forget_failed(done, messages))
-        return await asyncio.shield(future)
+        return await future
 
-    def _hand_over(self, operation: AcceptMessages, verdicts: list[Verdict], started_s: float) -> None:
+    def _hand_over(self, operation: AcceptMessages, verdicts: list[Verdict]) -> None:
         """Right after COMMIT: durable messages go to delivery, the room of the others is given back."""
-        seconds = self._clock.monotonic_s() - started_s
+        seconds = self._clock.monotonic_s() - operation.started_s
         spilled = False
         for slot, verdict in zip(operation.slots, verdicts, strict=True):
             if not isinstance(slot, Message):
@@ -139,10 +134,10 @@ class Acceptor:
         for order_id in operation.recharges:
             self._recharge(operation.account_id, order_id)
 
-    def _forget_failed(self, future: "asyncio.Future[list[Verdict]]", messages: Sequence[Message]) -> None:
-        if future.cancelled() or future.exception() is not None:
-            self._forget(messages)
-        if not future.cancelled() and isinstance(future.exception(), StoreFailed):
+    def _failed(self, operation: AcceptMessages, error: Exception) -> None:
+        """Nothing was stored: the room is given back."""
+        self._forget([slot for slot in operation.slots if isinstance(slot, Message)])
+        if isinstance(error, StoreFailed):
             self._failed_s = self._clock.monotonic_s()
 
     def _forget(self, messages: Sequence[Message]) -> None:

@@ -49,7 +49,7 @@ def cancel(
         if one.refund:
             refund(tx, one)
     if cancelled:
-        finish_messages(tx, {(account_id, message_id): now_ms}, keep_content=keep_content)
+        finish_messages(tx, cancelled, keep_content=keep_content)
     return len(cancelled)
 
 

@@ -1,13 +1,15 @@
 """Delivery: takes works from the lanes to their upstreams and settles what comes back.
 
-Each destination has its own lane and its own few tasks, so a slow one holds up nobody else (A5). A task ends
-when its lane is empty. Outcomes are settled in the background; a settlement that the store refuses is tried
-again until it is written, and until then its memory counts as taken, which pushes back on acceptance (A6).
+Each destination has its own lane and its own few attempts under way, so a slow one holds up nobody else (A5);
+the end of one begins the next. Outcomes are settled in the background; a settlement that the store refuses is
+tried again until it is written, and until then its memory counts as taken, which pushes back on acceptance
+(A6).
 """
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -20,7 +22,7 @@ from gateway.messages.observer import Observer
 from gateway.messages.settle import SettleDeliveries
 from gateway.messages.settlement import Settlement
 from gateway.ports import Clock, Upstream
-from gateway.store.errors import StoreBusy, StoreFailed
+from gateway.store.errors import StoreBusy
 from gateway.store.store import Store
 
 log = structlog.get_logger(__name__)
@@ -61,6 +63,7 @@ class Dispatcher:
         self._running: dict[str, int] = {}
         self._paused: dict[str, float] = {}  # destination → monotonic time at which it may go on
         self._rests: dict[str, int] = {}  # destination → how many times in a row it had to rest
+        self._attempts: set[asyncio.Future[Sequence[Outcome]]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._settling = 0
         self._settled = asyncio.Event()
@@ -86,14 +89,19 @@ class Dispatcher:
 
     def put(self, message: Message) -> None:
         """Queues the works of a durable message whose room is reserved."""
-        for destination in list(message.held):
-            members = [one for one in message.deliveries if one.destination == destination]
+        for destination in tuple(message.held):
+            members = message.deliveries
+            if len(members) > 1:
+                members = [one for one in members if one.destination == destination]
+            lane = self.lanes.lane(destination)
             upstream = self._upstream_of(destination)
             size = upstream.recipients_per_work if upstream is not None else len(members)
-            lane = self.lanes.lane(destination)
-            for start in range(0, len(members), size):
-                lane.put(Work(message, destination, members[start : start + size]))
-            self._kick(lane)
+            if len(members) <= size:
+                lane.put(Work(message, destination, members))
+            else:
+                for start in range(0, len(members), size):
+                    lane.put(Work(message, destination, members[start : start + size]))
+            self._kick(lane, upstream)
 
     def resting(self, destination: str) -> bool:
         """Whether nothing is to be taken into memory for `destination` now: it rests, or is another's."""
@@ -113,55 +121,59 @@ class Dispatcher:
 
     # --- at work -------------------------------------------------------------------------------------
 
-    def _kick(self, lane: Lane) -> None:
-        if self._stopping or not lane.works or self.pause_left_s(lane.destination) > 0:
-            return
-        upstream = self._upstream_of(lane.destination)
-        limit = upstream.concurrency if upstream is not None else 1
-        running = self._running.get(lane.destination, 0)
-        for _ in range(min(limit - running, lane.works)):
-            self._running[lane.destination] = self._running.get(lane.destination, 0) + 1
-            self._own(self._work(lane, upstream))
-
-    async def _work(self, lane: Lane, upstream: Upstream | None) -> None:
+    def _kick(self, lane: Lane, upstream: Upstream | None) -> None:
+        """Begins as many attempts as `upstream`, which the lane leads to, may have under way."""
         destination = lane.destination
-        try:
-            while not self._stopping and self.pause_left_s(destination) <= 0:
-                work = lane.take()
-                if work is None:
-                    return
-                outcomes = await self._attempt(upstream, work)
-                self._settle(work, outcomes)
-                self._rest(lane, outcomes)
-        finally:
-            self._running[destination] -= 1
-            if not self._running[destination]:
-                del self._running[destination]
+        if self._stopping or not lane.works or (self._paused and self.pause_left_s(destination) > 0):
+            return
+        limit = upstream.concurrency if upstream is not None else 1
+        running = self._running.get(destination, 0)
+        while running < limit and (work := lane.take()) is not None:
+            running += 1
+            self._running[destination] = running
+            self._begin(lane, upstream, work)
 
-    async def _attempt(self, upstream: Upstream | None, work: Work) -> Sequence[Outcome]:
+    def _begin(self, lane: Lane, upstream: Upstream | None, work: Work) -> None:
+        """Begins one attempt; `_ended` is called when it has its outcomes."""
+        attempt: asyncio.Future[Sequence[Outcome]]
         if upstream is None:
-            gone = Deferred(reply=f"no upstream serves {work.destination} any more", rest_s=60, counts=False)
-            return [gone] * len(work.deliveries)
-        if self._clock.now_ms() >= work.message.expires_ms:
-            return [Failed(reply="not delivered within its lifetime", reason="expired")] * len(
-                work.deliveries
-            )
-        try:
-            outcomes = await upstream.deliver(work)
-        except Exception:
-            # A7: a fault of ours must not lose the delivery; whether the other side took it is not known.
-            log.exception("delivery_attempt_broke", message_id=work.message.id, upstream=upstream.name)
-            return [Unknown(reply="internal error during the attempt")] * len(work.deliveries)
-        if len(outcomes) != len(work.deliveries):
-            log.error("delivery_outcomes_short", message_id=work.message.id, upstream=upstream.name)
-            return [Unknown(reply="internal error during the attempt")] * len(work.deliveries)
-        return outcomes
+            reply = f"no upstream serves {work.destination} any more"
+            attempt = _known(work, Deferred(reply=reply, rest_s=60, counts=False))
+        elif self._clock.now_ms() >= work.message.expires_ms:
+            attempt = _known(work, Failed(reply="not delivered within its lifetime", reason="expired"))
+        else:
+            try:
+                attempt = asyncio.ensure_future(upstream.deliver(work))
+            except Exception as error:  # noqa: BLE001 - A7: it ends like one that breaks later
+                attempt = asyncio.get_running_loop().create_future()
+                attempt.set_exception(error)
+        self._attempts.add(attempt)
+        attempt.add_done_callback(partial(self._ended, lane, upstream, work))
+
+    def _ended(
+        self, lane: Lane, upstream: Upstream | None, work: Work, attempt: "asyncio.Future[Sequence[Outcome]]"
+    ) -> None:
+        self._attempts.discard(attempt)
+        destination = lane.destination
+        running = self._running.pop(destination) - 1
+        if running:
+            self._running[destination] = running
+        if attempt.cancelled():  # the drain was cut short: what it held goes back to the queue
+            return
+        outcomes = _outcomes(work, attempt)
+        self._settle(work, outcomes)
+        self._rest(lane, outcomes)
+        self._kick(lane, upstream)
 
     def _rest(self, lane: Lane, outcomes: Sequence[Outcome]) -> None:
         """Pauses the lane when the destination as a whole could not be reached."""
-        rest_s = max((one.rest_s for one in outcomes if isinstance(one, Deferred)), default=0.0)
+        rest_s = 0.0
+        for one in outcomes:
+            if isinstance(one, Deferred):
+                rest_s = max(rest_s, one.rest_s)
         if not rest_s:
-            self._rests.pop(lane.destination, None)
+            if self._rests:
+                self._rests.pop(lane.destination, None)
             return
         if len(self._rests) >= _RESTS_REMEMBERED:
             self._rests.clear()
@@ -182,7 +194,7 @@ class Dispatcher:
         self._paused.pop(destination, None)
         for lane in self.lanes:
             if lane.destination == destination:
-                self._kick(lane)
+                self._kick(lane, self._upstream_of(destination))
 
     # --- out -----------------------------------------------------------------------------------------
 
@@ -238,51 +250,51 @@ class Dispatcher:
     def _write(self, work: Work, settlements: list[Settlement], *, reserved: bool = True) -> None:
         self._settling += 1
         self._settled.clear()
-
-        def done() -> None:
-            if reserved:
-                self.lanes.release(work.message, work.destination, len(work.deliveries))
-            if operation.reports:
-                self.left_waiting()
-            self.settled()
-            self._settling -= 1
-            if not self._settling:
-                self._settled.set()
-
         operation = SettleDeliveries(
+            work,
             settlements,
             holder=self.holder,
             keep_content=self._keep_content,
             refund_on=self._rules[work.message.channel].refund_on,
-            on_commit=done,
+            on_commit=self._written if reserved else self._written_unreserved,
+            on_failure=self._not_written,
         )
-        if any(one.status is Status.FAILED for one in settlements):
-            self._own(self._write_failed(work, settlements, operation))
-            return
+        for one in settlements:
+            if one.status is Status.FAILED:
+                self._own(self._write_failed(operation))
+                return
         self._submit(operation)
 
-    async def _write_failed(
-        self, work: Work, settlements: list[Settlement], operation: SettleDeliveries
-    ) -> None:
+    def _written(self, operation: SettleDeliveries) -> None:
+        work = operation.work
+        self.lanes.release(work.message, work.destination, len(work.deliveries))
+        self._written_unreserved(operation)
+
+    def _written_unreserved(self, operation: SettleDeliveries) -> None:
+        if operation.reports:
+            self.left_waiting()
+        self.settled()
+        self._settling -= 1
+        if not self._settling:
+            self._settled.set()
+
+    async def _write_failed(self, operation: SettleDeliveries) -> None:
         """A failure may owe its sender a DSN, written in the same transaction."""
         try:
-            operation.reports = await self._reports(work, settlements)
+            operation.reports = await self._reports(operation.work, operation.settlements)
         except Exception:
-            log.exception("dsn_not_written", message_id=work.message.id)
+            log.exception("dsn_not_written", message_id=operation.work.message.id)
         self._submit(operation)
 
     def _submit(self, operation: SettleDeliveries) -> None:
         try:
-            future = self._store.submit(operation, urgent=True)
+            self._store.post(operation, urgent=True)
         except StoreBusy:
             self._again(operation)
-            return
-        future.add_done_callback(lambda done: self._check(done, operation))
 
-    def _check(self, future: "asyncio.Future[None]", operation: SettleDeliveries) -> None:
-        if not future.cancelled() and isinstance(future.exception(), StoreFailed):
-            log.warning("settlement_not_written", error=str(future.exception()))
-            self._again(operation)
+    def _not_written(self, operation: SettleDeliveries, error: Exception) -> None:
+        log.warning("settlement_not_written", error=str(error))
+        self._again(operation)
 
     def _again(self, operation: SettleDeliveries) -> None:
         asyncio.get_running_loop().call_later(_SETTLE_AGAIN_S, self._submit, operation)
@@ -304,10 +316,11 @@ class Dispatcher:
         self._stopping = True
         for lane in self.lanes:
             self.put_back(lane.drain())
-        if self._tasks:
-            _, pending = await asyncio.wait(set(self._tasks), timeout=drain_s)
-            for task in pending:
-                task.cancel()
+        under_way: set[asyncio.Future[Any]] = {*self._attempts, *self._tasks}
+        if under_way:
+            _, pending = await asyncio.wait(under_way, timeout=drain_s)
+            for one in pending:
+                one.cancel()
             if pending:
                 log.warning("drain_cut_short", attempts=len(pending))
                 await asyncio.wait(pending, timeout=1.0)
@@ -316,3 +329,25 @@ class Dispatcher:
                 await self._settled.wait()
         except TimeoutError:
             log.warning("settlements_left", count=self._settling)
+
+
+def _known(work: Work, outcome: Outcome) -> "asyncio.Future[Sequence[Outcome]]":
+    """An attempt whose end is known without asking anybody."""
+    attempt: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
+    attempt.set_result([outcome] * len(work.deliveries))
+    return attempt
+
+
+def _outcomes(work: Work, attempt: "asyncio.Future[Sequence[Outcome]]") -> Sequence[Outcome]:
+    """What an attempt that is over brought, one outcome a delivery.
+
+    A7: a fault of ours must not lose the delivery; whether the other side took it is not known then.
+    """
+    error = attempt.exception()
+    if error is not None:
+        log.error("delivery_attempt_broke", message_id=work.message.id, exc_info=error)
+    elif len(attempt.result()) == len(work.deliveries):
+        return attempt.result()
+    else:
+        log.error("delivery_outcomes_short", message_id=work.message.id)
+    return [Unknown(reply="internal error during the attempt")] * len(work.deliveries)

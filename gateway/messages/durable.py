@@ -41,8 +41,9 @@ class AcceptMessages(Operation[list[Verdict]]):
 
     `slots` holds one entry per submission: a Message to accept, or the Verdict of one already refused. The
     result has a verdict for each; with an idempotency key that was used before, the verdicts of then. A
-    message whose id is in `held` belongs to `holder` from the start; the others wait in the database.
-    `on_commit` runs after COMMIT with the verdicts: that is where held messages pass to delivery.
+    message with room in memory (`Message.held`) belongs to `holder` from the start; the others wait in the
+    database. `on_commit` runs after COMMIT with the verdicts: that is where held messages pass to delivery;
+    `on_failure` runs instead when nothing was stored. `started_s` is when the submission came in.
     """
 
     priority = 0
@@ -53,20 +54,22 @@ class AcceptMessages(Operation[list[Verdict]]):
         account_id: str,
         slots: Sequence[Message | Verdict],
         now_ms: int,
-        held: frozenset[str],
+        started_s: float,
         holder: str,
         key: IdempotencyKey | None,
         terms: Terms,
         on_commit: Callable[["AcceptMessages", list[Verdict]], None],
+        on_failure: Callable[["AcceptMessages", Exception], None],
     ) -> None:
         self.account_id = account_id
         self.slots = slots
         self.now_ms = now_ms
-        self.held = held
+        self.started_s = started_s
         self.holder = holder
         self.key = key
         self.terms = terms
         self._on_commit = on_commit
+        self._on_failure = on_failure
         self.balances: dict[str, int] = {}
         """Balances after the batch, by product: what caches may believe."""
         self.recharges: list[str] = []
@@ -74,6 +77,9 @@ class AcceptMessages(Operation[list[Verdict]]):
 
     def committed(self, result: list[Verdict]) -> None:
         self._on_commit(self, result)
+
+    def failed(self, error: Exception) -> None:
+        self._on_failure(self, error)
 
     @classmethod
     def locks(cls, operations: "Sequence[AcceptMessages]") -> set[str]:
@@ -162,7 +168,7 @@ def insert_free(tx: Tx, messages: Sequence[Message]) -> None:
 
 def _insert(tx: Tx, operations: Sequence[AcceptMessages], lots: dict[str, ledger.Parts | None]) -> None:
     rows = [
-        (slot, parts, operation.holder if slot.id in operation.held else None, operation.now_ms)
+        (slot, parts, operation.holder if slot.held else None, operation.now_ms)
         for operation in operations
         for slot in operation.slots
         if isinstance(slot, Message) and (parts := lots[slot.id]) is not None

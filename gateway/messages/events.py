@@ -5,7 +5,6 @@ transaction, so that no event is told that did not happen and none is lost that 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -37,8 +36,7 @@ class EventKind(StrEnum):
     DOMAIN_VERIFIED = "domain.verified"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One event. `message_id` equals `id` for an event of the account itself."""
 
     account_id: str

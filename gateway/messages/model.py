@@ -5,7 +5,6 @@ queued, tried and settled. A *work* is one attempt: a message with those of its 
 destination. Every attempt ends in one *outcome* per delivery.
 """
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -70,8 +69,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     npi: int
 
 
-@dataclass(slots=True, kw_only=True)
-class Delivery:
+class Delivery(msgspec.Struct, kw_only=True):
     """One recipient of a message on its way."""
 
     n: int
@@ -82,8 +80,7 @@ class Delivery:
     next_attempt_ms: int = 0
 
 
-@dataclass(slots=True, kw_only=True)
-class Message:
+class Message(msgspec.Struct, kw_only=True):
     """A message in memory, from acceptance (or its claim) until all its deliveries here are settled."""
 
     account_id: str
@@ -104,7 +101,7 @@ class Message:
     """The same as DATA carries it."""
     prepared: bytes | None = None
     """The content as it goes out (trace fields added, signed): made once, shared by every attempt."""
-    held: dict[str, int] = field(default_factory=dict)
+    held: dict[str, int] = {}
     """How many of its deliveries the lanes hold in memory, by destination."""
     recipients: int = 0
     """How many deliveries the whole message has; those in `deliveries` may be a part of them."""
@@ -115,8 +112,7 @@ class Message:
         return sum(delivery.price_credits for delivery in self.deliveries)
 
 
-@dataclass(slots=True)
-class Work:
+class Work(msgspec.Struct):
     """One attempt: `deliveries` of one message that share a destination."""
 
     message: Message
@@ -127,28 +123,24 @@ class Work:
 # --- outcomes ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How an attempt ended for one delivery; `reply` is the other side's words, one line."""
 
     reply: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered(Outcome):
+class Delivered(Outcome, frozen=True, kw_only=True):
     """The next hop took responsibility (250 after the final dot; a receipt DELIVRD)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submitted(Outcome):
+class Submitted(Outcome, frozen=True, kw_only=True):
     """An SMSC took every part; receipts will tell the rest. `upstream_ids` in the order of the parts."""
 
     upstream: str
     upstream_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deferred(Outcome):
+class Deferred(Outcome, frozen=True, kw_only=True):
     """A temporary failure: try again later.
 
     `after_s` overrides the schedule. `rest_s` says that the destination as a whole cannot be reached: its
@@ -161,15 +153,13 @@ class Deferred(Outcome):
     counts: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failed(Outcome):
+class Failed(Outcome, frozen=True, kw_only=True):
     """A permanent failure. `reason` (bounded set) decides about a refund: rejected, expired, undelivered."""
 
     reason: str = "rejected"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unknown(Outcome):
+class Unknown(Outcome, frozen=True, kw_only=True):
     """No answer after the final dot or after submit_sm: it may or may not have been taken.
 
     We try again (delivery is at least once) and say so in an event: this is a named window for a duplicate.
@@ -197,12 +187,3 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def accepted(self) -> bool:
         """Whether the message is durable and paid for."""
         return self.refused is None
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A submission that acceptance refused before the store was asked."""
-
-    reason: str
-    detail: str
-    fields: dict[str, str] = field(default_factory=dict)

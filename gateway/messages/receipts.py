@@ -170,7 +170,7 @@ def _finish(
     settlement.write_events(tx, [one])
     if one.refund:
         settlement.refund(tx, one)
-    settlement.finish_messages(tx, {(account_id, message_id): one.at_ms}, keep_content=keep_content)
+    settlement.finish_messages(tx, [one], keep_content=keep_content)
     return one
 
 

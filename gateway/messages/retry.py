@@ -51,6 +51,8 @@ def settlement(
         reply=reply or None,
         detail={"reply": reply, "attempt": attempts} if reply else {"attempt": attempts},
         sms=message.channel is Channel.SMS,
+        ingress=message.ingress,
+        recipients=message.recipients,
     )
     match outcome:
         case Delivered():

@@ -1,10 +1,11 @@
 """Routing: which upstream takes a recipient, in which queue it waits, and what it costs (R12)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import cast
+
+import msgspec
 
 from config.schema_messages import MailRoute, SmsRoute
 from gateway.messages.model import Channel
@@ -13,8 +14,7 @@ from gateway.ports import SmsUpstream, Upstream
 _REMEMBERED = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """Where one recipient goes. `price_credits` is per mail recipient or per SMS segment."""
 
     upstream: str

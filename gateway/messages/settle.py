@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.credits import ledger
 from gateway.messages import durable, receipts
-from gateway.messages.model import Channel, Message, Status
+from gateway.messages.model import Channel, Message, Status, Work
 from gateway.messages.settlement import Settlement, finish_messages, record_parts, refund, write_events
 from gateway.store.tx import Tx
 from gateway.store.writer import Operation
@@ -26,13 +26,16 @@ class SettleDeliveries(Operation[None]):
 
     def __init__(
         self,
+        work: Work,
         settlements: Sequence[Settlement],
         *,
         holder: str,
         keep_content: bool,
-        refund_on: frozenset[str] = frozenset(),
-        on_commit: Callable[[], None] = lambda: None,
+        refund_on: frozenset[str],
+        on_commit: Callable[["SettleDeliveries"], None],
+        on_failure: Callable[["SettleDeliveries", Exception], None],
     ) -> None:
+        self.work = work
         self.settlements = settlements
         self.holder = holder
         self.keep_content = keep_content
@@ -40,10 +43,14 @@ class SettleDeliveries(Operation[None]):
         self.reports: Sequence[Message] = ()
         """Notifications (DSN) to make durable together with the failures they tell of."""
         self._on_commit = on_commit
+        self._on_failure = on_failure
 
     def committed(self, result: None) -> None:
         del result
-        self._on_commit()
+        self._on_commit(self)
+
+    def failed(self, error: Exception) -> None:
+        self._on_failure(self, error)
 
     @classmethod
     def locks(cls, operations: "Sequence[SettleDeliveries]") -> set[str]:
@@ -57,7 +64,7 @@ class SettleDeliveries(Operation[None]):
     @classmethod
     def run_batch(cls, tx: Tx, operations: "Sequence[SettleDeliveries]") -> list[Any]:
         all_settlements = [one for operation in operations for one in operation.settlements]
-        tx.run_many(
+        touched = tx.run_many(
             _SETTLE,
             [
                 (one.status.value, one.attempts, one.next_attempt_ms, one.reply, one.at_ms,
@@ -66,17 +73,16 @@ class SettleDeliveries(Operation[None]):
                 for one in operation.settlements
             ],
         )  # fmt: skip
+        alone = touched == len(all_settlements)  # else another process settled some of them
         receipts.lock_parts(tx, {one.upstream for one in all_settlements if one.upstream_ids}, shared=True)
         record_parts(tx, all_settlements)
         write_events(tx, all_settlements)
         for one in all_settlements:
             if one.refund:
                 refund(tx, one)
-        final = {
-            (one.account_id, one.message_id): one.at_ms for one in all_settlements if one.status in _FINAL
-        }
+        final = [one for one in all_settlements if one.status in _FINAL]
         keep = any(operation.keep_content for operation in operations)
-        finish_messages(tx, final, keep_content=keep)
+        finish_messages(tx, final, sure=alone, keep_content=keep)
         for operation in operations:
             receipts.apply_parked(tx, operation.settlements, operation.refund_on, keep_content=keep)
             durable.insert_free(tx, operation.reports)

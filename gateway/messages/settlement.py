@@ -3,8 +3,7 @@
 Attempts (`settle`), receipts (`receipts`) and cancellations (`cancel`) end here alike.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -17,9 +16,7 @@ from gateway.messages.model import Status
 from gateway.store.tx import Tx
 
 _LOCK = "SELECT 1 FROM message WHERE account_id = ? AND id = ?"
-_COUNT = """
-SELECT status, count(*) FROM delivery WHERE account_id = ? AND message_id = ? GROUP BY status
-"""
+_STATUSES = "SELECT DISTINCT status FROM delivery WHERE account_id = ? AND message_id = ?"
 _FINISH = "UPDATE message SET status = ?, finished_ms = ? WHERE account_id = ? AND id = ?"
 _DROP_CONTENT = "DELETE FROM content WHERE account_id = ? AND message_id = ?"
 _INSERT_PART = """
@@ -42,8 +39,7 @@ _ADD_REFUNDED = "UPDATE message SET refunded_credits = refunded_credits + ? WHER
 _decode_parts = msgspec.json.Decoder(list[tuple[str, int]]).decode
 
 
-@dataclass(slots=True, kw_only=True)
-class Settlement:
+class Settlement(msgspec.Struct, kw_only=True):
     """What becomes of one delivery. `kind` None writes no event (a delivery put back untouched)."""
 
     account_id: str
@@ -55,11 +51,15 @@ class Settlement:
     at_ms: int
     reply: str | None = None
     kind: EventKind | None = None
-    detail: dict[str, Any] = field(default_factory=dict)
+    detail: dict[str, Any] = {}
     refund: bool = False
     upstream: str = ""
     upstream_ids: tuple[str, ...] = ()
     sms: bool = False
+    ingress: str = ""
+    """How the message came in; "" where that is not known."""
+    recipients: int = 0
+    """How many deliveries the message has; 0 where that is not known."""
 
 
 def write_events(tx: Tx, settlements: Sequence[Settlement]) -> None:
@@ -136,28 +136,38 @@ def _slice(parts: ledger.Parts, skip: int, wanted: int) -> ledger.Parts:
     return taken
 
 
-def finish_messages(tx: Tx, messages: dict[tuple[str, str], int], *, keep_content: bool) -> None:
-    """Brings each message's status in line with its deliveries; `messages` maps its key to the time."""
-    keys = list(messages)
-    tx.lock_rows(_LOCK, keys)  # so that of two processes that settle two recipients, one counts both
-    finished = []
-    updates = []
-    for key, counts in zip(keys, tx.rows_many(_COUNT, keys), strict=True):
-        at_ms = messages[key]
-        status = _overall(dict(counts))
-        done = status != Status.QUEUED
-        updates.append((status.value, at_ms if done else None, *key))
-        if done:
-            finished.append(key)
+def finish_messages(
+    tx: Tx, settlements: Sequence[Settlement], *, keep_content: bool, sure: bool = False
+) -> None:
+    """Brings the status of each message in line with its deliveries, after these final `settlements`.
+
+    `sure` says that every one of them was written as it stands here: then a message all of whose recipients
+    are among them need not be looked at again.
+    """
+    by_message: dict[tuple[str, str], list[Settlement]] = {}
+    for one in settlements:
+        by_message.setdefault((one.account_id, one.message_id), []).append(one)
+    updates: list[tuple[str, int | None, str, str]] = []
+    doubtful = []
+    for key, members in by_message.items():
+        if sure and len(members) == members[0].recipients:
+            updates.append((_overall([one.status for one in members]), members[-1].at_ms, *key))
+        else:
+            doubtful.append(key)
+    if doubtful:
+        tx.lock_rows(_LOCK, doubtful)  # so that of two processes that settle two recipients, one counts both
+        for key, rows in zip(doubtful, tx.rows_many(_STATUSES, doubtful), strict=True):
+            status = _overall([row[0] for row in rows])
+            updates.append((status, None if status == Status.QUEUED else by_message[key][-1].at_ms, *key))
     tx.run_many(_FINISH, updates)
     if not keep_content:
-        tx.run_many(_DROP_CONTENT, finished)
+        tx.run_many(_DROP_CONTENT, [update[2:] for update in updates if update[1] is not None])
 
 
-def _overall(counts: dict[str, int]) -> Status:
-    """A message's status from how many of its deliveries have which."""
-    if counts.get(Status.QUEUED) or counts.get(Status.SENT):
-        return Status.QUEUED
-    if counts.get(Status.DELIVERED):
-        return Status.DELIVERED if len(counts) == 1 else Status.PARTLY_DELIVERED
-    return Status.FAILED if counts.get(Status.FAILED) else Status.CANCELLED
+def _overall(statuses: Collection[str]) -> str:
+    """A message's status from those of its deliveries."""
+    if Status.QUEUED in statuses or Status.SENT in statuses:
+        return Status.QUEUED.value
+    if Status.DELIVERED in statuses:
+        return Status.DELIVERED.value if len(set(statuses)) == 1 else Status.PARTLY_DELIVERED.value
+    return Status.FAILED.value if Status.FAILED in statuses else Status.CANCELLED.value

@@ -5,9 +5,11 @@ asked for and what will be submitted are both kept in the envelope. What is refu
 says what to do. No store is touched.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Protocol
+
+import msgspec
 
 from config.schema_messages import SenderName, Sms
 from gateway.ids import IdFactory
@@ -19,17 +21,22 @@ from policy.engine import Policy, Submission, judge
 from policy.verdict import Refuse
 from smpp.text import TextError
 
+_DECISIONS_REMEMBERED = 4096
+
 
 class SenderNames(Protocol):
     """Which senders an account may use; answers from memory."""
 
-    async def approved(self, account_id: str, *, wanted: str | None = None) -> Collection[str]:
+    def peek_approved(self, account_id: str) -> frozenset[str] | None:
+        """The account's approved SenderNames and numbers, if they are known without a read."""
+        ...
+
+    async def approved(self, account_id: str, *, wanted: str | None = None) -> frozenset[str]:
         """The account's approved SenderNames and numbers; a missing `wanted` is looked for anew."""
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SmsSubmission:
+class SmsSubmission(msgspec.Struct, frozen=True, kw_only=True):
     """An SMS as an ingress hands it over: a text, or (from SMPP clients) user data as it is."""
 
     account_id: str
@@ -70,18 +77,22 @@ class SmsShaper:
         self._sender_names = sender_names
         self._policies = policies
         self._ids = ids
+        self._decided = lru_cache(_DECISIONS_REMEMBERED)(self._decide)
 
     async def shape(self, sms: SmsSubmission, *, now_ms: int) -> Message | Verdict:
         """A message ready for acceptance, or the verdict that refuses it."""
         if not sms.text and not sms.user_data:
             return _refused("empty_text", "The text is empty. Write at least one character.")
-        view = Submission(
-            channel="sms", sender=sms.source, recipients=tuple(sms.recipients), texts=(sms.text,)
-        )
-        verdict = judge(self._policies, view)
-        if isinstance(verdict, Refuse):
-            return _refused(verdict.reason.value, _sentence(verdict))
-        approved = await self._sender_names.approved(sms.account_id, wanted=sms.source)
+        if self._policies:
+            view = Submission(
+                channel="sms", sender=sms.source, recipients=tuple(sms.recipients), texts=(sms.text,)
+            )
+            verdict = judge(self._policies, view)
+            if isinstance(verdict, Refuse):
+                return _refused(verdict.reason.value, _sentence(verdict))
+        approved = self._sender_names.peek_approved(sms.account_id)
+        if approved is None or sms.source not in approved:
+            approved = await self._sender_names.approved(sms.account_id, wanted=sms.source)
         deliveries: list[Delivery] = []
         sources: dict[str, Source] = {}
         most_segments = 1
@@ -104,7 +115,7 @@ class SmsShaper:
             return _refused("no_recipients", "Name at least one recipient.")
         return self._message(sms, deliveries, sources, most_segments, now_ms)
 
-    def _recipient(self, sms: SmsSubmission, text: str, approved: Collection[str]) -> "_Recipient | Verdict":
+    def _recipient(self, sms: SmsSubmission, text: str, approved: frozenset[str]) -> "_Recipient | Verdict":
         number = phone.parse(text, self._settings.default_country)
         if isinstance(number, Refuse):
             return _refused("bad_number", _sentence(number))
@@ -112,18 +123,9 @@ class SmsShaper:
         if route is None:
             return _refused("no_route", f"No SMS route of this gateway serves numbers of {number.country}.")
         upstream = self._router.sms_upstream(route.upstream)
-        decision = sender_name.decide(
-            sms.source,
-            number.country,
-            table=self._countries,
-            approved=approved,
-            fallback_number=self._sender_settings.fallback_number,
-            numbers_need_approval=self._sender_settings.numbers_need_approval,
-            names_on_route=upstream.names,
-            max_length=self._sender_settings.max_length,
-        )
-        if decision.action == "reject":
-            return _refused("sender_name", _sentence(decision))
+        source = self._decided(sms.source, number.country, approved, upstream.names)
+        if isinstance(source, Verdict):
+            return source
         try:
             segments = 1 if sms.user_data is not None else upstream.segments(sms.text)
         except TextError as error:
@@ -134,8 +136,25 @@ class SmsShaper:
                 f"The text needs {segments} segments and {self._settings.max_segments} are allowed. "
                 "Shorten it, or send it as several messages.",
             )
-        source = Source(address=decision.source, ton=int(decision.ton), npi=int(decision.npi))
         return _Recipient(number.e164, route.destination, route.price_credits, segments, source)
+
+    def _decide(
+        self, requested: str, country: str, approved: frozenset[str], names_on_route: bool
+    ) -> Source | Verdict:
+        """What to submit as the source; pure, so that the answers can be remembered."""
+        decision = sender_name.decide(
+            requested,
+            country,
+            table=self._countries,
+            approved=approved,
+            fallback_number=self._sender_settings.fallback_number,
+            numbers_need_approval=self._sender_settings.numbers_need_approval,
+            names_on_route=names_on_route,
+            max_length=self._sender_settings.max_length,
+        )
+        if decision.action == "reject":
+            return _refused("sender_name", _sentence(decision))
+        return Source(address=decision.source, ton=int(decision.ton), npi=int(decision.npi))
 
     def _message(
         self,
@@ -177,8 +196,7 @@ class SmsShaper:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Recipient:
+class _Recipient(msgspec.Struct, frozen=True):
     number: str
     destination: str
     price_credits: int

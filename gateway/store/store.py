@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine, make_url
 
@@ -90,6 +90,10 @@ class Store:
     def submit(self, operation: Operation[T], *, urgent: bool = False) -> "asyncio.Future[T]":
         """Queues an operation; see `Writer.submit`."""
         return self.writer.submit(operation, urgent=urgent)
+
+    def post(self, operation: Operation[Any], *, urgent: bool = False) -> None:
+        """Queues an operation that nobody waits for; see `Writer.post`."""
+        self.writer.post(operation, urgent=urgent)
 
     async def write(self, function: Callable[[Tx], T], *, urgent: bool = False) -> T:
         """Runs `function` in the writer's next batch; its result, after COMMIT."""

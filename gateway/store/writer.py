@@ -35,12 +35,12 @@ log = logging.getLogger(__name__)
 class Operation(Generic[T]):
     """One thing to write. Subclasses say how many of them are written in one go.
 
-    `committed` runs on the event loop right after COMMIT, before the future resolves and even when the caller
-    has gone away: what a commit obliges us to do must not depend on who still listens.
+    `committed` or `failed` runs on the event loop, before the future resolves and even when the caller has
+    gone away: what a commit obliges us to do must not depend on who still listens.
     """
 
     priority: ClassVar[int] = 1  # lower runs first within a batch
-    future: "asyncio.Future[T]"
+    future: "asyncio.Future[T] | None" = None
     urgent = False
 
     @classmethod
@@ -59,6 +59,9 @@ class Operation(Generic[T]):
 
     def committed(self, result: T) -> None:
         """Called on the event loop after COMMIT with the operation's own result."""
+
+    def failed(self, error: Exception) -> None:
+        """Called on the event loop when the operation was not written, or raised `error` itself."""
 
 
 class Call(Operation[T]):
@@ -112,7 +115,8 @@ class Writer:
         """True while the last batch could not be committed: the store is not writable."""
         self.away = False
         """True while the database cannot be reached."""
-        self._kept: deque[Any] = deque()  # taken from the queue while it was away; of the thread alone
+        self._gathered: list[Operation[Any]] = []  # of this turn of the loop, which pass to the thread as one
+        self._kept: deque[Any] = deque()  # taken from the queue and not yet in a batch; of the thread alone
         self._stopping = False
         self._gave_up = False
 
@@ -134,22 +138,36 @@ class Writer:
 
         `urgent` operations (outcomes, lease renewals) pass the limit: they are bounded by what was accepted.
         """
+        if self._loop is None:
+            raise StoreBusy("The store is not running.")
+        self.post(operation, urgent=urgent)
+        future = operation.future = self._loop.create_future()
+        return future
+
+    def post(self, operation: Operation[Any], *, urgent: bool = False) -> None:
+        """Queues `operation`, whose end only its own `committed` or `failed` is told."""
         if self._loop is None or self._thread is None:
             raise StoreBusy("The store is not running.")
         if not urgent and (self.away or self._waiting >= self._queue_max):
             raise StoreBusy(_AWAY if self.away else "Too many operations wait for the disk.")
         self._waiting += 1
         operation.urgent = urgent
-        operation.future = self._loop.create_future()
-        self._queue.put(operation)
-        return operation.future
+        if not self._gathered:  # the thread is woken once for all that a turn of the loop brings
+            self._loop.call_soon(self._pass_on)
+        self._gathered.append(operation)
+
+    def _pass_on(self) -> None:
+        if self._gathered:
+            self._queue.put(self._gathered)
+            self._gathered = []
 
     async def stop(self) -> None:
         """Commits what was submitted, then ends the thread."""
         if self._thread is None:
             return
         self._stopping = True
-        self._queue.put(_STOP)
+        self._pass_on()
+        self._queue.put([_STOP])
         await asyncio.to_thread(self._thread.join)
         self._thread = None
 
@@ -169,23 +187,19 @@ class Writer:
         self._soon(self._resolve, batch, results)
 
     def _gather(self) -> tuple[list[Operation[Any]], bool]:
+        """The next batch, waited for; False with the last one."""
+        kept = self._kept
+        if not kept:
+            kept.extend(self._queue.get())
+        while len(kept) < self._batch_max and not self._queue.empty():
+            kept.extend(self._queue.get())
         batch: list[Operation[Any]] = []
-        while self._kept:
-            if len(batch) >= self._batch_max:
-                return batch, True
-            item = self._kept.popleft()
+        while kept and len(batch) < self._batch_max:
+            item = kept.popleft()
             if item is _STOP:
                 return batch, False
             batch.append(item)
-        if batch:
-            return batch, True
-        item = self._queue.get()
-        while item is not _STOP:
-            batch.append(item)
-            if len(batch) >= self._batch_max or self._queue.empty():
-                return batch, True
-            item = self._queue.get()
-        return batch, False
+        return batch, True
 
     def _commit(self, batch: list[Operation[Any]]) -> list[Any]:
         started = time.perf_counter()
@@ -241,7 +255,7 @@ class Writer:
         until_s = time.monotonic() + wait_s
         while (left_s := until_s - time.monotonic()) > 0:
             try:
-                self._kept.append(self._queue.get(timeout=left_s))
+                self._kept.extend(self._queue.get(timeout=left_s))
             except Empty:
                 break
 
@@ -257,23 +271,28 @@ class Writer:
 
     @staticmethod
     def _answer(refused: list[Operation[Any]]) -> None:
+        """Tells callers that wait; the operations themselves are resolved when their batch is given up."""
         for operation in refused:
-            if not operation.future.done():
+            if operation.future is not None and not operation.future.done():
                 operation.future.set_exception(StoreBusy(_AWAY))
 
     def _resolve(self, batch: list[Operation[Any]], results: list[Any]) -> None:
         self._waiting -= len(batch)
         for operation, result in zip(batch, results, strict=True):
-            future = operation.future
-            if isinstance(result, Exception):
-                if not future.done():
-                    future.set_exception(result)
-                continue
+            failed = isinstance(result, Exception)
             try:
-                operation.committed(result)
+                if failed:
+                    operation.failed(result)
+                else:
+                    operation.committed(result)
             except Exception:
                 log.exception("store_commit_hook_failed operation=%s", type(operation).__name__)
-            if not future.done():
+            future = operation.future
+            if future is None or future.done():
+                continue
+            if failed:
+                future.set_exception(result)
+            else:
                 future.set_result(result)
 
 

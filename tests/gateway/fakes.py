@@ -96,10 +96,13 @@ class FakeDirectory:
 
     def __init__(self, domains: Collection[str] = (), names: Collection[str] = ()) -> None:
         self.domains = set(domains)
-        self.names = set(names)
+        self.names = frozenset(names)
 
     async def allowed(self, account_id: str, domain: str) -> bool:
         return domain in self.domains
 
-    async def approved(self, account_id: str, *, wanted: str | None = None) -> Collection[str]:
+    def peek_approved(self, account_id: str) -> frozenset[str] | None:
+        return self.names
+
+    async def approved(self, account_id: str, *, wanted: str | None = None) -> frozenset[str]:
         return self.names

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
+
 from config.schema import Settings
 from gateway.credits.providers import Invoice
 from gateway.credits.service import Credits
@@ -65,7 +67,7 @@ class Rig:
             recipients=recipients or ("+41791234567",),
             text=text,
         )
-        submission = replace(submission, **fields)  # type: ignore[arg-type]  # any field, by name
+        submission = msgspec.structs.replace(submission, **fields)
         return await self.road.sms.shape(submission, now_ms=self.clock.now_ms())
 
     async def send_mail(self, *recipients: str, **fields: object) -> Verdict:

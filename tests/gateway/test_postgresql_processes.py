@@ -280,11 +280,12 @@ async def test_a_batch_that_runs_again_reports_only_its_last_run(url: str, tmp_p
             account_id=ACCOUNT,
             slots=[slot],
             now_ms=one.clock.now_ms(),
-            held=frozenset(),
+            started_s=0.0,
             holder="h" * 26,
             key=None,
             terms=one.credits.terms,
             on_commit=lambda _operation, _verdicts: None,
+            on_failure=lambda _operation, _error: None,
         )
 
         def twice(tx: Tx) -> list[list[Verdict]]:
