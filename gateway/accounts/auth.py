@@ -90,10 +90,25 @@ class Authenticator:
         self._clock = clock
         self._guessing = Guessing(limits)
         self._digest_key = os.urandom(32)  # what is kept of a good secret is worth nothing outside
+        self._by_field = caches.cache(_nothing, _PRINCIPALS_MAX)
         self._by_secret = caches.cache(_nothing, _PRINCIPALS_MAX)
         self._by_id = caches.cache(_load_by_id, _PRINCIPALS_MAX)
         self._scrypt = asyncio.Semaphore(_SCRYPT_AT_ONCE)
         self._scrypt_waiting = 0
+
+    def known(self, field: bytes) -> Principal | None:
+        """Who a header field with an API key in it, as it came, spoke for a moment ago; None: ask `api_key`.
+
+        It is forgotten with everything else as soon as a credential or an account changes.
+        """
+        return self._by_field.peek(self._field_digest(field))
+
+    async def api_field(self, field: bytes, header_value: str | None, peer: str) -> Principal:
+        """`api_key`, for `header_value` out of `field`; from then on the field is `known`."""
+        generation = self._caches.generation
+        principal = await self.api_key(header_value, peer)
+        self._by_field.put(self._field_digest(field), principal, generation)
+        return principal
 
     async def api_key(self, header_value: str | None, peer: str) -> Principal:
         """Who an Authorization header speaks for: `Bearer gw_…`, or the bare key. `peer` is an IP address."""
@@ -152,6 +167,9 @@ class Authenticator:
     def _digest(self, kind: CredentialKind, username: str, password: str) -> bytes:
         text = f"{kind.value}\0{len(username)}\0{username}\0{password}"
         return blake2b(text.encode("utf-8", "surrogatepass"), key=self._digest_key, digest_size=20).digest()
+
+    def _field_digest(self, field: bytes) -> bytes:
+        return blake2b(field, key=self._digest_key, digest_size=20).digest()
 
     def _delay_s(self, peer: str, user: str, *, guessable: bool) -> float:
         return self._guessing.delay_s(peer, user, self._clock.monotonic_s(), guessable=guessable)

@@ -16,7 +16,12 @@ from gateway.api.problems import Problem
 
 async def admit(call: Call, operation: Operation) -> None:
     """Sets the call's principal, or raises."""
-    principal = await call.parts.services.authenticator.api_key(_key(call), call.peer)
+    headers = call.headers
+    field = headers.get(b"authorization") or headers.get(b"x-api-key") or b""
+    authenticator = call.parts.services.authenticator
+    principal = authenticator.known(field)
+    if principal is None:
+        principal = await authenticator.api_field(field, _key(field), call.peer)
     call.principal = principal
     _take_token(call, principal)
     if operation.scope != ANY_KEY:
@@ -31,11 +36,9 @@ def require(principal: Principal, scope: str) -> None:
         )
 
 
-def _key(call: Call) -> str | None:
-    value = call.text_header(b"authorization")
-    if value is None:
-        return call.text_header(b"x-api-key")
-    return _of_basic(value[6:]) if value[:6].lower() == "basic " else value
+def _key(field: bytes) -> str | None:
+    value = field.decode("latin-1").strip()
+    return (_of_basic(value[6:]) if value[:6].lower() == "basic " else value) or None
 
 
 def _of_basic(encoded: str) -> str:
@@ -52,15 +55,11 @@ def _take_token(call: Call, principal: Principal) -> None:
     if rate_per_s <= 0:
         return
     now_s = call.parts.services.clock.monotonic_s()
-    taken = call.parts.buckets.take(principal.account_id, rate_per_s, now_s)
-    call.rate_headers = [
-        (b"ratelimit-limit", b"%d" % taken.limit),
-        (b"ratelimit-remaining", b"%d" % taken.remaining),
-        (b"ratelimit-reset", b"%d" % -(-taken.full_s // 1)),
-    ]
-    if not taken.allowed:
+    bucket = call.parts.buckets.take(principal.account_id, rate_per_s, now_s)
+    call.rate_fields = bucket.fields
+    if not bucket.allowed:
         raise Problem(
             "rate_limited",
-            f"This account may make {taken.limit} requests a second. Wait for Retry-After seconds.",
-            retry_after_s=max(taken.next_s, 0.001),
+            f"This account may make {int(bucket.limit)} requests a second. Wait for Retry-After seconds.",
+            retry_after_s=max(bucket.next_s, 0.001),
         )

@@ -1,24 +1,24 @@
 """One request and its answer: what a handler gets, and what it gives back.
 
-Reading a body is bounded three ways: its size while it streams in, the memory of all bodies together (A6),
-and the time it takes to arrive. Raises `Problem`; `Gone` when the client has left.
+A body is bounded three ways: its size while it streams in, the memory of all bodies together (A6), and the
+time it takes to arrive. Until a handler asks for it, no more than 64 KiB (and what one read brings) are
+taken from the client. Raises `Problem`; `Gone` when the client has left.
 """
 
 import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
-from starlette.types import Receive, Scope
 
 from config.schema import Settings
 from gateway.accounts.auth import Principal
 from gateway.api.parts import Parts
 from gateway.api.pointers import FieldError, of_validation, path_of
-from gateway.api.problems import Header, Problem
+from gateway.api.problems import CLOSE, Header, Problem
 
 T = TypeVar("T")
 JSON = b"application/json"
@@ -51,27 +51,57 @@ def json_reply(value: Any, status: int = 200, headers: list[Header] | None = Non
 NO_CONTENT = 204
 
 
+class Client(Protocol):
+    """The connection that a request came over."""
+
+    @property
+    def address(self) -> str:
+        """Its IP address."""
+        ...
+
+    def more(self, *, ask: bool) -> None:
+        """Wants more of the body; with `ask` the client waits to be told so."""
+        ...
+
+    def enough(self) -> None:
+        """Wants no more for now."""
+        ...
+
+
 class Call:
     """One request, from its header to its answer."""
 
     __slots__ = (
-        "_more", "_receive", "_reserved", "headers", "octets", "params", "parts", "principal", "rate_headers",
-        "request_id", "scope",
+        "_chunks", "_client", "_fault", "_reserved", "_size", "_waiting", "closes", "complete", "headers",
+        "method", "octets", "params", "parts", "path", "principal", "rate_fields", "request_id", "target",
     )  # fmt: skip
 
-    def __init__(self, scope: Scope, receive: Receive, parts: Parts) -> None:
-        self.scope = scope
+    def __init__(
+        self, parts: Parts, client: Client, method: str, target: bytes, headers: dict[bytes, bytes]
+    ) -> None:
         self.parts = parts
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.params: Mapping[str, str] = scope.get("path_params", {})
-        self.rate_headers: list[Header] = []
+        self.method = method
+        self.target = target
+        """The address as it came, with its query."""
+        self.headers = headers
+        """By their names in lower case; of several with one name, the last."""
+        self.path = ""
+        self.params: Mapping[str, str] = {}
         self.octets = b""
         """The body, once it has been read."""
+        self.complete = False
+        """Whether the body is here to its end."""
+        self.closes = False
+        """Whether the connection ends with the answer."""
+        self.rate_fields = b""
         self.request_id = ""
         self.principal: Principal | None = None
-        self._receive = receive
-        self._more = True
+        self._client = client
+        self._chunks: list[bytes] | None = []  # None: whatever comes is dropped
+        self._size = 0
         self._reserved = 0
+        self._fault: Exception | None = None
+        self._waiting: asyncio.Future[None] | None = None
 
     @property
     def account_id(self) -> str:
@@ -93,19 +123,13 @@ class Call:
             address = forwarded.rpartition(",")[2].strip()
             if address:
                 return address
-        client = self.scope.get("client")
-        return client[0] if client else "127.0.0.1"
-
-    def text_header(self, name: bytes) -> str | None:
-        """A header field as text, None where it is missing or empty."""
-        value = self.headers.get(name)
-        return value.decode("latin-1").strip() or None if value else None
+        return self._client.address
 
     # --- the address -----------------------------------------------------------------------------------
 
     def query(self, wanted: type[T]) -> T:
         """The parameters of the address as a `wanted`. Raises Problem 422 that names the parameter."""
-        raw = self.scope["query_string"].decode("latin-1")
+        raw = self.target.partition(b"#")[0].partition(b"?")[2].decode("latin-1")
         pairs = parse_qsl(raw, keep_blank_values=True, max_num_fields=100) if raw else []
         values: dict[str, str | int] = {}
         for name, value in pairs:
@@ -138,67 +162,99 @@ class Call:
             raise Problem("unsupported_media_type", headers=[(b"accept-encoding", b"identity")])
 
     async def body(self) -> bytes:
-        """The whole body, never more than `http.max_body_octets`."""
+        """The whole body, never more than `http.max_body_octets`. Raises Problem 408, 413, 503, and Gone."""
+        if not self.complete or self._size > _SMALL_OCTETS or self._size > self.settings.http.max_body_octets:
+            await self._arrive()
+        chunks, self._chunks = self._chunks, None
+        if chunks is not None:
+            self.octets = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return self.octets
+
+    async def _arrive(self) -> None:
+        """Returns when the body is here to its end, within its limits."""
         limit = self.settings.http.max_body_octets
         announced = self.headers.get(b"content-length", b"")
         if announced.isdigit() and (len(announced) > _LENGTH_DIGITS or int(announced) > limit):
             raise _too_large(limit)
-        try:
-            async with asyncio.timeout(self.settings.http.request_timeout_s):
-                self.octets = await self._read(limit)
-        except TimeoutError:
-            raise Problem("request_timeout", headers=[(b"connection", b"close")]) from None
-        return self.octets
+        self._waiting = asyncio.get_running_loop().create_future()
+        self._bound()
+        if self._fault is None and not self.complete:
+            self._client.more(ask=self.expects_continue and not self._size)
+            try:
+                async with asyncio.timeout(self.settings.http.request_timeout_s):
+                    await self._waiting
+            except TimeoutError:
+                self._chunks = None
+                raise Problem("request_timeout", headers=[CLOSE]) from None
+        if self._fault is not None:
+            raise self._fault
 
-    async def _read(self, limit: int) -> bytes:
-        body = await self._next()
-        if not self._more and len(body) <= limit:
-            return body
-        chunks, size = [body], len(body)
-        while size <= limit:
-            self._reserve(size)
-            if not self._more:
-                return b"".join(chunks)
-            chunks.append(await self._next())
-            size += len(chunks[-1])
-        raise _too_large(limit)
-
-    async def _next(self) -> bytes:
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            raise Gone
-        self._more = message["more_body"]
-        octets: bytes = message["body"]
-        return octets
-
-    def _reserve(self, size: int) -> None:
+    def _bound(self) -> None:
+        """Looks at the body's limits while a handler waits for it."""
+        limit, size = self.settings.http.max_body_octets, self._size
         wanted = size - self._reserved if size > _SMALL_OCTETS else 0
-        if wanted > 0:
-            if not self.parts.budget.take(wanted):
-                raise Problem(
-                    "busy",
-                    "Too many large requests at once. Nothing was stored; try again in a moment.",
-                    headers=[(b"connection", b"close")],
-                    retry_after_s=1,
+        if size > limit:
+            self._fail(_too_large(limit))
+        elif wanted > 0:
+            if self.parts.budget.take(wanted):
+                self._reserved += wanted
+            else:
+                self._fail(
+                    Problem(
+                        "busy",
+                        "Too many large requests at once. Nothing was stored; try again in a moment.",
+                        headers=[CLOSE],
+                        retry_after_s=1,
+                    )
                 )
-            self._reserved += wanted
 
-    async def discard(self, seconds: float) -> None:
-        """Reads on and forgets, so that a client that still sends gets to see the answer (RFC 9112, 9.6)."""
-        try:
-            async with asyncio.timeout(seconds):
-                while self._more:
-                    await self._next()
-        except (TimeoutError, Gone):
-            return
+    def _fail(self, fault: Exception) -> None:
+        self._chunks = None
+        self._fault = fault
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     @property
     def expects_continue(self) -> bool:
         """Whether the client holds its body back until we ask for it (RFC 9110 section 10.1.1)."""
         return self.headers.get(b"expect", b"").lower() == b"100-continue"
 
+    @property
+    def sending(self) -> bool:
+        """Whether the client still sends its body, asked or not."""
+        return not self.complete and (self._waiting is not None or not self.expects_continue)
+
+    # --- from the connection -----------------------------------------------------------------------------
+
+    def feed(self, octets: bytes) -> None:
+        """The next piece of the body is here."""
+        self._size += len(octets)
+        if self._chunks is None:
+            return
+        self._chunks.append(octets)
+        if self._size > _SMALL_OCTETS:
+            if self._waiting is None:
+                self._client.enough()
+            else:
+                self._bound()
+
+    def end(self) -> None:
+        """The body is here to its end."""
+        self.complete = True
+        self._wake()
+
+    def leave(self) -> None:
+        """The client is gone."""
+        if not self.complete:
+            self._fail(Gone())
+
     def release(self) -> None:
-        """Gives back the memory that the body was counted for."""
+        """Forgets the body, whatever of it still comes, and gives back the memory that it was counted for."""
+        self._chunks = None
+        self.octets = b""
         if self._reserved:
             self.parts.budget.give(self._reserved)
             self._reserved = 0
@@ -225,7 +281,7 @@ def _too_large(limit: int) -> Problem:
     return Problem(
         "too_large",
         f"The request is larger than {limit} octets. Send smaller attachments, or fewer items at once.",
-        headers=[(b"connection", b"close")],
+        headers=[CLOSE],
     )
 
 

@@ -26,6 +26,8 @@ _RETRY_S = 1
 _RETRY_FAILED_S = 5
 
 Header = tuple[bytes, bytes]
+CLOSE: Header = (b"connection", b"close")
+"""With an answer, after which the connection ends."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,55 +1,66 @@
 """The rate of an account: a token bucket each (R29). Pure: the caller gives the time; memory is bounded."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
 _REMEMBERED = 50_000
 
 
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    at_s: float
+class Bucket:
+    """One account's tokens, as they were at its last request."""
 
+    __slots__ = ("allowed", "at_s", "rate_per_s", "tokens")
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """Whether there was a token, how many are left, when the next one comes, and when all are back."""
+    def __init__(self, rate_per_s: float, now_s: float) -> None:
+        self.rate_per_s = rate_per_s
+        self.tokens = self.limit
+        self.at_s = now_s
+        self.allowed = True
+        """Whether there was a token for the last request."""
 
-    allowed: bool
-    limit: int
-    remaining: int
-    next_s: float
-    full_s: float
+    @property
+    def limit(self) -> float:
+        """What it holds: what one second brings, at least one token."""
+        rate_per_s = self.rate_per_s
+        return max(1.0, rate_per_s)
+
+    @property
+    def next_s(self) -> float:
+        """When the next token comes, in seconds from the last request."""
+        return max(0.0, 1.0 - self.tokens) / self.rate_per_s
+
+    @property
+    def fields(self) -> bytes:
+        """What a client is told: the limit, the tokens left, and the seconds until all are back."""
+        limit, tokens = self.limit, self.tokens
+        return b"ratelimit-limit: %d\r\nratelimit-remaining: %d\r\nratelimit-reset: %d\r\n" % (
+            limit,
+            max(0, tokens),
+            -(-(limit - tokens) // self.rate_per_s),
+        )
 
 
 class Buckets:
-    """A bucket per account; it holds what one second brings, at least one token."""
+    """A bucket per account."""
 
     def __init__(self, remembered: int = _REMEMBERED) -> None:
-        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
         self._remembered = remembered
 
-    def take(self, account_id: str, rate_per_s: float, now_s: float) -> Taken:
-        """Takes a token if there is one."""
-        size = max(1.0, rate_per_s)
+    def take(self, account_id: str, rate_per_s: float, now_s: float) -> Bucket:
+        """The account's bucket after a token was taken, if there was one (`allowed`)."""
         bucket = self._buckets.get(account_id)
         if bucket is None:
-            bucket = self._keep(account_id, _Bucket(size, now_s))
+            bucket = self._keep(account_id, Bucket(rate_per_s, now_s))
         else:
-            bucket.tokens = min(size, bucket.tokens + (now_s - bucket.at_s) * rate_per_s)
-            bucket.at_s = now_s
             self._buckets.move_to_end(account_id)
-        allowed = bucket.tokens >= 1.0
-        if allowed:
-            bucket.tokens -= 1.0
-        return Taken(
-            allowed,
-            int(size),
-            max(0, int(bucket.tokens)),
-            max(0.0, 1.0 - bucket.tokens) / rate_per_s,
-            (size - bucket.tokens) / rate_per_s,
-        )
+        bucket.rate_per_s = rate_per_s
+        tokens = bucket.tokens + (now_s - bucket.at_s) * rate_per_s
+        limit = bucket.limit
+        tokens = min(tokens, limit)
+        bucket.at_s = now_s
+        bucket.allowed = allowed = tokens >= 1.0
+        bucket.tokens = tokens - 1.0 if allowed else tokens
+        return bucket
 
     def owe(self, account_id: str, tokens: int) -> None:
         """Takes more than one request's token (a batch), if need be on credit: the next ones wait for it."""
@@ -57,7 +68,7 @@ class Buckets:
         if bucket is not None:
             bucket.tokens -= tokens
 
-    def _keep(self, account_id: str, bucket: _Bucket) -> _Bucket:
+    def _keep(self, account_id: str, bucket: Bucket) -> Bucket:
         self._buckets[account_id] = bucket
         if len(self._buckets) > self._remembered:
             self._buckets.popitem(last=False)

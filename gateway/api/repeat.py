@@ -26,7 +26,7 @@ def bound_key(call: Call, key: str | None) -> IdempotencyKey | None:
     """The key bound to this request, whose body has been read."""
     if key is None:
         return None
-    target = f"{call.scope['method']} {call.scope['path']}\n".encode()
+    target = f"{call.method} {call.path}\n".encode()
     now_ms = call.parts.services.clock.now_ms()
     expires_ms = now_ms + call.settings.retention.idempotency_h * _HOUR_MS
     return IdempotencyKey(key, sha256(target + call.octets).digest(), expires_ms)

@@ -3,15 +3,19 @@
 structlog, the standard library's logging, Twisted's logger and warnings all pass the same processors:
 exceptions as fields (`error_type`, `error`, `exception`), the mask (`gateway.observe.mask`), times in UTC.
 Event names are constant and in the past tense: `delivery_deferred`. A line of a foreign library keeps its
-words under `message` and has the name `library_logged`. Logging never raises: what cannot be written is lost.
+words under `message` and has the name `library_logged`. Logging never raises and never waits
+(`gateway.observe.sink`): what cannot be written is lost.
+
+A line that is written for every message or request is a `Frequent`: typed, so that nothing else can get into
+it, and made and written for a tenth of the cost.
 """
 
 import logging
 import re
 import sys
-import threading
 import traceback
 from collections.abc import Mapping, MutableMapping
+from datetime import datetime
 from typing import Any, TextIO
 
 import msgspec
@@ -20,6 +24,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from config.schema import Log
 from gateway.observe.mask import mask_event
+from gateway.observe.sink import Sink
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _EXCEPTION_MAX = 8000
@@ -31,7 +36,6 @@ _QUIET = (
     "twisted",
     "httpx",
     "httpcore",
-    "uvicorn",
     "mail.log",
     "mail.error",
     "mail.debug",
@@ -43,9 +47,13 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 def configure(settings: Log, stream: TextIO | None = None) -> None:
     """Sends all logging of this process to `stream` (standard error); again, when the settings changed."""
-    _state.stream = stream or sys.stderr
+    stream = stream or sys.stderr
+    if _state.sink is None or _state.sink.stream is not stream:
+        flush()
+        _state.sink = Sink(stream)
     _state.level = _LEVELS[settings.level]
-    _state.processors[:] = processors(settings, colors=_state.stream.isatty())
+    _state.json = settings.format == "json"
+    _state.processors[:] = processors(settings, colors=stream.isatty())
     structlog.configure(
         processors=_state.processors,
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
@@ -137,26 +145,28 @@ def _encodable(value: Any) -> str:
 
 
 class _State:
-    """The one stream of the process. Loggers are made once and look here for every line."""
+    """The one sink of the process. Loggers are made once and look here for every line."""
 
     def __init__(self) -> None:
-        self.stream: TextIO = sys.stderr
+        self.sink: Sink | None = None
         self.level = logging.INFO
+        self.json = True
         self.processors: list[Processor] = []
-        self.lock = threading.Lock()
         self.twisted = False
-
-    def write(self, line: str) -> None:
-        """Writes a line whole; what cannot be written is lost, for nothing may fail because of its log."""
-        try:
-            with self.lock:
-                self.stream.write(line + "\n")
-                self.stream.flush()
-        except (OSError, ValueError):
-            return
 
 
 _state = _State()
+
+
+def _write(line: str) -> None:
+    if _state.sink is not None:
+        _state.sink.put(line.encode("utf-8", "backslashreplace"), urgent=True)
+
+
+def flush() -> None:
+    """Returns when every line is written that can be."""
+    if _state.sink is not None:
+        _state.sink.flush()
 
 
 class Lines:
@@ -167,9 +177,37 @@ class Lines:
 
     def msg(self, line: str) -> None:
         """Writes it."""
-        _state.write(line)
+        _write(line)
 
     log = debug = info = warning = warn = error = err = exception = critical = fatal = failure = msg
+
+
+class Frequent(msgspec.Struct, kw_only=True):
+    """The base of lines at level info that come by the thousand; a subclass says event, logger and fields.
+
+    They pass no mask. So their fields are ids, numbers and words of ours; whoever fills in a text from
+    outside masks it first (`mask_text`).
+    """
+
+    event: str
+    logger: str
+    timestamp: datetime
+    level: str = "info"
+
+
+def tell(line: Frequent) -> None:
+    """Writes it, within 20 ms."""
+    sink = _state.sink
+    if sink is None or _state.level > logging.INFO:
+        return
+    if _state.json:
+        sink.put(_encode(line))
+        return
+    event: Any = msgspec.structs.asdict(line)
+    event["timestamp"] = line.timestamp.isoformat().replace("+00:00", "Z")
+    for process in _state.processors[-2:]:
+        event = process(Lines(line.logger), "info", event)
+    sink.put(str(event).encode("utf-8", "backslashreplace"))
 
 
 class Bridge(logging.Handler):
@@ -184,7 +222,7 @@ class Bridge(logging.Handler):
             return
         except Exception:  # noqa: BLE001 - A7; the standard library's way would print the record unmasked
             line = f'{{"event":"log_record_dropped","logger":"{record.name}"}}'
-        _state.write(str(line))
+        _write(str(line))
 
 
 def _method_of(record: logging.LogRecord) -> str:

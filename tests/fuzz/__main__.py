@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from tests.fuzz import http
     from tests.fuzz.targets import TARGETS
 
-    logging.disable()  # uvicorn remarks on every request that is none
+    logging.disable()  # libraries remark on every input that is none
     unknown = set(options.only) - set(TARGETS)
     if unknown:
         parser.error(f"no such target: {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")

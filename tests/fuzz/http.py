@@ -8,10 +8,13 @@ from contextlib import AsyncExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
-from gateway.api.server import HttpServer, _Protocol
+from gateway.api.call import Call
+from gateway.api.connection import Connection
+from gateway.api.server import HttpServer
 from tests.fuzz.loop import Peer, loop, no_faults_logged, run
 from tests.fuzz.octets import Octets
 from tests.gateway.api_world import DOMAIN, World, make_settings, world
@@ -185,44 +188,43 @@ def api_queries(data: bytes) -> None:
 def _answer(
     method: str, path: str, query: bytes, headers: list[tuple[bytes, bytes]], pieces: list[bytes]
 ) -> tuple[int, bytes]:
-    """One request by ASGI with the client's key: the status and body of its answer."""
+    """One request with the client's key, past the parser: the status and body of its answer."""
     return run(_call(api(), method, path, query, headers, pieces))
+
+
+class _Client:
+    """Whose request it is; it sends as fast as it is read."""
+
+    address = "192.0.2.7"
+
+    def more(self, *, ask: bool) -> None:
+        """It is sending anyway."""
+
+    def enough(self) -> None:
+        """It does not care."""
 
 
 async def _call(
     lab: World, method: str, path: str, query: bytes, headers: list[tuple[bytes, bytes]], pieces: list[bytes]
 ) -> tuple[int, bytes]:
-    incoming = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
-    incoming.append({"type": "http.request", "body": b"", "more_body": False})
-    sent: list[dict[str, Any]] = []
-
-    async def receive() -> dict[str, Any]:
-        return incoming.pop(0) if incoming else {"type": "http.disconnect"}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode("utf-8", "surrogateescape"),
-        "root_path": "",
-        "query_string": query,
-        "headers": [(b"authorization", f"Bearer {lab.key}".encode()), *headers],
-        "client": ("192.0.2.7", 999),
-        "server": ("127.0.0.1", 80),
-    }
+    target = quote(path, errors="surrogatepass").encode() + b"?" + query
+    given = {b"authorization": f"Bearer {lab.key}".encode(), **dict(headers)}
+    call = Call(lab.server.parts, _Client(), method, target, given)
     with no_faults_logged():
         async with asyncio.timeout(_BOUND_S):
-            await lab.server._app(scope, receive, send)
+            answering = asyncio.ensure_future(lab.server.app.answer(call))
+            for piece in pieces:
+                await asyncio.sleep(0)
+                call.feed(piece)
+            call.end()
+            octets = await answering
+    call.release()
     assert lab.server.parts.budget.used_octets == 0, "memory of a body was not given back"
-    for name, value in sent[0]["headers"]:
-        assert not set(name + value) & set(b"\r\n\0"), (name, value)
-    return sent[0]["status"], b"".join(message["body"] for message in sent[1:])
+    head, _, body = octets.partition(b"\r\n\r\n")
+    start, *fields = head.split(b"\r\n")
+    for field in fields:
+        assert _FIELD.fullmatch(field), field
+    return int(start.split()[1]), body
 
 
 def _check_answer(status: int, answer: bytes) -> None:
@@ -247,6 +249,7 @@ WIRE = (
     b"Authorization: Bearer x\r\n", b"Content-Type: application/json\r\n", b"GET /v1/messages HTTP/1.0\r\n",
 )  # fmt: skip
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
+_FIELD = re.compile(rb"[!-9;-~]+: [\x20-\x7e]*")
 
 
 def http_wire(data: bytes) -> None:
@@ -257,17 +260,16 @@ def http_wire(data: bytes) -> None:
 
 
 async def _converse(server: HttpServer, pieces: list[bytes]) -> None:
-    assert server._config is not None
-    assert server._state is not None
+    shared = server.shared
     with no_faults_logged():
-        protocol = _Protocol(config=server._config, server_state=server._state, app_state={}, _loop=loop())
-        peer = Peer(protocol)
+        connection = Connection(shared)
+        peer = Peer(connection)
         async with asyncio.timeout(_BOUND_S):
             await peer.send(pieces)
             await peer.hang_up()
             # Requests under way end by themselves once their client is gone.
-            while server._state.tasks:
-                await asyncio.wait(set(server._state.tasks))
-    assert protocol not in server._state.connections
+            while shared.tasks:
+                await asyncio.wait(set(shared.tasks))
+    assert connection not in shared.connections
     for status in _STATUS_LINE.findall(bytes(peer.transport.written)):
         assert 100 <= int(status) < 500, status

@@ -2,14 +2,19 @@
 
 import asyncio
 import base64
+import io
+import logging
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
+from gateway.observe import log as logs
+from gateway.observe.sink import Sink
 from gateway.store.errors import StoreBusy, StoreFailed
 from tests.gateway.api_world import MAIL, SMS, World, make_settings, world
 
@@ -344,16 +349,23 @@ async def test_head_answers_like_get_without_a_body(tmp_path: Path) -> None:
             assert headed.headers["content-length"] == got.headers["content-length"]
 
 
-async def test_the_log_names_the_route_and_no_person(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_the_log_names_the_route_and_no_person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(logs._state, "sink", Sink(written))
+    monkeypatch.setattr(logs._state, "level", logging.INFO)
+    monkeypatch.setattr(logs._state, "json", True)
     async with world(tmp_path) as api:
         await api.client.post("/v1/mail", json=MAIL)
         await api.client.get("/v1/messages?recipient=ada@example.net")
-        await api.client.get("/v1/domains/ada.example")
-        out = capsys.readouterr().out
-    assert "/v1/domains/{name}" in out
-    assert api.account_id in out
+        await api.client.get("/v1/domains/ada.example", headers={"X-Request-Id": "0041791234567"})
+        logs.flush()
+    out = written.getvalue()
+    lines = [msgspec.json.decode(line) for line in out.splitlines()]
+    assert [line["route"] for line in lines] == ["/v1/mail", "/v1/messages", "/v1/domains/{name}"]
+    assert [line["status"] for line in lines] == [202, 200, 404]
+    assert {line["account_id"] for line in lines} == {api.account_id}
+    assert {(line["event"], line["level"]) for line in lines} == {("request_answered", "info")}
+    assert lines[2]["request_id"] == "+41…67"
     for personal in ("ada@example", "ada.example", api.key):
         assert personal not in out
 

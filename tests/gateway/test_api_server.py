@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from gateway import tls
-from gateway.api import app as app_module
+from gateway.api import connection as connection_module
 from gateway.api import server as server_module
 from tests.gateway.api_world import SMS, World, make_settings, world
 from tests.smpp.certificate import self_signed
@@ -59,7 +59,7 @@ async def test_a_request_that_does_not_come_to_its_end_is_408(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "_TICK_S", 0.02)
-    monkeypatch.setattr(app_module, "_LINGER_S", 0.1)
+    monkeypatch.setattr(connection_module, "_LINGER_S", 0.1)
     async with world(tmp_path, settings=make_settings(http={"request_timeout_s": 0.1})) as api:
         assert head(await talk(api, b"GET /healthz HT")).startswith("HTTP/1.1 408")
         assert head(await talk(api)).startswith("HTTP/1.1 408")

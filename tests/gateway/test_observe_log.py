@@ -13,6 +13,7 @@ import pytest
 
 from config.schema import Log
 from gateway.observe import log as logs
+from gateway.observe.sink import Sink
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("gateway", "smtp", "smpp")
@@ -22,7 +23,7 @@ PACKAGES = ("gateway", "smtp", "smpp")
 def stream(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """Where lines of `Bridge` and `Lines` go during the test; nothing is configured for the process."""
     stream = io.StringIO()
-    monkeypatch.setattr(logs._state, "stream", stream)
+    monkeypatch.setattr(logs._state, "sink", Sink(stream))
     monkeypatch.setattr(logs._state, "level", logging.INFO)
     monkeypatch.setattr(logs._state, "processors", logs.processors(Log(format="json")))
     return stream
@@ -125,7 +126,7 @@ def test_a_stream_that_is_gone_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> 
         def write(self, text: str) -> int:
             raise BrokenPipeError
 
-    monkeypatch.setattr(logs._state, "stream", Gone())
+    monkeypatch.setattr(logs._state, "sink", Sink(Gone()))
     logs.Lines("x").info("a line")
 
 

@@ -1,0 +1,364 @@
+"""One HTTP/1.1 connection (RFC 9112): octets to calls and answers to octets, in order, within limits.
+
+httptools (llhttp) parses; what has two readings it refuses. A request is answered by a task of its own as
+soon as its header is here; what is sent ahead of its answers waits, and meanwhile nothing is read. What
+guards memory and time: the size of a header, how long it may take to arrive, how many requests may be sent
+ahead, how long an answer may stay unread, how long a connection may be idle. Refusals are problems like all
+others.
+
+An answer that is given before its request is here to its end leaves the connection open, if the rest comes
+in time, or is followed by a last look at what still comes, so that the client gets to see it (section 9.6).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+import httptools
+import msgspec
+import structlog
+
+from config.schema_listeners import Http
+from gateway.api import answer, problems
+from gateway.api.app import App
+from gateway.api.call import Call, Gone
+from gateway.api.problems import Problem
+
+log = structlog.get_logger(__name__)
+
+_HEADER_MAX_OCTETS = 65_536
+_PIPELINED_MAX = 100  # requests sent ahead of their answers on one connection (section 9.3.2)
+_KEEP_ALIVE_S = 75
+_LINGER_S = 2.0
+_CLOSE_S = 5.0  # for the last answer to leave; who does not read it is cut off
+_NOT_HTTP = "This cannot be read as an HTTP request."
+
+
+class Awaited(Enum):
+    """What a client is waited for."""
+
+    HEADER = "header"
+    REST = "the rest of a body whose request is answered"
+    LAST = "the same, and then the connection closes"
+    REQUEST = "the next request"
+    READER = "that answers are read"
+    END = "that the last answer has left"
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all connections of a listener share."""
+
+    app: App
+    http: Http
+    connections: set["Connection"] = field(default_factory=set)
+    tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    patience_s: dict[Awaited, float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.idle.set()
+        self.patience_s = dict.fromkeys(Awaited, self.http.request_timeout_s)
+        self.patience_s |= {Awaited.LAST: _LINGER_S, Awaited.REQUEST: _KEEP_ALIVE_S, Awaited.END: _CLOSE_S}
+
+
+class _Refused(Exception):
+    """A request that is not looked at; says why."""
+
+
+class Connection(asyncio.Protocol):
+    """See the module. Between its first and its last octet it is in `shared.connections`."""
+
+    __slots__ = (
+        "_arriving", "_awaited", "_header_octets", "_headers", "_in_header", "_last", "_loop", "_parser",
+        "_reading", "_refusal", "_running", "_shared", "_since_s", "_target", "_transport", "_unread",
+        "_waiting", "address",
+    )  # fmt: skip
+
+    def __init__(self, shared: Shared) -> None:
+        self.address = "127.0.0.1"
+        self._shared = shared
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._parser: httptools.HttpRequestParser | None = None  # None: nothing more is read
+        self._target = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._header_octets = 0
+        self._in_header = False
+        self._last = False  # the request that closes the connection has come
+        self._refusal: Problem | None = None  # what follows the answers that are still due
+        self._arriving: Call | None = None  # the one whose body is being read
+        self._running: Call | None = None  # the one that is being answered
+        self._waiting: deque[Call] = deque()
+        self._reading = True
+        self._unread = False
+        self._awaited = Awaited.HEADER
+        self._since_s: float | None = None
+
+    # --- from the transport ------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # a stream's
+        shared = self._shared
+        if len(shared.connections) >= shared.http.max_connections:
+            self._refuse(Problem("busy", "Too many connections. Try again in a moment.", retry_after_s=1))
+            return
+        shared.connections.add(self)
+        shared.idle.clear()
+        peername = transport.get_extra_info("peername")
+        if peername:
+            self.address = peername[0]
+        self._parser = httptools.HttpRequestParser(self)
+        self._await(Awaited.HEADER)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why does not matter
+        shared = self._shared
+        self._parser = None
+        self._since_s = None
+        self._waiting.clear()
+        for call in (self._running, self._arriving):
+            if call is not None:
+                call.leave()
+        shared.connections.discard(self)
+        if not shared.connections:
+            shared.idle.set()
+
+    def data_received(self, data: bytes) -> None:
+        parser = self._parser
+        if parser is None:
+            return
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._parser = None  # it is not taken up (RFC 9110 section 7.8): such a request is the last
+        except httptools.HttpParserError as error:
+            self._spoiled(error)
+        if self._in_header:
+            self._header_goes_on(len(data))
+        if self._running is None:
+            self._next()
+        if self._waiting:
+            self._pause()
+
+    def eof_received(self) -> bool:
+        """A client that has sent its last still gets its answers (section 9.6); TLS knows no such half."""
+        if self._arriving is not None or (self._running is None and not self._waiting):
+            return False
+        self._end_with_last()
+        self._parser = None
+        return self._transport.get_extra_info("sslcontext") is None
+
+    def pause_writing(self) -> None:
+        self._unread = True
+        self._pause()
+        self._await(Awaited.READER)
+
+    def resume_writing(self) -> None:
+        self._unread = False
+        self._since_s = None
+        if self._running is None and not self._transport.is_closing():
+            self._next()
+
+    # --- from the parser ---------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self._last or len(self._waiting) >= _PIPELINED_MAX:
+            raise _Refused("Too many requests were sent ahead of their answers.")
+        self._in_header = True
+        self._since_s = None
+        self._header_octets = 0
+        self._target = b""
+        self._headers = {}
+
+    def on_url(self, octets: bytes) -> None:
+        self._target += octets
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        parser = self._parser
+        if parser is None:
+            return
+        self._in_header = False
+        headers = self._headers
+        method = parser.get_method().decode()
+        call = Call(self._shared.app.parts, self, method, self._target, headers)
+        upgrade = parser.should_upgrade()
+        if upgrade or not parser.should_keep_alive():
+            self._last = call.closes = True
+        if upgrade and _announces_body(headers):  # the parser would skip it
+            raise _Refused("This server speaks HTTP/1.1 alone; ask for no upgrade with a body.")
+        if parser.get_http_version() != "1.1":
+            self._last = call.closes = True
+            headers.pop(b"expect", None)  # RFC 9110 section 10.1.1
+        self._arriving = call
+        self._waiting.append(call)
+
+    def on_body(self, octets: bytes) -> None:
+        if self._arriving is not None:
+            self._arriving.feed(octets)
+
+    def on_message_complete(self) -> None:
+        call, self._arriving = self._arriving, None
+        if call is not None:
+            call.end()
+            if self._awaited is Awaited.LAST:
+                self._transport.close()
+
+    # --- from a call -------------------------------------------------------------------------------------
+
+    def more(self, *, ask: bool) -> None:
+        """Its handler wants the body."""
+        if ask:
+            self._transport.write(answer.CONTINUE)
+        self._resume()
+
+    def enough(self) -> None:
+        """Nobody has asked for its body yet."""
+        self._pause()
+
+    # --- from the server ---------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Answers what has come, then closes."""
+        if self._running is None or self._transport.is_closing():
+            self._transport.close()
+        else:
+            self._end_with_last()
+
+    def abort(self) -> None:
+        """Closes at once."""
+        self._transport.abort()
+
+    def close_if_slow(self, now_s: float) -> None:
+        """Ends a connection that is waited for in vain."""
+        if self._transport.is_closing():
+            self._await(Awaited.END)
+        awaited = self._awaited
+        if self._since_s is None or now_s - self._since_s <= self._shared.patience_s[awaited]:
+            return
+        if awaited is Awaited.HEADER:
+            self._refuse(Problem("request_timeout"))
+        elif awaited in (Awaited.REQUEST, Awaited.LAST):
+            self._transport.close()
+        else:
+            self._transport.abort()
+
+    # --- requests and their answers ----------------------------------------------------------------------
+
+    def _next(self) -> None:
+        """Goes on with the next request, or waits for one."""
+        if self._unread:
+            return
+        if self._waiting:
+            self._since_s = None
+            call = self._running = self._waiting.popleft()
+            self._shared.tasks.add(self._loop.create_task(self._serve(call)))
+        elif self._refusal is not None:
+            self._refuse(self._refusal)
+        else:
+            if self._in_header:
+                self._await(Awaited.HEADER)
+            else:
+                self._await(Awaited.REQUEST if self._arriving is None else Awaited.REST)
+            self._resume()
+
+    async def _serve(self, call: Call) -> None:
+        octets = b""
+        try:
+            octets = await self._shared.app.answer(call)
+        except Gone:
+            return
+        except Exception:
+            log.exception("request_broke")  # A7: the client learns at least that there is no answer
+            call.closes = True
+        finally:
+            call.release()
+            self._running = None
+            self._shared.tasks.discard(asyncio.current_task())
+        if self._transport.is_closing():
+            return
+        self._transport.write(octets)
+        if not call.closes:
+            self._next()
+        elif call.sending:
+            # The answer goes out before the connection closes, even though the client is still sending.
+            self._last = True
+            self._waiting.clear()
+            self._await(Awaited.LAST)
+            self._resume()
+        else:
+            self._transport.close()
+
+    def _end_with_last(self) -> None:
+        """The answer to the last request that has come closes the connection."""
+        last = self._waiting[-1] if self._waiting else self._running
+        if last is not None:
+            self._last = last.closes = True
+
+    def _spoiled(self, error: Exception) -> None:
+        """What came is no request, or the request under way has two readings: nothing more is read."""
+        self._parser = None
+        self._in_header = False
+        if self._last and self._arriving is None:
+            return  # it came behind the last request
+        why = error.__context__ if isinstance(error.__context__, _Refused) else _NOT_HTTP
+        self._refusal = Problem("bad_request", str(why))
+        broken, self._arriving = self._arriving, None
+        if broken is not None:
+            broken.leave()
+            if broken is self._running:
+                self._refuse(self._refusal)
+            elif broken in self._waiting:
+                self._waiting.remove(broken)
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answers outside of any request, and closes."""
+        self._parser = None
+        if self._transport.is_closing():
+            return
+        body = msgspec.json.encode(problem.details)
+        fields = [(b"content-type", problems.CONTENT_TYPE), *problem.headers]
+        self._transport.write(
+            b"HTTP/1.1 %d %b\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (
+                problem.kind.status,
+                problem.kind.title.encode(),
+                b"".join(b"%b: %b\r\n" % one for one in fields),
+                len(body),
+                body,
+            )
+        )
+        self._transport.close()
+
+    # --- the flow ----------------------------------------------------------------------------------------
+
+    def _header_goes_on(self, octets: int) -> None:
+        self._header_octets += octets
+        if self._header_octets > _HEADER_MAX_OCTETS:
+            self._in_header = False
+            self._parser = None
+            self._refusal = Problem("header_too_large")
+
+    def _await(self, awaited: Awaited) -> None:
+        """From now on; what is waited for already, is so since then."""
+        if self._since_s is None or awaited is not self._awaited:
+            self._awaited = awaited
+            self._since_s = self._loop.time()
+
+    def _pause(self) -> None:
+        if self._reading and not self._transport.is_closing():
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if not self._reading and not self._transport.is_closing():
+            self._reading = True
+            self._transport.resume_reading()
+
+
+def _announces_body(headers: Mapping[bytes, bytes]) -> bool:
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
