@@ -6,16 +6,12 @@ depends on a clean stop.
 """
 
 import asyncio
-import signal
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import structlog
-from twisted.internet.defer import Deferred
 
 from config import ConfigError, differences, load
 from config.schema import Settings
@@ -42,19 +38,18 @@ from gateway.starting import Ports, StartError, naming, open_store
 from gateway.store.errors import StoreError
 from gateway.store.held import HeldLeases
 from gateway.store.retention import Retention
-from gateway.supervisor import Supervisor
 from gateway.tree import Tree
 from gateway.upstreams import registry
 from gateway.upstreams.signing import Signing
 from gateway.webhooks.post import Poster
 from gateway.webhooks.sender import WebhookSender
-from gateway.worker import Birth, tell_ready, when_orphaned
+from gateway.worker import Birth
 from policy.countries import CountryTable, CountryTableError
 from policy.countries import parse as parse_countries
 from policy.data import shipped_countries
 from smtp.server import ServerConfig, SmtpServer
 
-__all__ = ["Gateway", "Ports", "StartError", "build_road", "run"]
+__all__ = ["Gateway", "build_road"]
 
 log = structlog.get_logger(__name__)
 
@@ -401,81 +396,6 @@ def build_road(services: Services, countries: CountryTable, observer: MetricsObs
     )
     reports.router = road.router
     return road
-
-
-def run(
-    settings: Settings, *, config_path: Path | None = None, on_ready: Callable[[Ports], None] = lambda _: None
-) -> int:
-    """Runs the daemon on the installed reactor until SIGTERM or SIGINT; 0. Raises StartError.
-
-    The reactor must be Twisted's asyncio reactor (`gateway.__main__` installs it, on uvloop).
-    """
-    from twisted.internet import reactor  # noqa: PLC0415 - importing it chooses the reactor
-
-    birth = Birth.from_environment()
-    if birth is not None:
-        worker = Gateway(settings, config_path=config_path, birth=birth)
-        process = _Process(reactor, worker, lambda ports: tell_ready(worker.holder, ports.metrics))
-        when_orphaned(asyncio.get_event_loop(), process.end)
-    elif settings.server.workers > 1 and config_path is not None:
-        supervisor = Supervisor(settings, reactor=reactor, config_path=config_path)
-        process = _Process(reactor, supervisor, on_ready)
-    else:
-        process = _Process(reactor, Gateway(settings, config_path=config_path), on_ready)
-    return process.run()
-
-
-class _Process:
-    """The reactor's life around a `Gateway`: signals, start, drain, and what became of it."""
-
-    def __init__(
-        self, reactor: Any, gateway: Gateway | Supervisor, on_ready: Callable[[Ports], None]
-    ) -> None:
-        self._reactor = reactor
-        self._gateway = gateway
-        self._on_ready = on_ready
-        self._loop = asyncio.get_event_loop()  # the reactor's, which does not run yet
-        self._starting: asyncio.Task[None] | None = None
-        self._ending = False
-        self._failure: Exception | None = None
-
-    def run(self) -> int:
-        """Returns when the reactor has stopped; raises what the start raised."""
-        self._reactor.callWhenRunning(self._begin)
-        self._reactor.addSystemEventTrigger("before", "shutdown", self._drained)
-        self._reactor.run(installSignalHandlers=False)
-        if self._failure is not None:
-            raise self._failure
-        return 0
-
-    def _begin(self) -> None:
-        loop = self._loop
-        loop.add_signal_handler(signal.SIGHUP, self._gateway.reload)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.end)
-        self._starting = loop.create_task(self._start())
-
-    async def _start(self) -> None:
-        try:
-            self._on_ready(await self._gateway.start())
-        except Exception as error:  # noqa: BLE001 - handed to whoever called `run`
-            self._failure = error
-            self.end()
-
-    def end(self) -> None:
-        """Begins to stop."""
-        if not self._ending:  # a second signal does not hurry the drain; SIGKILL does
-            self._ending = True
-            self._reactor.stop()
-
-    def _drained(self) -> Deferred[None]:
-        return Deferred.fromFuture(self._loop.create_task(self._drain()))
-
-    async def _drain(self) -> None:
-        if self._starting is not None:
-            self._starting.cancel()  # a stop in the middle of a start
-            await asyncio.wait([self._starting])
-        await self._gateway.stop()
 
 
 def _countries(settings: Settings) -> CountryTable:

@@ -12,14 +12,12 @@ _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
 ID_LENGTH = 26
 _MIN_RANDOM = "0" * 16
 _POOL_OCTETS = 4096
+_TAIL_MAX = (1 << 40) - 257  # what may still be counted up; the next millisecond is borrowed beyond it
 
 
 def _base32(value: int, characters: int) -> str:
     """`value` in base 32 with exactly `characters` (even) digits, two digits a step."""
-    digits = []
-    for _ in range(characters // 2):
-        digits.append(_PAIRS[value & 0x3FF])
-        value >>= 10
+    digits = [_PAIRS[value >> shift & 0x3FF] for shift in range(0, 5 * characters, 10)]
     return "".join(reversed(digits))
 
 
@@ -31,23 +29,30 @@ class IdFactory:
         self._pool = b""
         self._used = 0
         self._last_ms = -1
-        self._prefix = ""
-        self._random = 0
+        self._head = ""
+        self._tail = 0
 
     def new(self, now_ms: int) -> str:
         """A new id for the time `now_ms` (epoch milliseconds, UTC).
 
-        Within one millisecond (or after a step back of the clock) the random part of the last id is counted
-        up instead, so the order of making is kept.
+        Within one millisecond (or after a step back of the clock) the lower half of the random part of the
+        last id is counted up instead, so the order of making is kept.
         """
-        if now_ms > self._last_ms:
-            self._last_ms = now_ms
-            self._prefix = _base32(now_ms, 10)
-            # The top bit stays clear, so counting up within a millisecond cannot overflow 80 bits.
-            self._random = int.from_bytes(self._take(10)) >> 1
+        if now_ms > self._last_ms or self._tail > _TAIL_MAX:
+            self._last_ms = max(now_ms, self._last_ms + 1) if self._tail > _TAIL_MAX else now_ms
+            octets = self._take(10)
+            self._head = _base32(self._last_ms, 10) + _base32(int.from_bytes(octets[:5]), 8)
+            self._tail = int.from_bytes(octets[5:]) >> 1
         else:
-            self._random += 1 + self._take(1)[0]
-        return self._prefix + _base32(self._random, 16)
+            self._tail += 1 + self._take(1)[0]
+        tail, pairs = self._tail, _PAIRS
+        return (
+            self._head
+            + pairs[tail >> 30]
+            + pairs[tail >> 20 & 0x3FF]
+            + pairs[tail >> 10 & 0x3FF]
+            + pairs[tail & 0x3FF]
+        )
 
     def _take(self, octets: int) -> bytes:
         """Random octets, each used once; asked of the system a pool at a time, since each call costs."""

@@ -13,28 +13,28 @@ from gateway.cli.session import DEFAULT_CONFIG, ConfigOption
 
 def run(config: ConfigOption = DEFAULT_CONFIG) -> int:
     """Run the gateway until SIGTERM. Makes no account and no secret: that is the operator's to do."""
-    from gateway import daemon  # noqa: PLC0415 - other commands do without Twisted
+    from gateway import process, starting  # noqa: PLC0415 - other commands do without Twisted
     from gateway.observe import log as logs  # noqa: PLC0415
 
     settings = load(config)
     logs.configure(settings.log)
     try:
-        return daemon.run(settings, config_path=config.resolve())
-    except daemon.StartError as error:
+        return process.run(settings, config_path=config.resolve())
+    except starting.StartError as error:
         raise CliError(str(error)) from error
 
 
 def demo(config: ConfigOption = DEFAULT_CONFIG) -> int:
     """Run the gateway with a demo account, made at the first start; what `make run` calls."""
-    from gateway import daemon  # noqa: PLC0415 - other commands do without Twisted
-    from gateway import demo as demonstration  # noqa: PLC0415
+    from gateway import demo as demonstration  # noqa: PLC0415 - other commands do without Twisted
+    from gateway import starting  # noqa: PLC0415
     from gateway.observe import log as logs  # noqa: PLC0415
 
     settings = load(config)
     logs.configure(settings.log)
     try:
         return demonstration.run(settings, config_path=config.resolve())
-    except (daemon.StartError, tls.CertificateError) as error:
+    except (starting.StartError, tls.CertificateError) as error:
         raise CliError(str(error)) from error
 
 

@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 from config import Settings
-from gateway import daemon
+from gateway import process
 from gateway.cli.db import upgrade_store
 from gateway.cli.output import complain, say
 from gateway.cli.session import opened
 from gateway.demo import certificate, envfile, hints
 from gateway.demo.account import Furnished, furnish
+from gateway.starting import Ports
 from gateway.store.errors import StoreError
 
 ENV_FILE = "demo.env"
@@ -29,13 +30,13 @@ def run(settings: Settings, *, config_path: Path | None = None) -> int:
     # On the loop that the reactor will run: a loop of its own would leave none behind.
     furnished = asyncio.get_event_loop().run_until_complete(prepare(settings))
 
-    def ready(ports: daemon.Ports) -> None:
+    def ready(ports: Ports) -> None:
         values = envfile.values(settings, ports, furnished)
         envfile.write(env_path, values)
         say(hints.text(settings, ports, furnished, env_path))
         sys.stdout.flush()  # whoever reads a pipe waits for this
 
-    return daemon.run(settings, config_path=config_path, on_ready=ready)
+    return process.run(settings, config_path=config_path, on_ready=ready)
 
 
 async def prepare(settings: Settings) -> Furnished:

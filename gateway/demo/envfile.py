@@ -4,9 +4,9 @@ import ipaddress
 from pathlib import Path
 
 from config import Settings
-from gateway.daemon import Ports
 from gateway.demo.account import Furnished, Secrets
 from gateway.demo.files import write_private
+from gateway.starting import Ports
 
 
 def values(settings: Settings, ports: Ports, demo: Furnished) -> dict[str, str]:

@@ -4,9 +4,9 @@ import shlex
 from pathlib import Path
 
 from config import Settings
-from gateway.daemon import Ports
 from gateway.demo import envfile
 from gateway.demo.account import Furnished
+from gateway.starting import Ports
 
 _TEMPLATE = """
 The gateway is ready; everything it sends is {fate}. Ctrl-C stops it.

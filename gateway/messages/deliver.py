@@ -78,8 +78,14 @@ class Dispatcher:
 
     def reserve(self, message: Message) -> bool:
         """Room in memory for a message that is about to be accepted; False: it waits in the database."""
-        if self._stopping or any(self.resting(one.destination) for one in message.deliveries):
+        if self._stopping:
             return False
+        asked = None
+        for delivery in message.deliveries:
+            destination = delivery.destination
+            if destination != asked and self.resting(destination):
+                return False
+            asked = destination
         return self.lanes.reserve(message)
 
     def forget(self, message: Message) -> None:
@@ -105,8 +111,10 @@ class Dispatcher:
 
     def resting(self, destination: str) -> bool:
         """Whether nothing is to be taken into memory for `destination` now: it rests, or is another's."""
+        if self._paused and self.pause_left_s(destination) > 0:
+            return True
         upstream = self._upstream_of(destination)
-        return self.pause_left_s(destination) > 0 or (upstream is not None and not upstream.serving)
+        return upstream is not None and not upstream.serving
 
     def pause_left_s(self, destination: str) -> float:
         """For how long `destination` rests, 0 when it does not."""
@@ -124,7 +132,7 @@ class Dispatcher:
     def _kick(self, lane: Lane, upstream: Upstream | None) -> None:
         """Begins as many attempts as `upstream`, which the lane leads to, may have under way."""
         destination = lane.destination
-        if self._stopping or not lane.works or (self._paused and self.pause_left_s(destination) > 0):
+        if self._stopping or (self._paused and self.pause_left_s(destination) > 0):
             return
         limit = upstream.concurrency if upstream is not None else 1
         running = self._running.get(destination, 0)

@@ -79,7 +79,8 @@ class Lanes:
         held, octets = (lane.deliveries, lane.octets) if lane is not None else (0, 0)
         if octets > self._octets_max - self.octets:
             return 0
-        return max(0, self._deliveries_max - self.deliveries - held)
+        room = self._deliveries_max - self.deliveries - held
+        return max(0, room)
 
     def reserve(self, message: Message) -> bool:
         """Takes memory for all deliveries of `message`, or none at all (then it waits in the database).
@@ -87,14 +88,15 @@ class Lanes:
         The content counts once for the whole and once for each lane that shares it. A message larger than
         everything is let in while nothing else is held: it has to pass at some time.
         """
-        wanted: dict[str, int] = {}
-        for delivery in message.deliveries:
-            wanted[delivery.destination] = wanted.get(delivery.destination, 0) + 1
         octets = len(message.content)
         if self.octets and self.octets + octets > self._octets_max:
             return False
-        if any(self.room(destination) < count for destination, count in wanted.items()):
-            return False
+        wanted: dict[str, int] = {}
+        for delivery in message.deliveries:
+            wanted[delivery.destination] = wanted.get(delivery.destination, 0) + 1
+        for destination, count in wanted.items():
+            if self.room(destination) < count:
+                return False
         for destination, count in wanted.items():
             lane = self.lane(destination)
             lane.deliveries += count

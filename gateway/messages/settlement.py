@@ -36,6 +36,7 @@ FROM message m JOIN delivery d ON d.account_id = m.account_id AND d.message_id =
 WHERE m.account_id = ? AND m.id = ? AND d.n = ?
 """
 _ADD_REFUNDED = "UPDATE message SET refunded_credits = refunded_credits + ? WHERE account_id = ? AND id = ?"
+_MAY_OWE_RECEIPTS = ("", client_receipts.INGRESS)
 _decode_parts = msgspec.json.Decoder(list[tuple[str, int]]).decode
 
 
@@ -80,7 +81,7 @@ def write_events(tx: Tx, settlements: Sequence[Settlement]) -> None:
             if one.kind is not None
         ],
     )
-    client_receipts.enqueue(tx, settlements)
+    client_receipts.enqueue(tx, [one for one in settlements if one.ingress in _MAY_OWE_RECEIPTS])
 
 
 def record_parts(tx: Tx, settlements: Sequence[Settlement]) -> None:

@@ -13,11 +13,11 @@ from config import Settings, from_mapping
 from gateway import tls
 from gateway.accounts.secrets import CredentialKind
 from gateway.cli.session import opened
-from gateway.daemon import Ports
 from gateway.demo import ENV_FILE, certificate, envfile, prepare
 from gateway.demo.account import DOMAIN, SENDER_NAME, Furnished
 from gateway.domains import keys
 from gateway.services import Services
+from gateway.starting import Ports
 from gateway.store.errors import StoreError
 from gateway.store.writer import Writer
 
