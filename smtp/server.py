@@ -7,6 +7,7 @@ taken. Knows nothing of accounts and messages: those are the `Application` it is
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 import socket
 import ssl
@@ -27,8 +28,8 @@ from smtp.server_api import (
     Session,
     TlsInfo,
 )
-from smtp.server_connection import ServerState
 from smtp.server_session import SubmissionSession
+from smtp.server_state import ServerState
 
 __all__ = [
     "Application",
@@ -47,8 +48,10 @@ log = structlog.get_logger(__name__)
 _BACKLOG = 1024
 
 
-def _make_session_id() -> str:
-    return secrets.token_hex(6)
+def _session_ids() -> Callable[[], str]:
+    """Ids for log lines: a word that no other process has, and a number."""
+    ids = map(f"{secrets.token_hex(4)}{{:x}}".format, itertools.count(1))
+    return ids.__next__
 
 
 class SmtpServer:
@@ -60,14 +63,14 @@ class SmtpServer:
         application: Application,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        make_session_id: Callable[[], str] = _make_session_id,
+        make_session_id: Callable[[], str] | None = None,
     ) -> None:
         self._state = ServerState(
             config=config,
             application=application,
             budget=Budget(config.max_inflight_octets),
             sleep=sleep,
-            make_session_id=make_session_id,
+            make_session_id=make_session_id or _session_ids(),
         )
         self._listeners: list[asyncio.Server] = []
         self._accepting: dict[asyncio.Task[None], socket.socket] = {}
@@ -139,18 +142,19 @@ class SmtpServer:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             listening.close()
-        self._state.draining = True
-        connections = list(self._state.connections)
-        for connection in connections:
+        state = self._state
+        state.draining = True
+        for connection in list(state.connections):
             connection.drain()
-        tasks = [connection.task for connection in connections if connection.task is not None]
-        if tasks:
-            _, running = await asyncio.wait(tasks, timeout=drain_s)
+        if not await state.emptied(drain_s):
+            left = list(state.connections)
+            running = [connection.running for connection in left if connection.running is not None]
             if running:
                 log.warning("smtp_drain_cut_off", sessions=len(running))
-            for connection in list(self._state.connections):
+            for connection in left:
                 connection.abort()
             await asyncio.gather(*running, return_exceptions=True)
+        state.close()
         self._listeners.clear()
         self._accepting.clear()
         log.info("smtp_server_stopped")

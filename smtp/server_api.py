@@ -16,6 +16,7 @@ the rest with 451 4.3.0 and the details in the log only (A7).
 from __future__ import annotations
 
 import ssl
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -94,33 +95,43 @@ class Envelope:
     envid: str | None = None
 
 
+Verdict = Reply | None
+Answer = Verdict | Awaitable[Verdict]
+
+
 class Application(Protocol):
-    """What the server asks. `None` means "accept"; a `Reply` that is not positive refuses with just that."""
+    """What the server asks. `None` means "accept"; a `Reply` that is not positive refuses with just that.
+
+    What is asked for each message may be answered at once, or by an awaitable where a look-up is due: an
+    `async def` does, but costs a task for each question.
+    """
 
     async def authenticate(self, session: Session, username: str, password: str) -> Identity | Reply:
         """The identity of these credentials, or the refusal (usually 535 5.7.8, 454 4.7.0 when slowed)."""
 
-    async def check_sender(
+    def check_sender(
         self,
         session: Session,
         identity: Identity | None,
         sender: Mailbox | None,
         size: int | None,
         params: MailParameters,
-    ) -> Reply | None:
+    ) -> Answer:
         """Whether this identity may send from this reverse-path; `size` in octets, None if not announced."""
 
-    async def check_recipient(
+    def check_recipient(
         self,
         session: Session,
         identity: Identity | None,
         sender: Mailbox | None,
         recipient: Mailbox,
         count_so_far: int,
-    ) -> Reply | None:
+    ) -> Answer:
         """Whether one more recipient is welcome after `count_so_far` accepted ones."""
 
-    async def submit(self, session: Session, identity: Identity | None, envelope: Envelope) -> Reply:
+    def submit(
+        self, session: Session, identity: Identity | None, envelope: Envelope
+    ) -> Reply | Awaitable[Reply]:
         """Take the message: a positive reply only once it is durable (A1)."""
 
 

@@ -1,5 +1,9 @@
 """AUTH PLAIN and LOGIN (RFC 4954, RFC 4616): the conversation is aiosmtpd's, the verdict the application's.
 
+aiosmtpd's session class is not the connection here: measured for each mail, its command loop costs ten times
+ours, and its constructor looks up every hook for each client anew. What it knows of AUTH lives in
+`Conversation`, made for the client that logs in.
+
 Passwords travel under TLS, or in clear where the configuration allows it. Each refused password waits for the
 configured delay, a few of them close the connection.
 """
@@ -10,24 +14,66 @@ from base64 import b64decode, b64encode
 from typing import Any, cast
 
 import structlog
-from aiosmtpd.smtp import MISSING, AuthResult, LoginPassword
+from aiosmtpd.smtp import MISSING, SMTP, AuthResult, LoginPassword
 
 from smtp import server_replies as say
 from smtp.codes import Code, Permanent, Reply
 from smtp.server_api import Identity
-from smtp.server_connection import Connection
+from smtp.server_tls import TlsConnection
 
 log = structlog.get_logger(__name__)
 
-LONGEST_LINE_OCTETS = 12_288  # RFC 4954 section 4
 
-
-class AuthConnection(Connection):
-    """A connection that can log in."""
+class Conversation(SMTP):
+    """aiosmtpd's mechanisms, speaking through a connection of ours."""
 
     AuthLoginUsernameChallenge = "Username:"
     AuthLoginPasswordChallenge = "Password:"
+
+    def __init__(self, connection: AuthConnection) -> None:
+        # SMTP.__init__ is left out on purpose: it makes a whole session.
+        self._connection = connection
+
+    async def push(self, status: str | bytes) -> None:
+        """Queue a reply line given as text."""
+        self._connection.queue_line(status.encode("ascii") if isinstance(status, str) else status)
+
+    def _authenticate(self, _mechanism: str, auth_data: LoginPassword) -> AuthResult:
+        """Called by the mechanisms with what the client sent; it is verified by `AuthConnection`."""
+        return AuthResult(success=True, auth_data=auth_data)
+
+    async def challenge_auth(
+        self,
+        challenge: str | bytes,
+        encode_to_b64: bool = True,
+        log_client_response: bool = False,  # noqa: ARG002  never: it holds a password
+    ) -> Any:
+        """Ask the client one question of the AUTH exchange; MISSING once it was answered with an error."""
+        octets = challenge.encode() if isinstance(challenge, str) else challenge
+        await self.push(b"334 " + (b64encode(octets) if encode_to_b64 else octets))
+        line = await self._connection.next_line()
+        blob = line.removesuffix(b"\n").removesuffix(b"\r")
+        if not line:
+            reply = say.AUTH_LINE_TOO_LONG
+        elif blob == b"*":
+            reply = say.AUTH_CANCELLED
+        else:
+            try:
+                return b64decode(blob, validate=True)
+            except ValueError:
+                reply = say.BAD_BASE64
+        await self.push(reply.render().removesuffix(b"\r\n"))
+        return MISSING
+
+
+class AuthConnection(TlsConnection):
+    """A connection that can log in."""
+
     _auth_failures = 0
+
+    def queue_line(self, line: bytes) -> None:
+        """Queue a reply line that has no line end yet."""
+        self._queue(line + b"\r\n")
 
     def _decline(self, reply: Reply) -> None:
         """Pass on the application's refusal, which is no error of the protocol."""
@@ -42,7 +88,7 @@ class AuthConnection(Connection):
             return True
         return config.allow_plain_auth_on_loopback and self.client.is_loopback
 
-    async def _command_auth(self, argument: bytes) -> None:
+    def _command_auth(self, argument: bytes) -> None:
         if not self.client.esmtp:
             raise say.bad_sequence("Send EHLO first")
         if not self._may_authenticate():
@@ -54,17 +100,17 @@ class AuthConnection(Connection):
         words = argument.decode("ascii", "replace").split()
         if not 1 <= len(words) <= 2:
             raise say.bad_argument("Syntax: AUTH mechanism [initial-response]")
-        mechanism = {"PLAIN": self.auth_PLAIN, "LOGIN": self.auth_LOGIN}.get(words[0].upper())
-        if mechanism is None:
+        if words[0].upper() not in ("PLAIN", "LOGIN"):
             raise Permanent(say.AUTH_MECHANISM)
-        result = await mechanism(self, words)
+        self._run(self._log_in(words))
+
+    async def _log_in(self, words: list[str]) -> None:
+        conversation = Conversation(self)
+        mechanism = conversation.auth_PLAIN if words[0].upper() == "PLAIN" else conversation.auth_LOGIN
+        result = await mechanism(None, words)
         if not result.success:  # answered already: cancelled, or not base64
             return self._count_auth_failure()
         return await self._verify(cast("LoginPassword", result.auth_data))
-
-    def _authenticate(self, _mechanism: str, auth_data: LoginPassword) -> AuthResult:
-        """Called by the inherited mechanisms with what the client sent; it is verified in `_command_auth`."""
-        return AuthResult(success=True, auth_data=auth_data)
 
     async def _verify(self, credentials: LoginPassword) -> None:
         verdict: Identity | Reply
@@ -73,8 +119,10 @@ class AuthConnection(Connection):
         except UnicodeDecodeError:
             verdict = say.CREDENTIALS_INVALID
         else:
-            question = self._state.application.authenticate(self.client, username, password)
-            verdict = await self._ask(question, "authenticate")
+            try:
+                verdict = await self._state.application.authenticate(self.client, username, password)
+            except Exception as error:  # noqa: BLE001  logged there, and answered
+                verdict = self._failure("authenticate", error)
         if isinstance(verdict, Identity):
             self.client.identity = verdict
             return self._answer(say.AUTHENTICATED)
@@ -91,26 +139,3 @@ class AuthConnection(Connection):
             log.info("smtp_login_failures_cut", session=self.client.id, failures=self._auth_failures)
             self._answer(say.TOO_MANY_FAILURES)
             self._closing = True
-
-    async def challenge_auth(
-        self,
-        challenge: str | bytes,
-        encode_to_b64: bool = True,
-        log_client_response: bool = False,  # noqa: ARG002  never: it holds a password
-    ) -> Any:
-        """Ask the client one question of the AUTH exchange; MISSING once it was answered with an error."""
-        octets = challenge.encode() if isinstance(challenge, str) else challenge
-        await self.push(b"334 " + (b64encode(octets) if encode_to_b64 else octets))
-        line = await self._next_line(LONGEST_LINE_OCTETS)
-        blob = line.removesuffix(b"\n").removesuffix(b"\r")
-        if not line:
-            reply = say.AUTH_LINE_TOO_LONG
-        elif blob == b"*":
-            reply = say.AUTH_CANCELLED
-        else:
-            try:
-                return b64decode(blob, validate=True)
-            except ValueError:
-                reply = say.BAD_BASE64
-        self._answer(reply)
-        return MISSING

@@ -1,45 +1,36 @@
-"""One connection of the submission server below the commands: octets in and out, timers, TLS, its one task.
+"""One connection of the submission server below the commands: octets in and out, deadlines, answers.
 
-From aiosmtpd's `SMTP` comes the AUTH conversation (`server_auth`). What it does for each connection and for
-each octet is replaced here: its constructor looks up every hook again, it reads through a StreamReader that
-pauses after 2,002 octets, writes each reply alone, cancels the running command when a client half-closes,
-and upgrades to TLS with a protocol class that not every event loop knows.
+A connection has no task. Commands run in the callback that brings them, and where the application has its
+answer at hand, the reply leaves in that callback too; else the connection is *busy* and keeps what comes
+(`server_input`) until the answer is there. Only AUTH and TLS, which are conversations, run as tasks.
 
 - Replies gather in `_out` and leave in one write when no complete command is left to read (RFC 2920).
-- One timer per connection, moved lazily; it rests while the application is asked.
-- The handler task ends by itself when the input ends; only `abort` (the end of a drain) cancels it.
+- Deadlines are a number per connection, looked at by one ticking timer of the server; none runs while the
+  application is asked.
+- Nothing cancels a question because the client went away; only `abort` (the end of a drain) does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-import socket
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import lru_cache, partial
+from typing import Any, cast
 
 import structlog
-from aiosmtpd.smtp import SMTP
 
 from smtp.codes import Reply, SmtpError
-from smtp.data import Budget
-from smtp.server_api import Application, ServerConfig, Session, TlsInfo
+from smtp.server_api import Identity, Session
 from smtp.server_input import InputBuffer
-from smtp.server_replies import (
-    APPLICATION_FAILED,
-    SHUTTING_DOWN,
-    TIMED_OUT,
-    TOO_MANY_CONNECTIONS,
-    TOO_MANY_FROM_PEER,
-)
+from smtp.server_replies import APPLICATION_FAILED, SHUTTING_DOWN, TIMED_OUT
+from smtp.server_state import NEVER, ServerState
 
 log = structlog.get_logger(__name__)
 
-Answer = TypeVar("Answer")
-
+LONGEST_LINE_OCTETS = 12_288  # RFC 4954 section 4, which outdoes every other command
 _FLUSH_OCTETS = 16_384  # replies held back at most, however much is pipelined
-_NEVER = float("inf")
+_COMMANDS_PER_TURN = 64  # then the other sessions come first (A5)
 _CLOSE_S = 5.0  # for the last replies to leave; who does not read them is cut off
 
 
@@ -47,67 +38,46 @@ class ConnectionClosed(Exception):
     """The client is gone; the session ends without a word."""
 
 
-@dataclass(slots=True, kw_only=True)
-class ServerState:
-    """What all connections of one server share."""
-
-    config: ServerConfig
-    application: Application
-    budget: Budget
-    sleep: Callable[[float], Awaitable[None]]
-    make_session_id: Callable[[], str]
-    draining: bool = False
-    connections: set[Connection] = field(default_factory=set)
-    per_peer: dict[str, int] = field(default_factory=dict)
-
-    def admit(self, connection: Connection, peer: str) -> Reply | None:
-        """Count one more connection, or say why not."""
-        if self.draining:
-            return SHUTTING_DOWN
-        if len(self.connections) >= self.config.max_connections:
-            return TOO_MANY_CONNECTIONS
-        if self.per_peer.get(peer, 0) >= self.config.max_connections_per_peer:
-            return TOO_MANY_FROM_PEER
-        self.connections.add(connection)
-        self.per_peer[peer] = self.per_peer.get(peer, 0) + 1
-        return None
-
-    def forget(self, connection: Connection, peer: str) -> None:
-        """One connection less."""
-        self.connections.discard(connection)
-        left = self.per_peer.pop(peer, 0) - 1
-        if left > 0:
-            self.per_peer[peer] = left
-
-
-class Connection(SMTP):
-    """Transport, timers and task of one session; `_serve` is the subclass's part."""
+class Connection(asyncio.Protocol):
+    """Transport, unread input and deadline of one session; what the octets mean is the subclasses' part."""
 
     client: Session
 
     def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
-        # SMTP.__init__ is left out on purpose, see above.
         self.loop = loop
         self.transport: asyncio.Transport | None = None
-        self.task: asyncio.Task[None] | None = None
+        self.deadline = NEVER
+        self.running: asyncio.Future[Any] | None = None  # what keeps the connection busy, where that is one
         self._state = state
         self._config = state.config
-        self._accepted: socket.socket | None = None
-        self._input = InputBuffer(loop)
+        self._admitted = False
+        self._input = InputBuffer()
+        self._reader: Callable[[bytes], bytes] | None = None  # takes a message's octets, returns the rest
+        self._line: asyncio.Future[bytes] | None = None  # what the AUTH conversation waits for
         self._out: list[bytes] = []
         self._out_octets = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = _NEVER
-        self._deadline = _NEVER
-        self._waiting = False  # for a command, with nothing pending
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self._busy = False
+        self._writable = True
+        self._ended = False  # the client sends no more
+        self._lost = False  # and does not read either
         self._closing = False
 
-    # What the subclass provides
+    # What the subclasses provide
 
-    async def _serve(self) -> None:
-        """Greet, and execute commands until the session ends."""
+    def _greet_client(self) -> None:
+        """Queue the greeting."""
+        raise NotImplementedError
+
+    def _execute(self, line: bytes) -> None:
+        """Answer one command line, or become busy."""
+        raise NotImplementedError
+
+    def _content_deadline(self) -> float:
+        """Until when the rest of a message has to come."""
+        raise NotImplementedError
+
+    def _reset_transaction(self) -> None:
+        """Forget the message under way, and give back the memory it has taken."""
         raise NotImplementedError
 
     @property
@@ -118,107 +88,255 @@ class Connection(SMTP):
     # Life of the connection: asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Admit the client and start its task, or turn it away. With implicit TLS, both are done already."""
+        """Admit the client and greet, or turn it away. With implicit TLS, the first is done already."""
         transport = cast("asyncio.Transport", transport)
         self.transport = transport
         self._input.attach(transport)
-        if self._accepted is not None:
+        if self._admitted:
             return
         peer = transport.get_extra_info("peername") or ("unknown", 0)
         refusal = self._admit(peer[0], peer[1])
         if refusal is not None:
             transport.write(refusal.render())
             transport.close()
+            return
+        self._greet_client()
+        self._settle()
 
-    def accept(self, accepted: socket.socket, peer_host: str, peer_port: int) -> None:
-        """Take over a connection on which the client speaks TLS from the first octet (RFC 8314 section 3)."""
-        self._accepted = accepted
-        if self._admit(peer_host, peer_port) is not None:
-            accepted.close()  # nothing can be said before the handshake
-
-    def _admit(self, peer_host: str, peer_port: int) -> Reply | None:
+    def _admit(self, peer_host: str, peer_port: int, *, implicit_tls: bool = False) -> Reply | None:
         refusal = self._state.admit(self, peer_host)
         if refusal is not None:
+            self._closing = True
             log.info("smtp_connection_refused", reply=refusal.line())
             return refusal
+        self._admitted = True
         self.client = Session(
             id=self._state.make_session_id(),
             peer_host=peer_host,
             peer_port=peer_port,
             is_loopback=_is_loopback(peer_host),
-            implicit_tls=self._accepted is not None,
+            implicit_tls=implicit_tls,
         )
-        self.task = self.loop.create_task(self._handle_client())
+        self._state.watch(self.loop)
         return None
 
     def data_received(self, data: bytes) -> None:
-        """Keep the octets until somebody reads them."""
-        self._input.feed(data)
+        """Use the octets at once where nothing is in their way: one command, or a piece of a message."""
+        if self._busy or not self._writable or not self._input.is_clear:
+            self._input.feed(data)
+            if self._line is not None:
+                self._offer_line()
+            elif not self._busy:
+                self._go_on()
+        elif self._closing:
+            return
+        elif self._reader is not None:
+            self.deadline = NEVER
+            self._input.give_back(self._guarded(self._reader, data) or b"")
+            self._go_on()
+        elif data.find(b"\n") == len(data) - 1 < LONGEST_LINE_OCTETS:
+            self.deadline = NEVER
+            self._guarded(self._execute, data)
+            self._settle()
+        else:
+            self._input.feed(data)
+            self._go_on()
 
     def eof_received(self) -> bool:
         """Let what was sent still get its replies; TLS knows no half-closed connections."""
-        self._input.end()
-        return self.task is not None and self.client.tls is None
+        self._end()
+        if not self._admitted or self.client.tls is not None:
+            return False
+        if not self._busy:
+            self._go_on()
+        return True
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
-        """End the input; the task sees it and ends itself."""
-        self._input.end()
-        self._writable.set()
+        """Forget the client; an answer that is still to come ends the session itself."""
+        self._lost = self._closing = True
+        self._end()
+        if not self._busy:
+            self._finish()
 
     def pause_writing(self) -> None:
         """The client does not read its replies: stop making more."""
-        self._writable.clear()
+        self._writable = False
 
     def resume_writing(self) -> None:
         """It does again."""
-        self._writable.set()
+        self._writable = True
+        if not self._busy:
+            self._go_on()
 
-    async def _handle_client(self) -> None:
-        """The task of the connection, from greeting to close."""
+    def _end(self) -> None:
+        self._ended = True
+        if self._line is not None and not self._line.done():
+            self._line.set_exception(ConnectionClosed())
+
+    # Working off what has come
+
+    def _go_on(self) -> None:
+        """Use the unread input until it is used up or something has to be waited for."""
+        unread = self._input
+        turn = 0
+        while not self._busy and self._writable and not self._closing:
+            if self._reader is not None:
+                if not len(unread):
+                    break
+                self.deadline = NEVER
+                unread.give_back(self._guarded(self._reader, unread.take()) or b"")
+                continue
+            line = unread.take_line(LONGEST_LINE_OCTETS)
+            if line is None:
+                break
+            self.deadline = NEVER
+            self._guarded(self._execute, line)
+            if self._out_octets > _FLUSH_OCTETS:
+                self._write_out()
+            turn += 1
+            if turn == _COMMANDS_PER_TURN and not self._busy:
+                self._busy = True
+                self.loop.call_soon(self._free)
+            elif self._state.draining:
+                self._settle()
+        self._settle()
+
+    def _free(self) -> None:
+        """No longer busy: see to what came meanwhile."""
+        self._busy = False
+        if self._lost:
+            self._finish()
+        else:
+            self._go_on()
+
+    def _settle(self) -> None:
+        """Let the replies leave, and wait for what comes next, or close."""
+        if self._busy:
+            return
+        if self._state.draining and not self._closing and not self.in_transaction:
+            self._answer(SHUTTING_DOWN)
+            self._closing = True
+        if self._out:
+            self._write_out()
+        if self._closing or (self._ended and self._writable):
+            self._close()
+            return
+        if self._writable:
+            self._input.resume()
+        if self._reader is not None:
+            self.deadline = self._content_deadline()
+        elif self.deadline == NEVER:  # else half a line has come, which does not earn more time
+            self.deadline = self.loop.time() + self._config.idle_timeout_s
+
+    def _guarded(self, work: Callable[[Any], Any], argument: object) -> Any:
+        """What `work` returns. A7: a defect ends this session, never the process."""
         try:
-            if self._accepted is None or await self._handshake(self._accepted):
-                await self._serve()
-                await self._flush()
-        except (ConnectionError, ConnectionClosed):
-            pass
-        except Exception:  # A7: a defect ends this session, never the process
+            return work(argument)
+        except ConnectionClosed:
+            self._close()
+        except Exception:
             log.exception("smtp_session_failed", session=self.client.id)
             self._answer(APPLICATION_FAILED)
-            self._write_out()
-        finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._closing = True
+        return None
+
+    def _finish(self) -> None:
+        """Give everything back; may be called again."""
+        self.deadline = NEVER
+        self._reader = None
+        self._reset_transaction()
+        if self._admitted:
+            self._admitted = False
             self._state.forget(self, self.client.peer_host)
-            self._close()
 
-    def drain(self) -> None:
-        """Say goodbye at once when idle; a transaction under way ends first, then `_serve` sees the drain."""
-        if self._waiting and not self.in_transaction:
-            self.hang_up(SHUTTING_DOWN)
+    # Questions and conversations
 
-    def hang_up(self, reply: Reply) -> None:
-        """Answer 421 and close."""
-        self._answer(reply)
+    def _ask(
+        self, about: str, then: Callable[[Any], None], question: Callable[..., Any], *arguments: object
+    ) -> None:
+        """Hand the application's answer to `then`: at once where it has it, or when it comes.
+
+        Whatever it raises becomes a reply, with the details in the log (A7).
+        """
+        try:
+            answer = question(*arguments)
+        except Exception as error:  # noqa: BLE001  logged there, and answered
+            answer = self._failure(about, error)
+        if answer is None or isinstance(answer, Reply | Identity):
+            then(answer)
+            return
+        self._busy = True
+        self.deadline = NEVER
+        self.running = asyncio.ensure_future(cast("Awaitable[object]", answer))
+        self.running.add_done_callback(partial(self._answered, about, then))
+
+    def _answered(self, about: str, then: Callable[[Any], None], done: asyncio.Future[Any]) -> None:
+        self.running = None
+        answer: object = APPLICATION_FAILED
+        if not done.cancelled():  # which only the end of a drain does
+            error = done.exception()
+            answer = done.result() if error is None else self._failure(about, error)
+        self._busy = False
+        self._guarded(then, answer)
+        if not self._busy:  # `then` may have asked something else
+            self._free()
+
+    def _failure(self, about: str, error: BaseException) -> Reply:
+        if isinstance(error, SmtpError):
+            log.info(
+                "smtp_application_refused",
+                session=self.client.id,
+                about=about,
+                reply=error.reply.line(),
+                **error.log_fields,
+            )
+            return error.reply
+        log.error("smtp_application_failed", session=self.client.id, about=about, exc_info=error)
+        return APPLICATION_FAILED
+
+    def _run(self, conversation: Coroutine[Any, Any, None]) -> None:
+        """Be busy with `conversation` until it ends."""
+        self._busy = True
+        self.deadline = NEVER
+        task = self.loop.create_task(conversation)
+        self.running = task
+        task.add_done_callback(self._ran)
+
+    def _ran(self, done: asyncio.Future[None]) -> None:
+        self.running = None
+        error = None if done.cancelled() else done.exception()
+        if done.cancelled() or isinstance(error, ConnectionClosed | ConnectionError):
+            self._closing = True
+        elif error is not None:
+            log.error("smtp_session_failed", session=self.client.id, exc_info=error)
+            self._answer(APPLICATION_FAILED)
+            self._closing = True
+        self._free()
+
+    async def next_line(self) -> bytes:
+        """The next line of a conversation, which has `idle_timeout_s` to come whole."""
+        line = self._input.take_line(LONGEST_LINE_OCTETS)
+        if line is not None:
+            return line
+        if self._ended:
+            raise ConnectionClosed
         self._write_out()
-        self._close()
-        self._input.end()
+        self._input.resume()
+        self.deadline = self.loop.time() + self._config.idle_timeout_s
+        self._line = self.loop.create_future()
+        try:
+            return await self._line
+        finally:
+            self._line = None
+            self.deadline = NEVER
 
-    def _close(self) -> None:
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.close()
-            self.loop.call_later(_CLOSE_S, self.transport.abort)
+    def _offer_line(self) -> None:
+        if self._line is not None and not self._line.done():
+            line = self._input.take_line(LONGEST_LINE_OCTETS)
+            if line is not None:
+                self._line.set_result(line)
 
-    def abort(self) -> None:
-        """The drain is over: end whatever is running."""
-        self.hang_up(SHUTTING_DOWN)
-        if self.task is not None:
-            self.task.cancel()
-
-    # Octets
-
-    async def push(self, status: str | bytes) -> None:
-        """Queue a reply line given as text; aiosmtpd's AUTH conversation answers through this."""
-        self._queue((status.encode("ascii") if isinstance(status, str) else status) + b"\r\n")
+    # Octets out, and the end
 
     def _answer(self, reply: Reply) -> None:
         self._queue(reply.render())
@@ -228,133 +346,52 @@ class Connection(SMTP):
         self._out_octets += len(data)
 
     def _write_out(self) -> None:
-        if self._out and self.transport is not None and not self.transport.is_closing():
-            self.transport.write(self._out[0] if len(self._out) == 1 else b"".join(self._out))
-        self._out.clear()
+        out, transport = self._out, self.transport
+        if out and transport is not None and not transport.is_closing():
+            transport.write(out[0] if len(out) == 1 else b"".join(out))
+        out.clear()
         self._out_octets = 0
 
-    async def _flush(self) -> None:
-        """Send all replies in one write, and wait where the client does not read them."""
-        if self.transport is None or self.transport.is_closing():
-            raise ConnectionClosed
-        self._write_out()
-        if not self._writable.is_set():
-            self._set_deadline(self._config.idle_timeout_s)
-            await self._writable.wait()
+    def drain(self) -> None:
+        """Say goodbye at once when idle; a transaction under way ends first."""
+        if not self.in_transaction and (not self._busy or self._line is not None):
+            self.hang_up(SHUTTING_DOWN)
 
-    async def _next_line(self, limit_octets: int) -> bytes:
-        """The next line, which has `idle_timeout_s` to come whole; replies leave before it is awaited."""
-        waits = False
-        while True:
-            line = self._input.take_line(limit_octets)
-            if line is not None:
-                if self._out_octets > _FLUSH_OCTETS:
-                    await self._flush()
-                return line
-            if not waits:
-                await self._flush()
-                self._set_deadline(self._config.idle_timeout_s)
-                waits = True
-            self._waiting = True
-            alive = await self._input.wait()
-            self._waiting = False
-            if not alive:
-                raise ConnectionClosed
-
-    # Timers
-
-    def _set_deadline(self, seconds: float) -> None:
-        """Close with 421 unless the deadline is moved within so many seconds."""
-        self._deadline = self.loop.time() + seconds
-        if self._deadline < self._timer_at:
-            self._arm(self._deadline)
-
-    def _arm(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_at = when
-        self._timer = self.loop.call_at(when, self._timer_fired)
-
-    def _timer_fired(self) -> None:
-        self._timer = None
-        self._timer_at = _NEVER
-        if self._deadline == _NEVER:
-            return
-        if self.loop.time() < self._deadline - 0.001:
-            self._arm(self._deadline)
+    def expire(self) -> None:
+        """The deadline has passed: close with 421, or at once where a close takes too long."""
+        if self._closing and self.transport is not None:
+            self.transport.abort()
+            self.deadline = NEVER
             return
         log.info("smtp_session_timed_out", session=self.client.id)
         self.hang_up(TIMED_OUT)
 
-    async def _ask(self, question: Awaitable[Answer], about: str) -> Answer | Reply:
-        """The application's answer. Whatever it raises becomes a reply, with the details in the log (A7)."""
-        self._deadline = _NEVER
-        try:
-            return await question
-        except SmtpError as error:
-            log.info(
-                "smtp_application_refused",
-                session=self.client.id,
-                about=about,
-                reply=error.reply.line(),
-                **error.log_fields,
-            )
-            return error.reply
-        except Exception:
-            log.exception("smtp_application_failed", session=self.client.id, about=about)
-            return APPLICATION_FAILED
+    def hang_up(self, reply: Reply) -> None:
+        """Answer 421 and close."""
+        if not self._closing:
+            self._answer(reply)
+            self._write_out()
+        self._close()
 
-    # TLS
+    def abort(self) -> None:
+        """The drain is over: end whatever is running."""
+        self.hang_up(SHUTTING_DOWN)
+        if self.running is not None:
+            self.running.cancel()
+        if self.transport is not None:
+            self.loop.call_later(_CLOSE_S, self.transport.abort)
+        self._finish()
 
-    async def _start_tls(self) -> bool:
-        """Put TLS between socket and session (RFC 3207 section 4). False when the handshake fails."""
-        context = self._state.config.tls_context
-        transport = self.transport
-        if context is None or transport is None:
-            return False
-        limit_s = self._config.tls_handshake_timeout_s
-        try:
-            upgraded = await self.loop.start_tls(
-                transport, self, context, server_side=True, ssl_handshake_timeout=limit_s
-            )
-        except OSError as error:
-            self._log_tls_failure(error)
-            transport.abort()
-            return False
-        if upgraded is None:  # the client left during the handshake
-            return False
-        self.transport = upgraded
-        self._input.attach(
-            upgraded
-        )  # which may have brought a command already, with the end of the handshake
-        self._note_tls(upgraded)
-        return True
-
-    async def _handshake(self, accepted: socket.socket) -> bool:
-        """The same for implicit TLS, where no octet may be read before TLS is there."""
-        context = self._state.config.tls_context
-        limit_s = self._config.tls_handshake_timeout_s
-        try:
-            transport, _ = await self.loop.connect_accepted_socket(
-                lambda: self, accepted, ssl=context, ssl_handshake_timeout=limit_s
-            )
-        except OSError as error:
-            self._log_tls_failure(error)
-            accepted.close()
-            return False
-        self._note_tls(transport)
-        return True
-
-    def _log_tls_failure(self, error: OSError) -> None:
-        """Note it: ssl.SSLError, TimeoutError and ConnectionError are OSErrors, and all are the client's."""
-        log.info("smtp_tls_failed", session=self.client.id, reason=type(error).__name__)
-
-    def _note_tls(self, transport: asyncio.BaseTransport) -> None:
-        ssl_object = transport.get_extra_info("ssl_object")
-        cipher = ssl_object.cipher()
-        self.client.tls = TlsInfo(version=ssl_object.version() or "", cipher=cipher[0] if cipher else "")
+    def _close(self) -> None:
+        self._closing = True
+        if self.transport is None:
+            return
+        if not self.transport.is_closing():
+            self.transport.close()
+            self.deadline = self.loop.time() + _CLOSE_S
 
 
+@lru_cache(maxsize=1024)
 def _is_loopback(host: str) -> bool:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

@@ -1,4 +1,4 @@
-"""The commands of one submission session (RFC 5321, RFC 6409), on aiosmtpd's.
+"""The commands of one submission session (RFC 5321, RFC 6409).
 
 Offers SIZE (RFC 1870), 8BITMIME (6152), PIPELINING (2920), CHUNKING (3030), DSN (3461), SMTPUTF8 (6531),
 ENHANCEDSTATUSCODES (2034), STARTTLS (3207) and AUTH PLAIN and LOGIN (4954, 4616). Every decision about
@@ -6,22 +6,21 @@ accounts, addresses and messages is the application's (`server_api.Application`)
 and limits.
 
 A command that breaks a rule is answered and counts towards `max_errors`; nothing a client sends raises out of
-`_serve` but the end of the connection.
+`_execute` but the end of the connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable
+import ssl
+from collections.abc import Callable
 
 import structlog
 
 from smtp import server_replies as say
 from smtp.address import AddressError, NonAsciiAddressError
 from smtp.codes import Code, Permanent, Reply, SmtpError, Status, Temporary
-from smtp.server_auth import LONGEST_LINE_OCTETS
-from smtp.server_connection import ConnectionClosed
+from smtp.server_connection import LONGEST_LINE_OCTETS
 from smtp.server_input import OVERLONG
 from smtp.server_transaction import TransactionConnection
 
@@ -31,62 +30,51 @@ log = structlog.get_logger(__name__)
 # 500 (RFC 4954 section 3), RET 8, ENVID 107, NOTIFY 28, ORCPT 501 (RFC 3461 section 4).
 _LINE_LIMIT = 512
 _LINE_LIMITS = {
-    "MAIL": 512 + 26 + 17 + 10 + 500 + 8 + 107,
-    "RCPT": 512 + 28 + 501,
-    "AUTH": LONGEST_LINE_OCTETS,
+    b"MAIL": 512 + 26 + 17 + 10 + 500 + 8 + 107,
+    b"RCPT": 512 + 28 + 501,
+    b"AUTH": LONGEST_LINE_OCTETS,
 }
-_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
-_HTTP_VERBS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
-_COMMANDS_PER_TURN = 64  # then the other sessions come first (A5)
+_CONTROLS = bytes([*range(32), 127])
+_HTTP_VERBS = frozenset({b"CONNECT", b"DELETE", b"GET", b"HEAD", b"OPTIONS", b"PATCH", b"POST", b"PUT"})
 
 
 class SubmissionSession(TransactionConnection):
     """One client's session. Commands are the `_command_…` methods, taking the argument's octets."""
 
-    async def _serve(self) -> None:
-        self._queue(Reply(Code.READY, "", f"{self._config.hostname} ESMTP").render())
-        turn = 0
-        try:
-            while not self._closing:
-                if self._state.draining and not self.in_transaction:
-                    self._answer(say.SHUTTING_DOWN)
-                    return
-                await self._execute(await self._next_line(LONGEST_LINE_OCTETS))
-                turn += 1
-                if turn % _COMMANDS_PER_TURN == 0:
-                    await asyncio.sleep(0)
-        finally:
-            self._reset_transaction()
+    def _greet_client(self) -> None:
+        self._queue(self._rendered("greeting", lambda: f"{self._config.hostname} ESMTP", Code.READY))
 
-    async def _execute(self, line: bytes) -> None:
+    def _rendered(self, kind: str, text: Callable[[], str], code: Code) -> bytes:
+        """A reply that is the same for every client in the same position, made once."""
+        config = self._state.config
+        key = (kind, config.tls_context is not None and self.client.tls is None, self._may_authenticate())
+        reply = self._state.replies.get(key)
+        if reply is None:
+            reply = self._state.replies[key] = Reply(code, "", text()).render()
+        return reply
+
+    def _execute(self, line: bytes) -> None:
         """Answer one command line."""
-        command = ""
+        command = b""
         try:
-            command, argument = self._parse(line)
-            await _COMMANDS[command](self, argument)
+            text = line[:-2] if line.endswith(b"\r\n") else self._without_line_end(line)
+            verb, _, argument = text.partition(b" ")
+            command = verb.upper()
+            if len(line) > _LINE_LIMITS.get(command, _LINE_LIMIT):
+                raise Permanent(say.LINE_TOO_LONG)
+            if len(text.translate(None, _CONTROLS)) != len(text):
+                raise Permanent(say.CONTROL_CHARACTER)
+            perform = _COMMANDS.get(command)
+            if perform is None:
+                # A browser was talked into this, the body would come next.
+                raise Temporary(say.NOT_HTTP) if command in _HTTP_VERBS else Permanent(say.UNKNOWN_COMMAND)
+            perform(self, argument.strip(b" "))
         except AddressError as error:
             self._refuse(self._address_refusal(command, error))
         except SmtpError as error:
             self._refuse(error.reply)
 
-    def _parse(self, line: bytes) -> tuple[str, bytes]:
-        """Command and argument of a line that keeps the rules for lines."""
-        text = self._without_line_end(line)
-        verb, _, argument = text.partition(b" ")
-        command = verb.decode("ascii", "replace").upper()
-        if len(line) > _LINE_LIMITS.get(command, _LINE_LIMIT):
-            raise Permanent(say.LINE_TOO_LONG)
-        if _CONTROL.search(text) is not None:
-            raise Permanent(say.CONTROL_CHARACTER)
-        if command in _COMMANDS:
-            return command, argument.strip(b" ")
-        if command in _HTTP_VERBS:
-            raise Temporary(say.NOT_HTTP)  # a browser was talked into this, the body would come next
-        raise Permanent(say.UNKNOWN_COMMAND)
-
     def _without_line_end(self, line: bytes) -> bytes:
-        if line.endswith(b"\r\n"):
-            return line[:-2]
         if line == OVERLONG:
             raise Permanent(say.LINE_TOO_LONG)
         if self._config.line_endings == "normalise":
@@ -106,19 +94,22 @@ class SubmissionSession(TransactionConnection):
             self._closing = True
 
     @staticmethod
-    def _address_refusal(command: str, error: AddressError) -> Reply:
-        if command == "MAIL" and not isinstance(error, NonAsciiAddressError):
+    def _address_refusal(command: bytes, error: AddressError) -> Reply:
+        if command == b"MAIL" and not isinstance(error, NonAsciiAddressError):
             return Reply(Code.BAD_MAILBOX, Status.SENDER_SYNTAX, error.reason)
         return error.reply
 
     # Greeting and TLS
 
-    async def _command_helo(self, argument: bytes) -> None:
-        self._greet(argument, esmtp=False)
+    def _command_helo(self, argument: bytes) -> None:
+        self._greeted(argument, esmtp=False)
         self._queue(Reply(Code.OK, "", self._config.hostname).render())
 
-    async def _command_ehlo(self, argument: bytes) -> None:
-        self._greet(argument, esmtp=True)
+    def _command_ehlo(self, argument: bytes) -> None:
+        self._greeted(argument, esmtp=True)
+        self._queue(self._rendered("ehlo", self._extensions, Code.OK))
+
+    def _extensions(self) -> str:
         lines = [self._config.hostname, "PIPELINING", f"SIZE {self._config.size_limit_octets}", "8BITMIME"]
         lines += ["SMTPUTF8", "DSN", "CHUNKING", "ENHANCEDSTATUSCODES"]
         if self._state.config.tls_context is not None and self.client.tls is None:
@@ -126,9 +117,9 @@ class SubmissionSession(TransactionConnection):
         if self._may_authenticate():
             lines.append("AUTH PLAIN LOGIN")
         lines.append("HELP")
-        self._queue(Reply(Code.OK, "", "\n".join(lines)).render())
+        return "\n".join(lines)
 
-    def _greet(self, argument: bytes, *, esmtp: bool) -> None:
+    def _greeted(self, argument: bytes, *, esmtp: bool) -> None:
         name = argument.partition(b" ")[0].decode("utf-8", "replace")
         if not name or len(name) > 255:
             raise say.bad_argument("Give the name of your host: EHLO client.example.org")
@@ -136,61 +127,64 @@ class SubmissionSession(TransactionConnection):
         self.client.helo = name
         self.client.esmtp = esmtp
 
-    async def _command_starttls(self, argument: bytes) -> None:
+    def _command_starttls(self, argument: bytes) -> None:
         if argument:
             raise say.bad_argument("STARTTLS takes no argument")
         if self.client.tls is not None:
             raise say.bad_sequence("TLS is already active")
-        if self._state.config.tls_context is None or self.transport is None:
+        context, transport = self._state.config.tls_context, self.transport
+        if context is None or transport is None:
             raise Permanent(say.NOT_OFFERED)
-        self.transport.pause_reading()  # the next octet belongs to the handshake
+        transport.pause_reading()  # the next octet belongs to the handshake
         if len(self._input):
             # Commands sent in clear would run as if they had come protected (CVE-2011-0411).
             self._closing = True
             log.warning("smtp_starttls_injection_refused", session=self.client.id)
-            return self._refuse(say.INJECTION)
+            self._refuse(say.INJECTION)
+            return
         self._queue(Reply(Code.READY, Status.OK, "Ready to start TLS").render())
-        await self._flush()
-        if not await self._start_tls():
-            raise ConnectionClosed
+        self._write_out()
+        self._run(self._protect(transport, context))
+
+    async def _protect(self, transport: asyncio.Transport, context: ssl.SSLContext) -> None:
+        await self._start_tls(transport, context)
         # RFC 3207 section 4.2: nothing learnt in clear counts any more.
         self._reset_transaction()
         self.client.helo = None
         self.client.esmtp = False
         self.client.identity = None
-        return None
 
     # The rest
 
-    async def _command_rset(self, argument: bytes) -> None:
+    def _command_rset(self, argument: bytes) -> None:
         if argument:
             raise say.bad_argument("RSET takes no argument")
         self._reset_transaction()
         self._queue(say.OK)
 
-    async def _command_noop(self, _argument: bytes) -> None:
+    def _command_noop(self, _argument: bytes) -> None:
         self._queue(say.OK)
 
-    async def _command_quit(self, argument: bytes) -> None:
+    def _command_quit(self, argument: bytes) -> None:
         if argument:
             raise say.bad_argument("QUIT takes no argument")
-        self._answer(Reply(Code.CLOSING, Status.OK, "Bye"))
+        self._queue(say.BYE)
         self._closing = True
 
-    async def _command_help(self, _argument: bytes) -> None:
-        self._answer(Reply(Code.HELP, Status.OK, f"Commands: {' '.join(sorted(_COMMANDS))}"))
+    def _command_help(self, _argument: bytes) -> None:
+        self._queue(_HELP)
 
-    async def _command_vrfy(self, _argument: bytes) -> None:
+    def _command_vrfy(self, _argument: bytes) -> None:
         # RFC 5321 section 3.5.3: no word about which mailboxes exist.
         self._answer(Reply(Code.CANNOT_VERIFY, "2.0.0", "Cannot verify, send the message and see"))
 
-    async def _command_expn(self, _argument: bytes) -> None:
+    def _command_expn(self, _argument: bytes) -> None:
         raise Permanent(say.NOT_OFFERED)
 
 
-# Looked up once, not for each connection as the base class does.
-_COMMANDS: dict[str, Callable[[SubmissionSession, bytes], Awaitable[None]]] = {
-    name.removeprefix("_command_").upper(): getattr(SubmissionSession, name)
+_COMMANDS: dict[bytes, Callable[[SubmissionSession, bytes], None]] = {
+    name.removeprefix("_command_").upper().encode(): getattr(SubmissionSession, name)
     for name in dir(SubmissionSession)
     if name.startswith("_command_")
 }
+_HELP = Reply(Code.HELP, Status.OK, f"Commands: {b' '.join(sorted(_COMMANDS)).decode()}").render()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import dataclass
+from functools import lru_cache
 
 from smtp import server_replies as say
 from smtp.address import AddressError, Mailbox, parse_path, split_path
@@ -15,19 +17,33 @@ from smtp.codes import Code, Permanent, Reply, SmtpError, Status
 from smtp.data import NO_ROOM, TOO_BIG, ChunkReceiver, DataReceiver
 from smtp.server_api import Envelope, MailParameters, Recipient
 from smtp.server_auth import AuthConnection
-from smtp.server_connection import ConnectionClosed, ServerState
+from smtp.server_connection import ConnectionClosed
 from smtp.server_parameters import parse_mail_parameters, parse_recipient_parameters
+from smtp.server_state import ServerState
 
 _SLOWEST_OCTETS_PER_S = 1024  # each second earned by a message under way
 _DRAINED_AT_MOST_OCTETS = 67_108_864  # of a refused message, or four times the size limit
 _CHUNK = re.compile(rb"([0-9]{1,15})(?: +(LAST))?", re.IGNORECASE)  # RFC 3030 section 2
+_SENDERS_REMEMBERED = 512  # applications send from a few addresses; a line is at most 1,200 octets
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """One BDAT command: what is still to come of it, and what is to be said then."""
+
+    octets: int
+    left: int
+    last: bool
+    refusal: SmtpError | None
 
 
 class TransactionConnection(AuthConnection):
     """A connection that can take messages."""
 
     _mail: tuple[Mailbox | None, MailParameters] | None = None
-    _chunks: ChunkReceiver | None = None
+    _receiver: DataReceiver | ChunkReceiver | None = None
+    _chunk: _Chunk | None = None
+    _content_started = 0.0
     _errors = 0
 
     def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
@@ -42,9 +58,9 @@ class TransactionConnection(AuthConnection):
     def _reset_transaction(self) -> None:
         self._mail = None
         self._recipients = []
-        if self._chunks is not None:
-            self._chunks.release()
-            self._chunks = None
+        if self._receiver is not None:
+            self._receiver.release()
+            self._receiver = None
 
     def _check_greeted(self) -> None:
         if self.client.helo is None:
@@ -52,54 +68,60 @@ class TransactionConnection(AuthConnection):
         if self._config.auth_required and self.client.identity is None:
             raise Permanent(say.AUTH_FIRST if self._may_authenticate() else say.TLS_FIRST)
 
-    async def _command_mail(self, argument: bytes) -> None:
+    def _command_mail(self, argument: bytes) -> None:
         self._check_greeted()
         if self._mail is not None:
             raise say.bad_sequence("A transaction is open already")
-        if argument[:5].upper() != b"FROM:":
-            raise say.bad_argument("Syntax: MAIL FROM:<address>")
-        path, rest = split_path(argument[5:].lstrip(b" "))
-        if rest and not self.client.esmtp:
+        sender, params, has_parameters = _parse_sender(argument)
+        if has_parameters and not self.client.esmtp:
             raise Permanent(say.NEEDS_EHLO)
-        params = parse_mail_parameters(rest)
-        sender = parse_path(path, smtputf8=params.smtputf8)
         size = params.size_octets
         if size is not None and size > self._config.size_limit_octets:
             raise Permanent(TOO_BIG)  # RFC 1870 section 6.1
-        identity = self.client.identity
-        question = self._state.application.check_sender(self.client, identity, sender, size, params)
-        refusal = await self._ask(question, "check_sender")
-        if refusal is not None and not refusal.is_positive:
-            return self._decline(refusal)
-        self._mail = (sender, params)
-        return self._queue(say.SENDER_OK)
+        client = self.client
 
-    async def _command_rcpt(self, argument: bytes) -> None:
+        def judged(refusal: Reply | None) -> None:
+            if refusal is not None and not refusal.is_positive:
+                self._decline(refusal)
+                return
+            self._mail = (sender, params)
+            self._queue(say.SENDER_OK)
+
+        question = self._state.application.check_sender
+        self._ask("check_sender", judged, question, client, client.identity, sender, size, params)
+
+    def _command_rcpt(self, argument: bytes) -> None:
         self._check_greeted()
-        if self._mail is None or self._chunks is not None:
+        if self._mail is None or self._receiver is not None:
             raise say.bad_sequence(
                 "Send MAIL FROM first" if self._mail is None else "Not between BDAT chunks"
             )
         if argument[:3].upper() != b"TO:":
             raise say.bad_argument("Syntax: RCPT TO:<address>")
         path, rest = split_path(argument[3:].lstrip(b" "))
-        if rest and not self.client.esmtp:
+        client = self.client
+        if rest and not client.esmtp:
             raise Permanent(say.NEEDS_EHLO)
         sender, params = self._mail
         mailbox = parse_path(path, smtputf8=params.smtputf8, postmaster_domain=self._config.hostname)
         if mailbox is None:
             raise AddressError("a recipient cannot be empty")
         notify, orcpt = parse_recipient_parameters(rest)
-        count = len(self._recipients)
+        recipients = self._recipients
+        count = len(recipients)
         if count >= self._config.max_recipients:
-            return self._answer(say.TOO_MANY_RECIPIENTS)  # RFC 5321 section 4.5.3.1.10
-        identity = self.client.identity
-        question = self._state.application.check_recipient(self.client, identity, sender, mailbox, count)
-        refusal = await self._ask(question, "check_recipient")
-        if refusal is not None and not refusal.is_positive:
-            return self._decline(refusal)
-        self._recipients.append(Recipient(mailbox=mailbox, notify=notify, orcpt=orcpt))
-        return self._queue(say.RECIPIENT_OK)
+            self._answer(say.TOO_MANY_RECIPIENTS)  # RFC 5321 section 4.5.3.1.10
+            return
+
+        def judged(refusal: Reply | None) -> None:
+            if refusal is not None and not refusal.is_positive:
+                self._decline(refusal)
+                return
+            recipients.append(Recipient(mailbox=mailbox, notify=notify, orcpt=orcpt))
+            self._queue(say.RECIPIENT_OK)
+
+        question = self._state.application.check_recipient
+        self._ask("check_recipient", judged, question, client, client.identity, sender, mailbox, count)
 
     def _check_ready(self) -> None:
         self._check_greeted()
@@ -108,45 +130,46 @@ class TransactionConnection(AuthConnection):
         if not self._recipients:
             raise say.bad_sequence("No valid recipients")
 
-    async def _command_data(self, argument: bytes) -> None:
+    # DATA
+
+    def _command_data(self, argument: bytes) -> None:
         self._check_ready()
-        if argument or self._chunks is not None:
+        if argument or self._receiver is not None:
             raise (
                 say.bad_argument("DATA takes no argument")
                 if argument
                 else say.bad_sequence("Not between BDAT chunks")
             )
-        if self._state.budget.used_octets >= self._state.budget.limit_octets:
+        budget, config = self._state.budget, self._config
+        if budget.used_octets >= budget.limit_octets:
             self._reset_transaction()
-            return self._answer(NO_ROOM)
+            self._answer(NO_ROOM)
+            return
         self._queue(say.GO_AHEAD)
-        await self._flush()
-        config = self._config
-        receiver = DataReceiver(config.size_limit_octets, self._state.budget, config.line_endings)
-        try:
-            rest = None
-            started = self.loop.time()
-            while rest is None:
-                await self._more(started, receiver.received_octets)
-                rest = receiver.feed(self._input.take())
-                if receiver.fault is not None:
-                    self._stop_endless(receiver.received_octets, receiver.fault)
-            self._input.give_back(rest)
-            return await self._submit(receiver)
-        finally:
-            receiver.release()
-            self._reset_transaction()
+        self._receiver = DataReceiver(config.size_limit_octets, budget, config.line_endings)
+        self._content_started = self.loop.time()
+        self._reader = self._read_data
 
-    async def _more(self, started: float, received_octets: int) -> None:
-        """Return with unread input. The time for it grows with what has come, so that nobody can dawdle."""
-        allowed = started + self._config.data_timeout_s + received_octets / _SLOWEST_OCTETS_PER_S
-        if self._out and not len(self._input):
-            await self._flush()  # RFC 2920 section 3.2: no reply is held back while we wait
-        self._set_deadline(allowed - self.loop.time())
-        while not len(self._input):
-            if not await self._input.wait():
-                raise ConnectionClosed  # nothing is left of an unfinished message
-        self._deadline = float("inf")
+    def _read_data(self, data: bytes) -> bytes:
+        """Take a piece of the message; the octets behind its end, if that has come."""
+        receiver = self._receiver
+        assert isinstance(receiver, DataReceiver)  # noqa: S101  set where this reader is
+        rest = receiver.feed(data)
+        if receiver.fault is not None:
+            self._stop_endless(receiver.received_octets, receiver.fault)
+        if rest is None:
+            return b""
+        self._reader = None
+        self._submit(receiver)
+        return rest
+
+    def _content_deadline(self) -> float:
+        """The time for a message grows with what has come of it, so that nobody can dawdle."""
+        receiver, chunk = self._receiver, self._chunk
+        received = receiver.received_octets if receiver is not None else 0
+        if chunk is not None:
+            received = chunk.octets - chunk.left
+        return self._content_started + self._config.data_timeout_s + received / _SLOWEST_OCTETS_PER_S
 
     def _stop_endless(self, received_octets: int, fault: Reply) -> None:
         """A refused message is read to its end, but not for ever."""
@@ -154,7 +177,9 @@ class TransactionConnection(AuthConnection):
             self.hang_up(fault)
             raise ConnectionClosed
 
-    async def _command_bdat(self, argument: bytes) -> None:
+    # BDAT
+
+    def _command_bdat(self, argument: bytes) -> None:
         match = _CHUNK.fullmatch(argument)
         if match is None:
             self._closing = True  # how many octets follow is unknown
@@ -165,42 +190,63 @@ class TransactionConnection(AuthConnection):
         except SmtpError as error:
             refusal = error
         config = self._config
-        receiver = self._chunks
-        if receiver is None:
+        if self._receiver is None:
             receiver = ChunkReceiver(config.size_limit_octets, self._state.budget, config.line_endings)
             receiver.fault = refusal.reply if refusal is not None else None
-            self._chunks = receiver
-        await self._read_chunk(receiver, int(match[1]))
-        if refusal is not None:
-            self._chunks = None
-            raise refusal
-        if match[2] is None and receiver.fault is None:
-            return self._queue(Reply(Code.OK, Status.OK, f"{match[1].decode()} octets received").render())
-        try:
-            return await self._submit(receiver)
-        finally:
-            self._reset_transaction()
+            self._receiver = receiver
+        octets = int(match[1])
+        self._chunk = _Chunk(octets, octets, match[2] is not None, refusal)
+        self._content_started = self.loop.time()
+        if octets:
+            self._reader = self._read_chunk
+        else:
+            self._end_chunk(self._chunk)
 
-    async def _read_chunk(self, receiver: ChunkReceiver, octets: int) -> None:
-        started = self.loop.time()
-        remaining = octets
-        while remaining:
-            await self._more(started, octets - remaining)
-            data = self._input.take(remaining)
-            remaining -= len(data)
-            receiver.feed(data)
-            if receiver.fault is not None:
-                self._stop_endless(receiver.received_octets, receiver.fault)
+    def _read_chunk(self, data: bytes) -> bytes:
+        """Take a piece of the chunk; the octets behind its end, if that has come."""
+        receiver, chunk = self._receiver, self._chunk
+        assert isinstance(receiver, ChunkReceiver) and chunk is not None  # noqa: S101, PT018  set with this
+        rest = data[chunk.left :]
+        piece = data[: chunk.left] if rest else data
+        chunk.left -= len(piece)
+        receiver.feed(piece)
+        if receiver.fault is not None:
+            self._stop_endless(receiver.received_octets, receiver.fault)
+        if not chunk.left:
+            self._reader = None
+            try:
+                self._end_chunk(chunk)
+            except SmtpError as error:
+                self._refuse(error.reply)
+        return rest
 
-    async def _submit(self, receiver: DataReceiver | ChunkReceiver) -> None:
+    def _end_chunk(self, chunk: _Chunk) -> None:
+        receiver = self._receiver
+        self._chunk = None
+        if chunk.refusal is not None:
+            self._receiver = None
+            raise chunk.refusal
+        if receiver is None:
+            return
+        if not chunk.last and receiver.fault is None:
+            self._queue(Reply(Code.OK, Status.OK, f"{chunk.octets} octets received").render())
+            return
+        self._submit(receiver)
+
+    # The message
+
+    def _submit(self, receiver: DataReceiver | ChunkReceiver) -> None:
         """Hand the message over, and answer only then (A1)."""
         if self._mail is None:
-            return None
+            return
         try:
             content = receiver.content()
         except SmtpError as error:
-            return self._answer(error.reply)
+            self._reset_transaction()
+            self._answer(error.reply)
+            return
         sender, params = self._mail
+        client = self.client
         envelope = Envelope(
             mail_from=sender,
             rcpt_tos=tuple(self._recipients),
@@ -210,9 +256,27 @@ class TransactionConnection(AuthConnection):
             ret=params.ret,
             envid=params.envid,
         )
-        question = self._state.application.submit(self.client, self.client.identity, envelope)
-        del content, envelope  # the application's alone: it may let go of the octets before it answers
-        reply = await self._ask(question, "submit")
+        del content  # the application's alone: it may let go of the octets before it answers
+        self._ask(
+            "submit", self._submitted, self._state.application.submit, client, client.identity, envelope
+        )
+
+    def _submitted(self, reply: Reply) -> None:
+        self._reset_transaction()
         if reply.is_positive:
             self._errors = 0
-        return self._decline(reply)
+        self._decline(reply)
+
+    def _refuse(self, reply: Reply) -> None:
+        """Answer a broken rule."""
+        raise NotImplementedError
+
+
+@lru_cache(maxsize=_SENDERS_REMEMBERED)
+def _parse_sender(argument: bytes) -> tuple[Mailbox | None, MailParameters, bool]:
+    """Reverse-path and parameters of MAIL, and whether there are any parameters."""
+    if argument[:5].upper() != b"FROM:":
+        raise say.bad_argument("Syntax: MAIL FROM:<address>")
+    path, rest = split_path(argument[5:].lstrip(b" "))
+    params = parse_mail_parameters(rest)
+    return parse_path(path, smtputf8=params.smtputf8), params, bool(rest)

@@ -1,5 +1,6 @@
 """Targets of the conversations in `smtp/`: the submission session and the delivery client."""
 
+import asyncio
 import re
 from base64 import b64encode
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ from smtp.data import Budget
 from smtp.outcome import Envelope, Recipient
 from smtp.reply_parser import MAX_LINE_OCTETS, ProtocolError, ReplyParser
 from smtp.server_api import ServerConfig
-from smtp.server_connection import ServerState
 from smtp.server_input import HIGH_WATER_OCTETS
 from smtp.server_session import SubmissionSession
+from smtp.server_state import ServerState
 from tests.fuzz.loop import Peer, loop, no_faults_logged, run
 from tests.fuzz.octets import Octets
 from tests.smtp.submission_support import PLAIN, FakeApplication
@@ -70,9 +71,9 @@ async def _submit(pieces: list[bytes], line_endings: int) -> tuple[bytes, list[o
             await peer.send([piece])
             assert len(session._input) <= HIGH_WATER_OCTETS + longest, "unread input grows"
         session.eof_received()
-        task = session.task
-        assert task is not None
-        await task
+        while session.running is not None:
+            await asyncio.wait([session.running])
+            await peer.rest()
         await peer.hang_up()
     written = bytes(peer.transport.written)
     assert _REPLY_LINE.sub(b"", written) == b"", "something else than replies was written"

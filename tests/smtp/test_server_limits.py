@@ -19,6 +19,7 @@ TRANSACTION = b"MAIL FROM:<a@a.example>\r\nRCPT TO:<b@b.example>\r\nDATA\r\n"
 
 def connection_of(server: Running) -> Connection:
     (connection,) = server.server._state.connections
+    assert isinstance(connection, Connection)
     return connection
 
 
@@ -76,6 +77,18 @@ async def test_idle_client_is_answered_421_and_closed() -> None:
         await until(lambda: server.server.connection_count == 0)
 
 
+async def test_half_a_command_earns_no_more_time() -> None:
+    async with running() as server, server.client() as wire:
+        assert (await wire.reply())[0] == 220
+        connection = connection_of(server)
+        before = connection.deadline
+        wire.send(b"NO")
+        await until(lambda: len(connection._input) == 2)
+        assert connection.deadline == before
+        assert (await wire.ask(b"OP\r\n"))[0] == 250
+        assert connection.deadline > before
+
+
 async def test_client_dawdling_in_data_is_closed() -> None:
     async with running(data_timeout_s=0.05) as server, server.logged_in() as wire:
         await wire.open_data()
@@ -88,11 +101,11 @@ async def test_no_deadline_runs_while_the_application_is_asked() -> None:
     deadlines: list[float] = []
 
     async def submit(_: Envelope) -> Reply:
-        deadlines.append(connection_of(server)._deadline)
+        deadlines.append(connection_of(server).deadline)
         return Reply(250, "2.0.0", "Queued")
 
     def check(*_: object) -> Reply | None:
-        deadlines.append(connection_of(server)._deadline)
+        deadlines.append(connection_of(server).deadline)
         return None
 
     async with running() as server, server.logged_in() as wire:
@@ -101,7 +114,7 @@ async def test_no_deadline_runs_while_the_application_is_asked() -> None:
         await wire.open_data()
         assert (await wire.ask(MESSAGE))[0] == 250
         assert deadlines == [float("inf")] * 3
-        await until(lambda: connection_of(server)._deadline < float("inf"))
+        await until(lambda: connection_of(server).deadline < float("inf"))
 
 
 # Memory
@@ -156,7 +169,7 @@ async def test_client_that_reads_no_replies_is_stopped_and_others_go_on() -> Non
         connection = connection_of(server)
         deaf.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket can read as well
         async with asyncio.timeout(PATIENCE_S):
-            while connection._writable.is_set():
+            while connection._writable:
                 deaf.send(b"HELP\r\n" * 10_000)
                 await asyncio.sleep(0)
         assert connection._out_octets < 100_000

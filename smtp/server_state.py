@@ -1,0 +1,108 @@
+"""What all connections of one submission server share: limits, counts, the ticking of their deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from smtp.codes import Reply
+from smtp.data import Budget
+from smtp.server_api import Application, ServerConfig
+from smtp.server_replies import SHUTTING_DOWN, TOO_MANY_CONNECTIONS, TOO_MANY_FROM_PEER
+
+NEVER = float("inf")
+_LONGEST_TICK_S = 1.0  # how late a deadline is noticed at most
+_TICKS_PER_TIMEOUT = 4
+
+
+class Watched(Protocol):
+    """A connection, as far as it is counted and watched from here."""
+
+    deadline: float
+    """Loop time from which it is late; `NEVER` while nothing is expected of the client."""
+    running: asyncio.Future[Any] | None
+    """What keeps it busy: a question to the application, a conversation."""
+
+    def expire(self) -> None:
+        """Its deadline has passed."""
+
+    def drain(self) -> None:
+        """No more messages after the one under way."""
+
+    def abort(self) -> None:
+        """End now."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class ServerState:
+    """The shared part. `config` may be replaced while connections are open (another certificate)."""
+
+    config: ServerConfig
+    application: Application
+    budget: Budget
+    sleep: Callable[[float], Awaitable[None]]
+    make_session_id: Callable[[], str]
+    draining: bool = False
+    connections: set[Watched] = field(default_factory=set)
+    per_peer: dict[str, int] = field(default_factory=dict)
+    replies: dict[tuple[str, bool, bool], bytes] = field(default_factory=dict)
+    """Greetings rendered once: by kind, whether STARTTLS and whether AUTH is offered."""
+    _ticker: asyncio.TimerHandle | None = None
+    _emptied: asyncio.Future[None] | None = None
+
+    def admit(self, connection: Watched, peer: str) -> Reply | None:
+        """Count one more connection, or say why not."""
+        if self.draining:
+            return SHUTTING_DOWN
+        if len(self.connections) >= self.config.max_connections:
+            return TOO_MANY_CONNECTIONS
+        if self.per_peer.get(peer, 0) >= self.config.max_connections_per_peer:
+            return TOO_MANY_FROM_PEER
+        self.connections.add(connection)
+        self.per_peer[peer] = self.per_peer.get(peer, 0) + 1
+        return None
+
+    def forget(self, connection: Watched, peer: str) -> None:
+        """One connection less."""
+        self.connections.discard(connection)
+        left = self.per_peer.pop(peer, 0) - 1
+        if left > 0:
+            self.per_peer[peer] = left
+        if not self.connections and self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Look at the deadlines every so often, as long as there are connections."""
+        if self._ticker is None:
+            shortest = min(self.config.idle_timeout_s, self.config.data_timeout_s)
+            self._ticker = loop.call_later(
+                min(_LONGEST_TICK_S, shortest / _TICKS_PER_TIMEOUT), self._tick, loop
+            )
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._ticker = None
+        now = loop.time()
+        for connection in [one for one in self.connections if one.deadline <= now]:
+            connection.expire()
+        if self.connections:
+            self.watch(loop)
+
+    async def emptied(self, within_s: float) -> bool:
+        """Whether the last connection has gone within so many seconds."""
+        if not self.connections:
+            return True
+        self._emptied = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(within_s):
+                await self._emptied
+        except TimeoutError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self._ticker = None
