@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 
 import idna
 from email_validator import EmailNotValidError, validate_email
+from msgspec import Struct
 
 from smtp.codes import Code, Permanent, Reply, Status
 
@@ -59,8 +59,7 @@ class NonAsciiAddressError(AddressError):
     default = Reply(Code.BAD_MAILBOX, Status.NON_ASCII_ADDRESS, "Non-ASCII address needs SMTPUTF8")
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+class Mailbox(Struct, frozen=True, gc=False):
     """One address: `local` without quoting, `domain` as lower-case A-labels or a literal in brackets."""
 
     local: str
@@ -94,8 +93,7 @@ class Mailbox:
             return self.domain
 
 
-@dataclass(frozen=True, slots=True)
-class NamedMailbox:
+class NamedMailbox(Struct, frozen=True):
     """An address of a header or API field, with its display name ("" when there is none)."""
 
     display_name: str

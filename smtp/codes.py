@@ -13,10 +13,11 @@ Nothing here reads or writes a socket.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from re import ASCII
 from re import compile as regex
+
+from msgspec import Struct
 
 
 class Code(IntEnum):
@@ -112,8 +113,7 @@ _CONTROL = regex(r"[\x00-\x1f\x7f-\x9f]")
 _ENHANCED = regex(r"([245])\.(\d{1,3})\.(\d{1,3})(?: |$)", ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True, gc=False):
     """One SMTP reply. `text` may hold several lines parted by LF; `enhanced` is "" where none applies."""
 
     code: int
@@ -138,7 +138,7 @@ class Reply:
     def line(self) -> str:
         """The reply as one line without line end, for logs and events."""
         prefix = f"{self.code} {self.enhanced}" if self.enhanced else str(self.code)
-        text = " ".join(self.text.split("\n"))
+        text = self.text.replace("\n", " ")
         return f"{prefix} {text}" if text else prefix
 
     def render(self) -> bytes:
@@ -147,8 +147,10 @@ class Reply:
         Only printable ASCII leaves (RFC 5321 section 4.2, textstring); anything else is shown as an escape,
         so that no text, wherever it came from, can forge a line of its own.
         """
-        enhanced = f"{self.enhanced} " if self.enhanced else ""
-        lines = self.text.split("\n")
+        enhanced, text = f"{self.enhanced} " if self.enhanced else "", self.text
+        if text.isprintable():  # one line, as nearly always
+            return f"{self.code} {enhanced}{text}\r\n".encode("ascii", "backslashreplace")
+        lines = text.split("\n")
         last = len(lines) - 1
         return "".join(
             f"{self.code}{'-' if number < last else ' '}{enhanced}"

@@ -16,15 +16,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email import policy as email_policy
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import cast
+
+from msgspec import Struct
 
 from smtp.codes import Permanent, Reply, Status
 
 _FIELD = re.compile(rb"([!-9;-~]+)([ \t]*):")  # RFC 5322 section 2.2; the blanks (4.5) only to say no to them
+# A field with its folds (section 2.2.3). It takes what it can and gives nothing back, so that a field of a
+# million folds costs only its octets. For a header in which CR and LF stand together only.
+_WHOLE_FIELD = re.compile(rb"([!-9;-~]+):[^\r]*+\r\n(?:[ \t][^\r]*+\r\n)*+")
 _MBOX_LINE = re.compile(rb">?From [^ \t:]")
 _NAME = re.compile(r"[!-9;-~]{1,76}")
 _CRLF = b"\r\n"
@@ -63,8 +68,7 @@ class HeaderError(Permanent):
         super().__init__(reason, {"field": field})
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True, gc=False):
     """One header field: its name in lower case, its octets from the name to the last CRLF, folds included."""
 
     name: str
@@ -77,8 +81,7 @@ class Field:
         return after.replace(_CRLF, b"").decode("utf-8", "replace").strip(" \t")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
+class Trace(Struct, frozen=True, kw_only=True, gc=False):
     """What a Received field tells (RFC 5321 section 4.4).
 
     `protocol` is registered by RFC 3848 and RFC 6531.
@@ -122,25 +125,28 @@ def parse(raw: bytes) -> tuple[list[Field], int]:
 
 
 def _fields(head: bytes) -> list[Field]:
-    """Cut at offsets, not by adding line to line: a field of a million folds costs only its octets."""
-    names: list[str] = []
-    starts: list[int] = []
-    offset = 0
-    for number, line in enumerate(head.split(_CRLF)[:-1], 1):
-        if line[:1] not in (b" ", b"\t"):  # else a fold (RFC 5322 section 2.2.3)
-            found = _FIELD.match(line)
-            if found is None:
-                raise HeaderError(
-                    f"line {number} of the header is neither a field nor a continuation; "
-                    "is the empty line before the body missing?"
-                )
-            if found[2]:  # programs disagree on what such a field is called, and some on whether it is one
-                raise HeaderError(f"line {number} of the header has a blank before the colon")
-            names.append(found[1].decode("ascii").lower())
-            starts.append(offset)
-        offset += len(line) + 2
-    ends = [*starts[1:], len(head)]
-    return [Field(name, head[start:end]) for name, start, end in zip(names, starts, ends, strict=True)]
+    fields = []
+    end = 0
+    for found in _WHOLE_FIELD.finditer(head):
+        if found.start() != end:
+            break
+        end = found.end()
+        fields.append(Field(found[1].decode("ascii").lower(), found[0]))
+    if end != len(head):
+        raise _fault(head, end)
+    return fields
+
+
+def _fault(head: bytes, offset: int) -> HeaderError:
+    """What is wrong with the line that begins there."""
+    number = head.count(_CRLF, 0, offset) + 1
+    if _FIELD.match(head, offset) is None:
+        return HeaderError(
+            f"line {number} of the header is neither a field nor a continuation; "
+            "is the empty line before the body missing?"
+        )
+    # Programs disagree on what such a field is called, and some on whether it is one.
+    return HeaderError(f"line {number} of the header has a blank before the colon")
 
 
 def join(fields: Iterable[Field], body: bytes) -> bytes:
@@ -211,8 +217,10 @@ def fold(line: str) -> str:
 
 def check_counts(fields: Iterable[Field]) -> None:
     """Raise `HeaderError` for a field that stands twice though only one is allowed (RFC 5322 section 3.6)."""
-    counts = Counter(field.name for field in fields)
-    for name, count in counts.items():
+    names = [field.name for field in fields]
+    if len(set(names)) == len(names):
+        return
+    for name, count in Counter(names).items():
         if count > 1 and name in ONCE and name not in NEVER_SENT:
             raise HeaderError(f"the field {name.title()} stands {count} times, only one is allowed", name)
 
@@ -234,7 +242,7 @@ def complete(
             raise HeaderError("the field From is missing", "from")
         kept.append(make("From", mail_from))
     if "date" not in names:  # RFC 6409 section 8.2
-        kept.append(make("Date", format_datetime(now)))
+        kept.append(make("Date", date_text(int(now.timestamp()))))
     if "message-id" not in names:  # RFC 6409 section 8.3
         kept.append(make("Message-ID", message_id))
     return kept if received is None else [received, *kept]
@@ -272,15 +280,26 @@ def author_addresses(fields: Iterable[Field]) -> list[str]:
 
 def received(trace: Trace, now: datetime) -> Field:
     """The Received field of our hop (RFC 5321 section 4.4), already folded."""
-    name = f"{_printable(trace.client_name)} " if trace.client_name else ""
-    literal = f"IPv6:{trace.client_ip}" if ":" in trace.client_ip else trace.client_ip
     recipient = f"\r\n\tfor <{_printable(trace.recipient)}>" if trace.recipient else ""
     text = (
-        f"Received: from {_printable(trace.helo) or 'unknown'} ({name}[{literal}])\r\n"
+        f"{_received_from(trace.helo, trace.client_ip, trace.client_name)}"
         f"\tby {trace.by} with {trace.protocol} id {_printable(trace.message_id)}{recipient};\r\n"
-        f"\t{format_datetime(now)}\r\n"
+        f"\t{date_text(int(now.timestamp()))}\r\n"
     )
     return Field("received", text.encode())
+
+
+@lru_cache(maxsize=256)  # a client sends many
+def _received_from(helo: str, client_ip: str, client_name: str) -> str:
+    name = f"{_printable(client_name)} " if client_name else ""
+    literal = f"IPv6:{client_ip}" if ":" in client_ip else client_ip
+    return f"Received: from {_printable(helo) or 'unknown'} ({name}[{literal}])\r\n"
+
+
+@lru_cache(maxsize=16)  # of a second there are many
+def date_text(now_s: int) -> str:
+    """The time of a Date or Received field (RFC 5322 section 3.3), in UTC."""
+    return format_datetime(datetime.fromtimestamp(now_s, UTC))
 
 
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f()<>;\\\ud800-\udfff]")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
+from msgspec import Struct
+
 from smtp.codes import Reply
+
+_ENDS_A_LINE = re.compile(r"[\r\n\0]")
 
 
 class Result(StrEnum):
@@ -28,8 +32,7 @@ class Stage(StrEnum):
     CONTENT = "content"
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(Struct, frozen=True, gc=False):
     """A RCPT TO: the address and its DSN parameters as they go on the wire (RFC 3461 4.1 and 4.2)."""
 
     address: str
@@ -37,8 +40,7 @@ class Recipient:
     orcpt: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class Envelope(Struct, frozen=True, kw_only=True):
     """Everything of a transaction save the content.
 
     Addresses as `str(Mailbox)`; "" is the null reverse-path.
@@ -56,7 +58,7 @@ class Envelope:
         words = [self.mail_from, self.ret, self.envid]
         for recipient in self.recipients:
             words += (recipient.address, recipient.notify, recipient.orcpt)
-        if any(char in word for word in words for char in "\r\n\0"):
+        if _ENDS_A_LINE.search("".join(words)) is not None:
             raise ValueError("a CR, LF or NUL in an envelope")
         if not self.recipients:
             raise ValueError("an envelope without recipients")
@@ -71,8 +73,7 @@ class Envelope:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What became of one recipient. `reply` is the server's, or ours where the server said nothing."""
 
     recipient: str

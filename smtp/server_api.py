@@ -20,6 +20,8 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from msgspec import Struct
+
 from smtp.address import Mailbox
 from smtp.codes import Reply
 
@@ -58,8 +60,7 @@ class Session:
     identity: Identity | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailParameters:
+class MailParameters(Struct, frozen=True, kw_only=True, gc=False):
     """The parameters of MAIL FROM. `size_octets` is what the client announced, None if it did not."""
 
     size_octets: int | None = None  # RFC 1870
@@ -69,8 +70,7 @@ class MailParameters:
     envid: str | None = None  # RFC 3461 section 4.4, decoded
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipient:
+class Recipient(Struct, frozen=True, kw_only=True):
     """One accepted recipient with its wishes about notifications (RFC 3461 sections 4.1 and 4.2)."""
 
     mailbox: Mailbox
@@ -78,8 +78,7 @@ class Recipient:
     orcpt: str | None = None  # "rfc822;user@example.org", decoded
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class Envelope(Struct, frozen=True, kw_only=True):
     """One complete message as received.
 
     `content` has CRLF line ends and no dot-stuffing, and is not re-encoded in any way. `body_8bit` is true
