@@ -151,7 +151,8 @@ class Dispatcher:
             attempt = _known(work, Failed(reply="not delivered within its lifetime", reason="expired"))
         else:
             try:
-                attempt = asyncio.ensure_future(upstream.deliver(work))
+                given = upstream.deliver(work)
+                attempt = given if isinstance(given, asyncio.Future) else asyncio.ensure_future(given)
             except Exception as error:  # noqa: BLE001 - A7: it ends like one that breaks later
                 attempt = asyncio.get_running_loop().create_future()
                 attempt.set_exception(error)

@@ -96,7 +96,9 @@ class SmsShaper:
         deliveries: list[Delivery] = []
         sources: dict[str, Source] = {}
         most_segments = 1
-        for n, text in enumerate(dict.fromkeys(sms.recipients)):
+        start_ms = sms.send_at_ms or now_ms
+        recipients = sms.recipients if len(sms.recipients) == 1 else dict.fromkeys(sms.recipients)
+        for n, text in enumerate(recipients):
             one = self._recipient(sms, text, approved)
             if isinstance(one, Verdict):
                 return one
@@ -108,7 +110,7 @@ class SmsShaper:
                     address=one.number,
                     destination=one.destination,
                     price_credits=one.segments * one.price_credits,
-                    next_attempt_ms=sms.send_at_ms or now_ms,
+                    next_attempt_ms=start_ms,
                 )
             )
         if not deliveries:
@@ -168,7 +170,9 @@ class SmsShaper:
         envelope = SmsEnvelope(
             requested_source=sms.source,
             source=first,
-            sources={number: source for number, source in sources.items() if source != first},
+            sources={number: one for number, one in sources.items() if one != first}
+            if len(sources) > 1
+            else {},
             data_coding=sms.data_coding if sms.user_data is not None else None,
             udhi=sms.udhi,
             segments=segments,

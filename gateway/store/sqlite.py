@@ -80,6 +80,7 @@ def _engine(path: Path, begin: str, *, pool_size: int, busy_timeout_s: float) ->
         for pragma in (
             "journal_mode=WAL",
             "synchronous=FULL",  # A1: COMMIT returns after the fsync of the log
+            "secure_delete=FAST",  # wiped where its page is written anyway; builds differ in their default
             "temp_store=MEMORY",
             "cache_size=-32768",
             "wal_autocheckpoint=4000",
