@@ -32,7 +32,7 @@ crash: $(VENV)/.development ## SIGKILL under load, KILLS times on SQLite and on 
 fuzz: $(VENV)/.development ## Any octets to every parser and session, for FUZZ_SECONDS
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
-bench: $(VENV)/.development ## Side by side with Postfix and Kannel (PEERS=none|postfix,kannel|all, RUNS=3, CASES=…)
+bench: $(VENV)/.development ## Side by side with Postfix and Kannel (PEERS=none|postfix,kannel|all, RUNS=3, CASES=…, LOGS=quiet)
 	$(BIN)/python -m bench
 
 audit: $(VENV)/.audit ## Known vulnerabilities in the locked packages (asks the network)

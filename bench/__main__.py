@@ -1,8 +1,8 @@
 """`make bench`, or `python -m bench`: the gateway side by side with its peers, on this machine, in one run.
 
-For each case peer and gateway take the same load in turn, at least three times. Prints a table; writes
-bench/results/latest.json and docs/performance.svg. PEERS=none, or a list such as postfix,kannel, or all.
-LOGS=quiet: both sides log warnings only; otherwise as they come.
+For each case peers and gateway take the same load in turn, at least three times. Prints the figures and
+what became of each promise; writes bench/results/latest.json and docs/performance.svg. PEERS=none, or a list
+such as postfix,kannel (the default), or all. LOGS=quiet: all sides log warnings only; otherwise as they come.
 """
 
 import argparse
@@ -15,74 +15,48 @@ from pathlib import Path
 
 from bench import chart, report
 from bench.cases import CASES, Case
-from bench.install import install
+from bench.install import PEERS, extend_path, install
 from bench.measure import Run, folder, measure
 from bench.servers import Server
-from bench.sinks import fsync_ms
 from bench.tree import ROOT
 
 
 def arguments() -> argparse.Namespace:
     """The command line; the environment gives the defaults."""
+    get = os.environ.get
+    names = ", ".join(case.key + ("*" if case.extra else "") for case in CASES)
     parser = argparse.ArgumentParser(prog="bench", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument(
-        "--peers", default=os.environ.get("PEERS", "all"), help="none, all, or postfix,kannel"
+        "--peers", default=get("PEERS") or "postfix,kannel", help=f"none, all, or some of {', '.join(PEERS)}"
     )
-    parser.add_argument("--runs", type=int, default=int(os.environ.get("RUNS", "3")), help="of each (3)")
-    parser.add_argument("--cases", default=os.environ.get("CASES", ""), help="some of: " + ", ".join(keys()))
-    parser.add_argument(
-        "--scale", type=float, default=float(os.environ.get("SCALE", "1")), help="of the load (1)"
-    )
+    parser.add_argument("--runs", type=int, default=int(get("RUNS") or "3"), help="of each (3)")
+    parser.add_argument("--cases", default=get("CASES") or "", help=f"some of {names} (* only when named)")
+    parser.add_argument("--scale", type=float, default=float(get("SCALE") or "1"), help="of the load (1)")
     parser.add_argument("--messages", type=int, default=0, help="in each run, whatever the case")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results" / "latest.json")
     parser.add_argument("--chart", type=Path, default=ROOT / "docs" / "performance.svg")
     return parser.parse_args()
 
 
-def keys() -> list[str]:
-    """The cases by name."""
-    return [case.key for case in CASES]
+def words(text: str) -> list[str]:
+    """What stands between commas or spaces."""
+    return text.replace(",", " ").split()
 
 
 def chosen(names: str) -> list[Case]:
     """The cases to run. Raises SystemExit for an unknown one."""
-    wanted = [name for name in names.replace(" ", ",").split(",") if name]
-    if unknown := set(wanted) - set(keys()):
+    wanted = words(names)
+    if unknown := set(wanted) - {case.key for case in CASES}:
         raise SystemExit(f"bench: no such case: {', '.join(sorted(unknown))}")
-    return [case for case in CASES if not wanted or case.key in wanted]
+    return [case for case in CASES if (case.key in wanted if wanted else not case.extra)]
 
 
-def servers(case: Case, peers: str, template: Path) -> Iterator[Server]:
-    """The peer, where there is one that is wanted and installed, then the gateway."""
-    if case.peer and case.package and (peers == "all" or case.package in peers.split(",")):
-        program = {"postfix": "postfix", "kannel": "bearerbox"}[case.package]
-        if shutil.which(program) and (os.getuid() == 0 or case.package != "postfix"):
-            yield case.peer()
-    yield case.gateway(template)
-
-
-def run_all(cases: Sequence[Case], options: argparse.Namespace, template: Path, disk_ms: float) -> list[Run]:
-    """Peer and gateway in turn, case by case, and the whole once more for each run."""
-    runs: list[Run] = []
-    for number in range(1, options.runs + 1):
-        for case in cases:
-            for server in servers(case, options.peers, template):
-                count = options.messages or int(case.messages * options.scale)
-                run = measure(case, server, count, disk_ms)
-                runs.append(run)
-                report.store(options.results, runs, disk_ms)
-                say(
-                    f"{number}/{options.runs} {case.key:11} {run.server:19} {run.messages_per_s:8,.0f}/s "
-                    f"{run.cpu_s_per_1000:7.3f} CPU-s/1,000 {run.memory_mib:6.0f} MiB "
-                    f"p50 {run.p50_ms:6.1f} p99 {run.p99_ms:6.1f} ms, load {run.load_before:.2f}"
-                )
-    return runs
-
-
-def say(text: str) -> None:
-    """A line of progress, at once."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+def wanted_peers(text: str) -> list[str]:
+    """The peers by package. Raises SystemExit for an unknown one."""
+    wanted = {"all": list(PEERS), "none": []}.get(text, words(text))
+    if unknown := set(wanted) - set(PEERS):
+        raise SystemExit(f"bench: no such peer: {', '.join(sorted(unknown))}")
+    return wanted
 
 
 def runnable(cases: Sequence[Case]) -> list[Case]:
@@ -94,21 +68,74 @@ def runnable(cases: Sequence[Case]) -> list[Case]:
     return found
 
 
+def servers(case: Case, peers: Sequence[str], templates: Path) -> Iterator[tuple[Server, bool]]:
+    """The peers that are there, then the gateway; whether it is the gateway."""
+    for peer in case.peers:
+        if not peer.package or peer.package in peers:
+            yield peer.make(templates), False
+    yield case.gateway(templates), True
+
+
+class Bench:
+    """Peers and gateway in turn, case by case, and the whole once more for each run."""
+
+    def __init__(self, options: argparse.Namespace, peers: Sequence[str]) -> None:
+        """`options` as `arguments` reads them; `peers` are installed."""
+        self._options = options
+        self._peers = peers
+        self.runs: list[Run] = []
+        self.failed: list[str] = []
+
+    def run(self, cases: Sequence[Case], templates: Path) -> None:
+        """All of it. A server that fails is told, and left out from then on."""
+        for number in range(1, self._options.runs + 1):
+            for case in cases:
+                for server, own in servers(case, self._peers, templates):
+                    name = f"{case.key} {server.name}"
+                    if name not in self.failed:
+                        self._one(case, server, own=own, name=name, turn=f"{number}/{self._options.runs}")
+
+    def _one(self, case: Case, server: Server, *, own: bool, name: str, turn: str) -> None:
+        count = self._options.messages or int(case.messages * self._options.scale)
+        try:
+            run = measure(case, server, count, own=own)
+        except (OSError, RuntimeError, ValueError) as error:  # a TimeoutError is an OSError
+            self.failed.append(name)
+            say(f"{turn} {name} FAILED: {error}")
+            return
+        self.runs.append(run)
+        report.store(self._options.results, self.runs)
+        say(
+            f"{turn} {case.key:15} {run.server:20} {run.messages_per_s:8,.0f}/s "
+            f"{run.cpu_s_per_1000:7.3f} CPU-s/1,000 {run.memory_mib:6.0f} MiB "
+            f"p50 {run.p50_ms:6.1f} p99 {run.p99_ms:6.1f} ms, "
+            f"fsync {run.fsync_ms:.2f} ms, load {run.load_before:.2f}"
+        )
+
+
+def say(text: str) -> None:
+    """A line of progress, at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
-    """Run, print, store, draw."""
+    """Run, print, store, draw. Exits 1 when a server failed."""
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))  # so that every server is ended
     options = arguments()
-    cases = chosen(options.cases)
-    if options.peers != "none":
-        install()
+    cases, peers = chosen(options.cases), wanted_peers(options.peers)
+    if peers:
+        peers = install({peer.package for case in cases for peer in case.peers} & set(peers))
     else:
-        os.environ["PATH"] += ":/usr/sbin"
-    with folder() as home:
-        disk_ms = fsync_ms(home)
-        runs = run_all(runnable(cases), options, home / "template", disk_ms)
-    made = report.rows(runs)
+        extend_path()
+    with folder() as templates:
+        bench = Bench(options, peers)
+        bench.run(runnable(cases), templates)
+    made = report.rows(bench.runs)
     say("\n" + report.table(made))
     options.chart.write_text(chart.draw(made, report.commit()))
+    if bench.failed:
+        raise SystemExit("bench: failed: " + ", ".join(bench.failed))
 
 
 if __name__ == "__main__":

@@ -1,21 +1,27 @@
-"""The loads: smtp-source with a probe beside it, wrk, and our own ESME. Each is bounded in count."""
+"""The loads: smtp-source with a probe beside it, and clients of our own; wrk is in `bench.wrk`."""
 
 import json
-import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlencode
 
 from bench.servers import MAIL_FROM, SENDER_NAME, Target
 from bench.tree import ROOT, SUPERVISED
 
 SESSIONS = 10
-HTTP_CONNECTIONS = 50
 MAIL_OCTETS = 4096
 _WITHIN_S = 900
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """How many messages to send, how many a second (0: as fast as it goes), and where scripts may lie."""
+
+    messages: int
+    folder: Path
+    rate_per_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,19 +39,23 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))] if values else 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MailLoad:
-    """smtp-source with ten sessions, and one session of our own that measures."""
+    """smtp-source with `sessions` sessions, and one session of our own that measures."""
 
     reuse: bool
+    size_octets: int = MAIL_OCTETS
+    sessions: int = SESSIONS
 
-    def __call__(self, target: Target, messages: int, _folder: Path) -> Accepted:
-        """Sends `messages` and what the probe manages meanwhile."""
+    def __call__(self, target: Target, work: Work) -> Accepted:
+        """Sends the messages and what the probe manages meanwhile."""
         address = f"127.0.0.1:{target.smtp_port}"
-        source = ["smtp-source", "-s", str(SESSIONS), "-l", str(MAIL_OCTETS), "-m", str(messages)]
-        source += ["-f", MAIL_FROM, "-t", "b@example.net", *(["-d"] if self.reuse else []), address]
+        source = ["smtp-source", "-s", str(self.sessions), "-l", str(self.size_octets)]
+        source += ["-m", str(work.messages), "-f", MAIL_FROM, "-t", "b@example.net"]
+        source += [*(["-d"] if self.reuse else []), address]
         probe_command = [sys.executable, "-IS", str(ROOT / "bench" / "smtp_probe.py")]
-        probe_command += ["--port", str(target.smtp_port), *([] if self.reuse else ["--reconnect"])]
+        probe_command += ["--port", str(target.smtp_port), "--size", str(self.size_octets)]
+        probe_command += [] if self.reuse else ["--reconnect"]
         probe = subprocess.Popen(
             [*SUPERVISED, *probe_command],
             stdin=subprocess.PIPE,
@@ -61,108 +71,53 @@ class MailLoad:
             raise RuntimeError("the probe was refused")
         spent: list[float] = json.loads(output)
         return Accepted(
-            messages=messages + len(spent),
+            messages=work.messages + len(spent),
             seconds=seconds,
             p50_ms=percentile(spent, 0.5),
             p99_ms=percentile(spent, 0.99),
         )
 
 
-# 1,000 numbers in turn. The count is kept where requests are made; wrk drops what is under way at the end,
-# and its main thread sleeps on until SIGINT, which the word "stopped" asks for.
-_LUA = """
-local requests, made = {{}}, -1 -- wrk makes one before it starts, to look at it
-init = function(_)
-  for i = 0, 999 do requests[i] = wrk.format({format}) end
-end
-request = function()
-  made = made + 1
-  if made == {count} then
-    wrk.thread:stop()
-    io.write("stopped\\n")
-    io.flush()
-  end
-  return requests[made % 1000]
-end
-done = function(summary, latency, _)
-  local e = summary.errors
-  io.write(string.format(
-    '{{"requests":%d,"seconds":%f,"p50_ms":%f,"p99_ms":%f,"refused":%d}}\\n', summary.requests,
-    summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
-    e.status + e.timeout + e.connect))
-end
-"""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnMailLoad:
+    """Our own SMTP client: STARTTLS where the target has it, and a rate where one is given."""
+
+    reuse: bool = True
+
+    def __call__(self, target: Target, work: Work) -> Accepted:
+        """Sends the messages."""
+        options = ["--port", str(target.smtp_port), "--messages", str(work.messages)]
+        options += ["--rate", str(work.rate_per_s), "--sessions", str(SESSIONS), "--size", str(MAIL_OCTETS)]
+        options += [] if self.reuse else ["--reconnect"]
+        return _run_client("smtp_load.py", [*options, *(["--starttls"] if target.tls else [])])
 
 
 @dataclass(frozen=True, slots=True)
-class HttpLoad:
-    """wrk with one thread. `batch` messages in one request; 0 is /v1/sms, or Kannel's sendsms."""
+class PacedSmsLoad:
+    """POST /v1/sms at a rate."""
 
-    batch: int = 0
-
-    def __call__(self, target: Target, messages: int, folder: Path) -> Accepted:
-        """Sends `messages` in requests."""
-        connections = SESSIONS if self.batch else HTTP_CONNECTIONS
-        requests = max(messages // (self.batch or 1), 4 * connections)
-        script = folder / f"load-{time.monotonic_ns()}.lua"
-        script.write_text(_LUA.format(format=self._format(target), count=requests))
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{_WITHIN_S}"]
-        command += ["--timeout", "30s", "-s", str(script), f"http://127.0.0.1:{target.http_port}/"]
-        output = _run_wrk(command)
-        figures = json.loads(output.strip().splitlines()[-1])
-        if figures["refused"]:
-            raise RuntimeError(f"{figures['refused']} requests were refused:\n{output}")
-        return Accepted(
-            messages=figures["requests"] * (self.batch or 1),
-            seconds=figures["seconds"],
-            p50_ms=figures["p50_ms"],
-            p99_ms=figures["p99_ms"],
-        )
-
-    def _format(self, target: Target) -> str:
-        """The arguments of wrk.format, with `i` for the number."""
-        if not target.api_key:
-            query = {
-                "username": "bench",
-                "password": "bench",
-                "from": SENDER_NAME,
-                "text": "Your code is 123456.",
-            }
-            path = f"/cgi-bin/sendsms?{urlencode(query)}&to=%2B4179"
-            return f'"GET", "{path}" .. string.format("%07d", 1000000 + i)'
-        item = {"from": SENDER_NAME, "to": "+4179@@", "text": "Your code is 123456."}
-        if self.batch:
-            body = json.dumps({"items": [{"type": "sms", **item}] * self.batch})
-        else:
-            body = json.dumps(item)
-        headers = f'{{["Authorization"]="Bearer {target.api_key}", ["Content-Type"]="application/json"}}'
-        path = "/v1/batch" if self.batch else "/v1/sms"
-        return f"\"POST\", \"{path}\", {headers}, (string.gsub('{body}', '@@', 1000000 + i))"
-
-
-def _run_wrk(command: list[str]) -> str:
-    """What it prints."""
-    wrk = subprocess.Popen([*SUPERVISED, *command], stdout=subprocess.PIPE, text=True)
-    try:
-        assert wrk.stdout is not None  # noqa: S101 - it was asked for
-        for line in wrk.stdout:
-            if line == "stopped\n":
-                break
-        wrk.send_signal(signal.SIGINT)
-        return wrk.communicate(timeout=60)[0]
-    finally:
-        wrk.terminate()
-        wrk.wait()
+    def __call__(self, target: Target, work: Work) -> Accepted:
+        """Sends the messages."""
+        options = ["--port", str(target.http_port), "--messages", str(work.messages)]
+        options += ["--rate", str(work.rate_per_s), "--api-key", target.api_key, "--sender", SENDER_NAME]
+        return _run_client("http_load.py", options)
 
 
 @dataclass(frozen=True, slots=True)
 class SmppLoad:
     """Our ESME, with receipts. It returns when every receipt has come."""
 
-    def __call__(self, target: Target, messages: int, _folder: Path) -> Accepted:
-        """Sends `messages` as submit_sm."""
-        command = [sys.executable, str(ROOT / "bench" / "esme.py"), "--port", str(target.smpp_port)]
-        command += ["--system-id", target.system_id, "--password", target.password]
-        command += ["--sender", SENDER_NAME, "--messages", str(messages)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=_WITHIN_S)
-        return Accepted(**json.loads(done.stdout))
+    def __call__(self, target: Target, work: Work) -> Accepted:
+        """Sends the messages as submit_sm."""
+        options = ["--port", str(target.smpp_port), "--messages", str(work.messages)]
+        options += ["--system-id", target.system_id, "--password", target.password, "--sender", SENDER_NAME]
+        return _run_client("esme.py", options)
+
+
+def _run_client(name: str, options: list[str]) -> Accepted:
+    """The figures of a client of ours. Raises RuntimeError when it was refused."""
+    command = [*SUPERVISED, sys.executable, str(ROOT / "bench" / name), *options]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_WITHIN_S)
+    if done.returncode:
+        raise RuntimeError(f"{name}: {done.stderr[-2000:]}")
+    return Accepted(**json.loads(done.stdout))

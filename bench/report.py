@@ -1,22 +1,24 @@
-"""Runs to rows: medians with their range, the ratio to the peer, the table, the JSON."""
+"""Runs to rows: medians with their range, the promises, the tables, the JSON."""
 
 import json
 import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench.cases import CASES, Case
 from bench.measure import Run
+from bench.promises import Verdict, judge
 from bench.servers import QUIET
 from bench.tree import ROOT
 
-FIGURES = ("messages_per_s", "cpu_s_per_1000", "memory_mib", "p50_ms", "p99_ms")
+_SHOWN = ("messages_per_s", "cpu_s_per_1000", "memory_mib", "p50_ms", "p99_ms")
+_FIGURES = (*_SHOWN, "accepted_per_s", "fsync_ms", "start_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,43 +36,33 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One server in one case."""
+    """One server in one case; `own`: the one that the promises are about."""
 
     case: Case
     server: str
+    own: bool
     runs: int
     figures: dict[str, Figure]
-    cpu_ratio: float | None = None  # the gateway's median to the peer's
-    speed_ratio: float | None = None
+
+    def medians(self) -> dict[str, float]:
+        """By figure."""
+        return {name: figure.median for name, figure in self.figures.items()}
 
 
 def rows(runs: Sequence[Run]) -> list[Row]:
-    """A row for each case and server, the peer first."""
-    made: dict[tuple[str, str], Row] = {}
+    """A row for each case and server, the gateway's last."""
+    made = []
     for case in CASES:
-        servers = dict.fromkeys(run.server for run in runs if run.case == case.key)
-        for server in sorted(servers, key=lambda name: name == "gateway"):
-            mine = [run for run in runs if (run.case, run.server) == (case.key, server)]
-            figures = {name: _figure(getattr(run, name) for run in mine) for name in FIGURES}
-            peer = _peer(case, made) if server == "gateway" else None
-            made[case.key, server] = Row(
-                case=case,
-                server=server,
-                runs=len(mine),
-                figures=figures,
-                cpu_ratio=_ratio("cpu_s_per_1000", figures, peer),
-                speed_ratio=_ratio("messages_per_s", figures, peer),
-            )
-    return list(made.values())
+        of_case = sorted((run for run in runs if run.case == case.key), key=_own)
+        for own, server in dict.fromkeys((run.own, run.server) for run in of_case):
+            mine = [run for run in of_case if (run.own, run.server) == (own, server)]
+            figures = {name: _figure(getattr(run, name) for run in mine) for name in _FIGURES}
+            made.append(Row(case=case, server=server, own=own, runs=len(mine), figures=figures))
+    return made
 
 
-def _peer(case: Case, made: dict[tuple[str, str], Row]) -> Row | None:
-    key = case.compare or case.key
-    return next((row for row in made.values() if row.case.key == key and row.server != "gateway"), None)
-
-
-def _ratio(name: str, figures: dict[str, Figure], peer: Row | None) -> float | None:
-    return figures[name].median / peer.figures[name].median if peer and peer.figures[name].median else None
+def _own(run: Run) -> bool:
+    return run.own
 
 
 def _figure(values: Iterable[float]) -> Figure:
@@ -85,35 +77,35 @@ def _short(value: float) -> str:
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 
 
-def verdict(row: Row) -> str:
-    """What was promised, and whether it holds."""
-    if row.cpu_ratio is None:
-        return ""
-    parts = [f"CPU 1/{1 / row.cpu_ratio:.1f}" if 0 < row.cpu_ratio < 1 else f"CPU {row.cpu_ratio:.1f}×"]
-    if row.case.share:
-        kept = row.cpu_ratio <= row.case.share
-        parts[0] += f" ({'holds' if kept else 'MISSES'} ≤ 1/{1 / row.case.share:.0f})"
-    if row.speed_ratio is not None:
-        parts.append(f"speed {row.speed_ratio:.2f}×")
-        if row.case.speed:
-            kept = row.speed_ratio >= row.case.speed
-            parts[1] += f" ({'holds' if kept else 'MISSES'} ≥ {row.case.speed:g})"
-    return ", ".join(parts)
+def verdicts(made: Sequence[Row]) -> Iterator[tuple[Case, Verdict]]:
+    """What became of every promise that could be judged."""
+    by_name = {(row.case.key, row.server): row for row in made}
+    for row in made:
+        for promise in row.case.promises if row.own else ():
+            peer = by_name.get((promise.case or row.case.key, promise.peer))
+            verdict = judge(promise, row.medians(), peer.medians() if peer else None)
+            if verdict is not None:
+                yield row.case, verdict
 
 
 def table(made: Sequence[Row]) -> str:
-    """A Markdown table."""
+    """Two Markdown tables: the figures, and the promises."""
     lines = [
-        "| case | server | messages/s | CPU-s per 1,000 | peak MiB | p50, ms | p99, ms | to the peer |",
-        "|---|---|---|---|---|---|---|---|",
+        "| case | server | messages/s | CPU-s per 1,000 | peak MiB | p50, ms | p99, ms |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in made:
-        cells = [row.case.title, row.server, *(row.figures[name].text() for name in FIGURES), verdict(row)]
+        cells = [row.case.title, row.server, *(row.figures[name].text() for name in _SHOWN)]
         lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "| case | promised | measured | |", "|---|---|---|---|"]
+    for case, verdict in verdicts(made):
+        word = "holds" if verdict.kept else "**MISSES**"
+        aim = ", aim reached" if verdict.aim_kept else ""
+        lines.append(f"| {case.title} | {verdict.promised} | {verdict.measured} | {word}{aim} |")
     return "\n".join(lines)
 
 
-def machine(fsync_ms: float) -> dict[str, Any]:
+def machine() -> dict[str, Any]:
     """Where the figures come from."""
     model = next(
         (
@@ -128,7 +120,6 @@ def machine(fsync_ms: float) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "fsync_ms": round(fsync_ms, 3),
     }
 
 
@@ -144,32 +135,25 @@ def commit() -> str:
     return told.stdout.strip() or "unknown"
 
 
-def store(path: Path, runs: Sequence[Run], fsync_ms: float) -> None:
-    """Every run and the medians, as JSON."""
-    made = [
-        {
-            "case": row.case.key,
-            "title": row.case.title,
-            "server": row.server,
-            "runs": row.runs,
-            "cpu_ratio": row.cpu_ratio,
-            "speed_ratio": row.speed_ratio,
-            "share": row.case.share,
-            "speed": row.case.speed,
-            **{
-                name: [round(f.median, 4), round(f.least, 4), round(f.most, 4)]
-                for name, f in row.figures.items()
-            },
-        }
-        for row in rows(runs)
-    ]
+def store(path: Path, runs: Sequence[Run]) -> None:
+    """Every run, the medians and the promises, as JSON."""
+    made = rows(runs)
     content = {
         "commit": commit(),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "logs": "quiet" if QUIET else "default",
-        "machine": machine(fsync_ms),
-        "rows": made,
+        "machine": machine(),
+        "rows": [_as_json(row) for row in made],
+        "promises": [{"case": case.key, **asdict(verdict)} for case, verdict in verdicts(made)],
         "runs": [run.as_dict() for run in runs],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _as_json(row: Row) -> dict[str, Any]:
+    head = {"case": row.case.key, "title": row.case.title, "server": row.server, "own": row.own}
+    figures = {
+        name: [round(f.median, 4), round(f.least, 4), round(f.most, 4)] for name, f in row.figures.items()
+    }
+    return head | {"runs": row.runs} | figures

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from typing import Any, Protocol
 
 import httpx
 
+from bench.certificate import certificate
+from bench.databases import Database, Sqlite
 from bench.sinks import free_port
 from bench.tree import ROOT, Tree
 
@@ -30,14 +31,19 @@ WINDOW = 50  # submit_sm under way at once towards the SMSC, for the gateway and
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where the load goes. What a server has no door for stays 0 or empty."""
+    """Where the load goes. What a server has no door for stays 0 or empty.
+
+    `sms_path`: a GET that submits an SMS when the number's last seven digits follow; else POST /v1/sms.
+    """
 
     smtp_port: int = 0
     http_port: int = 0
     smpp_port: int = 0
+    sms_path: str = ""
     api_key: str = ""
     system_id: str = ""
     password: str = ""
+    tls: bool = False
 
 
 class Server(Protocol):
@@ -55,9 +61,9 @@ class Server(Protocol):
         ...
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class Gateway:
-    """The gateway as it comes: SQLite, every queue durable, credits, policy, metrics and logs on, no TLS.
+    """The gateway as it comes: every queue durable, credits, policy, metrics and logs on; TLS if asked.
 
     `template` keeps a prepared installation between runs. `receipts`: the SMSC is asked for them.
     """
@@ -66,44 +72,81 @@ class Gateway:
     kind: str = "mail"
     dkim: bool = False
     receipts: bool = False
+    tls: bool = False
+    database: Database = field(default_factory=Sqlite)
     name: str = "gateway"
     trees: list[Tree] = field(default_factory=list)
 
     def start(self, folder: Path, sink_port: int) -> Target:
-        """A copy of the template on free ports."""
-        home = folder / "gateway"
-        if not self.template.exists():
-            self._prepare()
-        shutil.copytree(self.template, home)
+        """The installation on free ports."""
+        home = self.installed(folder)
         ports = {name: free_port() for name in ("smtp", "http", "smpp", "metrics")}
+        self.trees = self.database.start(home)
         (home / "gateway.toml").write_text(self._settings(ports, sink_port))
         if not self.dkim:
-            with sqlite3.connect(home / "var" / "gateway.db") as connection:
-                connection.execute("DELETE FROM dkim_key")
-            connection.close()
+            self.database.execute(home, "DELETE FROM dkim_key")
         command = [sys.executable, "-m", "gateway", "run"]
-        self.trees = [Tree(command, folder / "gateway.log", cwd=home, env=environment())]
-        wait_until_ready(ports["http"], self.trees[0])
+        tree = Tree(command, folder / "gateway.log", cwd=home, env=environment())
+        self.trees = [tree, *self.trees]
+        wait_until_ready(ports["http"], tree, tls=self.tls)
         logins: Mapping[str, str] = json.loads((home / "logins.json").read_text())
         return Target(
-            smtp_port=ports["smtp"], http_port=ports["http"], smpp_port=ports["smpp"], **dict(logins)
+            smtp_port=ports["smtp"],
+            http_port=ports["http"],
+            smpp_port=ports["smpp"],
+            tls=self.tls,
+            **dict(logins),
         )
 
+    def installed(self, folder: Path) -> Path:
+        """A copy of the template, which is made on first use."""
+        if not self.template.exists():
+            self.prepare()
+        return Path(shutil.copytree(self.template, folder / "gateway"))
+
     def stop(self) -> None:
-        """SIGTERM drains it."""
+        """SIGTERM drains it; its database goes last."""
         for tree in self.trees:
             tree.stop()
 
     def _settings(self, ports: Mapping[str, int], sink_port: int) -> str:
-        upstream = f"""
-            [upstream.sink]
-            type = "relay"
-            host = "127.0.0.1"
-            port = {sink_port}
-            tls = "none"
+        return f"""
+            [store]
+            {self.database.settings()}
+            [smtp]
+            port = {ports["smtp"]}
+            tls_port = 0
+            [[smtp.trusted]]
+            network = "127.0.0.1/32"
+            account = "bench"
+            [http]
+            port = {ports["http"]}
+            rate_per_s = 0
+            tls = {str(self.tls).lower()}
+            [smpp]
+            port = {ports["smpp"]}
+            [metrics]
+            port = {ports["metrics"]}
+            [mail]
+            dkim_ed25519 = false
+            {self._certificate()}
+            {_QUIET_LOG if QUIET else ""}
+            {self.upstreams(sink_port)}"""
+
+    def _certificate(self) -> str:
+        if not self.tls:
+            return ""
+        made = certificate(self.template.parent / "tls")
+        return f"""
+            [tls]
+            certificate = "{made.chain}"
+            key = "{made.key}"
             """
+
+    def upstreams(self, sink_port: int) -> str:
+        """The way out."""
         if self.kind == "sms":
-            upstream = f"""
+            return f"""
             [upstream.operator]
             type = "smpp"
             host = "127.0.0.1"
@@ -114,30 +157,26 @@ class Gateway:
             receipts = {str(self.receipts).lower()}
             """
         return f"""
-            [smtp]
-            port = {ports["smtp"]}
-            tls_port = 0
-            [[smtp.trusted]]
-            network = "127.0.0.1/32"
-            account = "bench"
-            [http]
-            port = {ports["http"]}
-            rate_per_s = 0
-            [smpp]
-            port = {ports["smpp"]}
-            [metrics]
-            port = {ports["metrics"]}
-            [mail]
-            dkim_ed25519 = false
-            {_QUIET_LOG if QUIET else ""}
-            {upstream}"""
+            [upstream.sink]
+            type = "relay"
+            host = "127.0.0.1"
+            port = {sink_port}
+            tls = "{"opportunistic" if self.tls else "none"}"
+            """
 
-    def _prepare(self) -> None:
-        """An installation with one account, made by the command line as an operator would."""
+    def prepare(self) -> None:
+        """The template: one account, made by the command line as an operator would."""
         self.template.mkdir(parents=True)
-        (self.template / "gateway.toml").write_text(
-            self._settings(dict.fromkeys(("smtp", "http", "smpp", "metrics"), 0), 9)
-        )
+        databases = self.database.start(self.template)
+        try:
+            self._furnish()
+        finally:
+            for tree in databases:
+                tree.stop()
+
+    def _furnish(self) -> None:
+        ports = dict.fromkeys(("smtp", "http", "smpp", "metrics"), 0)
+        (self.template / "gateway.toml").write_text(self._settings(ports, 9))
         self._cli("db", "upgrade")
         self._cli("account", "create", "bench")
         for product in ("mail", "sms"):
@@ -171,13 +210,14 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT)}
 
 
-def wait_until_ready(http_port: int, tree: Tree, *, within_s: float = 60.0) -> None:
+def wait_until_ready(http_port: int, tree: Tree, *, tls: bool = False, within_s: float = 60.0) -> None:
     """Returns when /readyz says so. Raises RuntimeError with the log's end when it never does."""
     end = time.monotonic() + within_s
-    with httpx.Client(trust_env=False, timeout=2) as client:
+    url = f"{'https' if tls else 'http'}://127.0.0.1:{http_port}/readyz"
+    with httpx.Client(trust_env=False, timeout=2, verify=not tls) as client:
         while tree.alive and time.monotonic() < end:
             try:
-                if client.get(f"http://127.0.0.1:{http_port}/readyz").status_code == 200:
+                if client.get(url).status_code == 200:
                     return
             except httpx.HTTPError:
                 pass

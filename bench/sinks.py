@@ -1,4 +1,4 @@
-"""Where the messages arrive: Postfix's smtp-sink, and the SMSC of `bench.smsc`. Both count."""
+"""Where the messages arrive: Postfix's smtp-sink, sinks of our own, or nowhere. All count."""
 
 import os
 import random
@@ -9,10 +9,13 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Protocol
 
+from bench.certificate import certificate
 from bench.tree import ROOT, SUPERVISED
 
 _START_S = 10.0
+_SETTLE_S = 5.0
 
 
 def free_port() -> int:
@@ -40,7 +43,41 @@ def wait_for_port(port: int, *, within_s: float = 30.0) -> None:
             return
 
 
-class Sink:
+class Sink(Protocol):
+    """Where the messages arrive: `count` so far, the last at `last_s` (monotonic)."""
+
+    port: int
+    count: int
+    last_s: float
+
+    def wait_until_quiet(self, least: int) -> None:
+        """Returns when at least so many have come and no more do. Raises TimeoutError."""
+        ...
+
+    def stop(self) -> None:
+        """Take no more."""
+        ...
+
+
+class NoSink:
+    """A destination that is down: what was accepted stays queued, and counts as it is."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.count = 0
+        self.last_s = time.monotonic()
+
+    def wait_until_quiet(self, least: int) -> None:
+        """A while, in which attempts and memory settle."""
+        if least > self.count:
+            self.count, self.last_s = least, time.monotonic()
+        time.sleep(_SETTLE_S)
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+
+class ProcessSink:
     """A counting sink in a process of its own: `count` messages so far, the last at `last_s` (monotonic)."""
 
     def __init__(self, command: list[str], port: int, pattern: bytes) -> None:
@@ -79,29 +116,50 @@ class Sink:
         self._process.wait()
 
 
-def mail_sink() -> Sink:
+def mail_sink(_folder: Path) -> Sink:
     """smtp-sink, with its running counters."""
     port = free_port()
     user = ["-u", "postfix"] if os.getuid() == 0 else []
-    return Sink(["smtp-sink", "-c", *user, f"127.0.0.1:{port}", "1024"], port, rb"mesg=(\d+)\r")
+    return ProcessSink(["smtp-sink", "-c", *user, f"127.0.0.1:{port}", "1024"], port, rb"mesg=(\d+)\r")
 
 
-def sms_sink(*, receipts: bool) -> Sink:
-    """Our own SMSC."""
+def tls_mail_sink(folder: Path) -> Sink:
+    """Our own, with STARTTLS."""
+    port, made = free_port(), certificate(folder / "sink-tls")
+    command = [sys.executable, str(ROOT / "bench" / "smtp_sink.py"), "--port", str(port)]
+    command += ["--certificate", str(made.chain), "--key", str(made.key)]
+    return ProcessSink(command, port, rb"count=(\d+)\n")
+
+
+def sms_sink(_folder: Path) -> Sink:
+    """Our own SMSC, without receipts."""
+    return _smsc()
+
+
+def receipts_sink(_folder: Path) -> Sink:
+    """Our own SMSC, a receipt for each."""
+    return _smsc("--receipts")
+
+
+def no_sink(_folder: Path) -> Sink:
+    """Nobody listens."""
+    return NoSink()
+
+
+def _smsc(*more: str) -> Sink:
     port = free_port()
-    more = ["--receipts"] if receipts else []
     command = [sys.executable, str(ROOT / "bench" / "smsc.py"), "--port", str(port), *more]
-    return Sink(command, port, rb"count=(\d+)\n")
+    return ProcessSink(command, port, rb"count=(\d+)\n")
 
 
-def fsync_ms(folder: Path, *, times: int = 50) -> float:
-    """The median time of writing 4 KB and fsync there, in milliseconds."""
+def fsyncs_ms(folder: Path, *, times: int = 50) -> list[float]:
+    """How long writing 4 KB and fsync takes there, in milliseconds."""
     spent = []
     with (folder / "fsync").open("wb", buffering=0) as file:
         for _ in range(times):
             started = time.perf_counter()
             file.write(b"x" * 4096)
             os.fsync(file.fileno())
-            spent.append(time.perf_counter() - started)
+            spent.append((time.perf_counter() - started) * 1000)
     (folder / "fsync").unlink()
-    return sorted(spent)[times // 2] * 1000
+    return spent

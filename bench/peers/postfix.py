@@ -1,4 +1,4 @@
-"""The peers: Postfix, Postfix with OpenDKIM, Kannel; each with its own folder, ports and defaults."""
+"""Postfix as a relay, with or without OpenDKIM as its milter."""
 
 import os
 import pwd
@@ -6,7 +6,8 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.servers import QUIET, SENDER_NAME, WINDOW, Target
+from bench.certificate import certificate
+from bench.servers import Target
 from bench.sinks import free_port, wait_for_port
 from bench.tree import Tree
 
@@ -30,9 +31,18 @@ mydestination =
 local_recipient_maps =
 alias_maps =
 relayhost = [127.0.0.1]:{sink_port}
+{tls}
+{milter}
+"""
+_NO_TLS = """
 smtp_tls_security_level = none
 smtpd_tls_security_level = none
-{milter}
+"""
+_TLS = """
+smtp_tls_security_level = may
+smtpd_tls_security_level = may
+smtpd_tls_cert_file = {certificate.chain}
+smtpd_tls_key_file = {certificate.key}
 """
 _MILTER = """
 smtpd_milters = inet:127.0.0.1:{port}
@@ -73,43 +83,6 @@ Canonicalization relaxed/relaxed
 SignatureAlgorithm rsa-sha256
 RequireSafeKeys no
 """
-_KANNEL = """
-group = core
-admin-port = {admin_port}
-admin-password = bench
-admin-interface = 127.0.0.1
-smsbox-port = {box_port}
-smsbox-interface = 127.0.0.1
-box-allow-ip = 127.0.0.1
-log-level = {log_level}
-log-file = {folder}/bearerbox.txt
-store-type = file
-store-location = {folder}/store
-dlr-storage = internal
-
-group = smsc
-smsc = smpp
-smsc-id = sink
-host = 127.0.0.1
-port = {sink_port}
-transceiver-mode = true
-smsc-username = bench
-smsc-password = bench
-system-type = bench
-max-pending-submits = {window}
-
-group = smsbox
-bearerbox-host = 127.0.0.1
-sendsms-port = {http_port}
-sendsms-interface = 127.0.0.1
-log-level = {log_level}
-log-file = {folder}/smsbox.txt
-
-group = sendsms-user
-username = bench
-password = bench
-default-sender = {sender}
-"""
 
 
 @dataclass(slots=True)
@@ -117,6 +90,7 @@ class Postfix:
     """Postfix as a relay to one host; with `dkim` every mail passes OpenDKIM. Needs root."""
 
     dkim: bool = False
+    tls: bool = False
     name: str = "Postfix"
     trees: list[Tree] = field(default_factory=list)
 
@@ -131,13 +105,14 @@ class Postfix:
         for name in ("etc", "spool", "data"):
             (folder / name).mkdir(mode=0o755)
         os.chown(folder / "data", pwd.getpwnam("postfix").pw_uid, -1)
-        settings = _MAIN_CF.format(folder=folder, sink_port=sink_port, milter=milter)
+        tls = _TLS.format(certificate=certificate(folder / "tls")) if self.tls else _NO_TLS
+        settings = _MAIN_CF.format(folder=folder, sink_port=sink_port, milter=milter, tls=tls)
         (folder / "etc" / "main.cf").write_text(settings)
         (folder / "etc" / "master.cf").write_text(_MASTER_CF.format(port=port))
         command = ["postfix", "-c", str(folder / "etc"), "start-fg"]
         self.trees.append(Tree(command, folder / "postfix.log"))
         wait_for_port(port)
-        return Target(smtp_port=port)
+        return Target(smtp_port=port, tls=self.tls)
 
     def _start_opendkim(self, folder: Path) -> str:
         port = free_port()
@@ -153,40 +128,6 @@ class Postfix:
 
     def stop(self) -> None:
         """The relay first."""
-        for tree in reversed(self.trees):
-            tree.stop()
-        self.trees = []
-
-
-@dataclass(slots=True)
-class Kannel:
-    """bearerbox with its spool in a file (never fsynced), and smsbox. Logs go to files, as on Debian."""
-
-    name: str = "Kannel"
-    trees: list[Tree] = field(default_factory=list)
-
-    def start(self, folder: Path, sink_port: int) -> Target:
-        """Bearerbox, then smsbox."""
-        ports = {name: free_port() for name in ("admin_port", "box_port", "http_port")}
-        configuration = folder / "kannel.conf"
-        configuration.write_text(
-            _KANNEL.format(
-                folder=folder,
-                sink_port=sink_port,
-                sender=SENDER_NAME,
-                window=WINDOW,
-                log_level=2 if QUIET else 0,
-                **ports,
-            )
-        )
-        self.trees.append(Tree(["bearerbox", "-v", "3", str(configuration)], folder / "bearerbox.log"))
-        wait_for_port(ports["box_port"])
-        self.trees.append(Tree(["smsbox", "-v", "3", str(configuration)], folder / "smsbox.log"))
-        wait_for_port(ports["http_port"])
-        return Target(http_port=ports["http_port"])
-
-    def stop(self) -> None:
-        """smsbox first."""
         for tree in reversed(self.trees):
             tree.stop()
         self.trees = []
