@@ -6,7 +6,9 @@ depends on a clean stop.
 """
 
 import asyncio
+import contextlib
 import ssl
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +21,12 @@ from gateway import tls
 from gateway.api.server import HttpServer
 from gateway.health import Readiness
 from gateway.housekeeping import Housekeeping
+from gateway.ingress.client_receipts import Due
 from gateway.ingress.smpp import SmppIngress
 from gateway.ingress.smtp import SmtpIngress
 from gateway.ingress.trusted import Trusted
-from gateway.messages.model import Channel
+from gateway.messages.late import TakeLateAnswer
+from gateway.messages.model import Channel, Submitted, Work
 from gateway.messages.receipts import ApplyReceipts, PartReceipt
 from gateway.messages.reports import Reports
 from gateway.observe import log as logs
@@ -35,7 +39,7 @@ from gateway.ports import Clock, SystemClock
 from gateway.road import Road, channel_rules
 from gateway.services import Services, build_services
 from gateway.starting import Ports, StartError, naming, open_store
-from gateway.store.errors import StoreError
+from gateway.store.errors import StoreBusy, StoreError
 from gateway.store.held import HeldLeases
 from gateway.store.retention import Retention
 from gateway.tree import Tree
@@ -77,6 +81,7 @@ class Gateway:
         self._config_path = config_path
         self._clock = clock or SystemClock()
         self._context: ssl.SSLContext | None = None
+        self._owed: Callable[[Sequence[Due]], None] = lambda _owed: None
         self._probe_key = ProbeKey.make() if birth is None else birth.probe_key
 
     async def start(self) -> Ports:
@@ -88,7 +93,7 @@ class Gateway:
         store = open_store(settings, metrics, exclusive=self._birth is None)
         services = build_services(settings, store, clock)
         observer = MetricsObserver(metrics)
-        road = build_road(services, countries, observer)
+        road = build_road(services, countries, observer, self._tell_owed)
         readiness = Readiness(store, lambda: road.acceptor.failing)
         tree = self.tree
         tree.add("store", stop=store.close)
@@ -204,6 +209,9 @@ class Gateway:
 
         self.tree.add("smtp", start, stop)
 
+    def _tell_owed(self, owed: Sequence[Due]) -> None:
+        self._owed(owed)
+
     def _add_smpp(self, doors: "_Doors") -> None:
         settings = self.settings.smpp
         if not settings.enabled:
@@ -216,6 +224,7 @@ class Gateway:
             probe_key=self._probe_key,
             reuse_port=self._birth is not None,
         )
+        self._owed = ingress.offer
         doors.metrics.watch_connections("smpp", lambda: ingress.binds)
 
         async def start() -> None:
@@ -346,20 +355,39 @@ class _Doors:
     context: ssl.SSLContext | None
 
 
-def build_road(services: Services, countries: CountryTable, observer: MetricsObserver) -> Road:
-    """The road of one process over the configured upstreams."""
+def build_road(
+    services: Services,
+    countries: CountryTable,
+    observer: MetricsObserver,
+    owed: Callable[[Sequence[Due]], None] = lambda _owed: None,
+) -> Road:
+    """The road of one process over the configured upstreams; `owed` is told of receipts for SMPP clients."""
     settings, store, clock = services.settings, services.store, services.clock
     rules = channel_rules(settings)[Channel.SMS]
+    keep_content = settings.retention.content_hours > 0
 
-    def on_receipt(receipt: PartReceipt) -> "asyncio.Future[str | None]":
+    def on_receipts(receipts: Sequence[PartReceipt]) -> "asyncio.Future[list[str | None]]":
         operation = ApplyReceipts(
-            receipt,
+            *receipts,
             refund_on=rules.refund_on,
-            keep_content=settings.retention.content_hours > 0,
+            keep_content=keep_content,
             parked_max=_parked_max(settings),
             settled=observer.receipted,
+            owed=owed,
         )
         return store.submit(operation)
+
+    def on_late(work: Work, submitted: Submitted) -> None:
+        operation = TakeLateAnswer(
+            work,
+            submitted,
+            now_ms=clock.now_ms(),
+            receipt_timeout_ms=rules.receipt_timeout_ms,
+            refund_on=rules.refund_on,
+            keep_content=keep_content,
+        )
+        with contextlib.suppress(StoreBusy):  # then it is tried again, as without the answer
+            store.post(operation, urgent=True)
 
     holder = services.ids.new(clock.now_ms())
     leases = None
@@ -370,7 +398,8 @@ def build_road(services: Services, countries: CountryTable, observer: MetricsObs
         store=store,
         clock=clock,
         signing=Signing(services.signers, clock),
-        on_receipt=on_receipt,
+        on_receipts=on_receipts,
+        on_late=on_late,
         leases=leases,
     )
     reports = Reports(

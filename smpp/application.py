@@ -111,7 +111,7 @@ class Application(Protocol):
 
     def submit(self, bound: Bound, submit_sm: SubmitSm) -> Awaitable[Answer | None]:
         """As `submit_many`, for one. A Future saves a task. None gives no answer: a simulator's way."""
-        raise NotImplementedError
+        return _refused(bound, submit_sm)
 
     def ready(self, bound: Bound) -> None:
         """The bind has been answered: deliveries may start."""
@@ -130,3 +130,8 @@ class Application(Protocol):
     async def replace(self, bound: Bound, replace_sm: ReplaceSm) -> int:  # noqa: ARG002 - a default
         """The command_status of a replace (section 4.10)."""
         return CommandStatus.ESME_RREPLACEFAIL
+
+
+async def _refused(_bound: Bound, _submit_sm: SubmitSm) -> Answer:
+    """An application that takes no messages."""
+    return int(CommandStatus.ESME_RSUBMITFAIL), ""

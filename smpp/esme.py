@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from smpp.constants import INTERFACE_VERSION, CommandStatus, Npi, Ton, status_name
-from smpp.link import Link, Outcome, Result
+from smpp.link import NO_ANSWER, Link, Outcome, Result, Told
 from smpp.pacing import Rate, Reconnect, Throttle
 from smpp.pdu import (
     Bind,
@@ -37,7 +37,16 @@ from smpp.pdu import (
 from smpp.session import Role, Session, SessionConfig
 from smpp.states import BindMode
 
-__all__ = ["BindMode", "Esme", "EsmeConfig", "OnDeliver", "OnDeliverMany", "Outcome", "SubmitResult"]
+__all__ = [
+    "NO_ANSWER",
+    "BindMode",
+    "Esme",
+    "EsmeConfig",
+    "OnDeliver",
+    "OnDeliverMany",
+    "Outcome",
+    "SubmitResult",
+]
 
 SubmitResult = Result
 OnDeliver = Callable[[DeliverSm | DataSm], Awaitable[int]]
@@ -86,7 +95,8 @@ class EsmeConfig:
 
 class Esme:
     """See the module's docstring. `on_state(bound, reason)` is told of every bind and every end of one;
-    `on_late(submit_sm, response)` of an answer after its submit was UNKNOWN.
+    `on_late(submit_sm, response, told)` of an answer after its submit was UNKNOWN, with what
+    `submit_told` was given.
     """
 
     def __init__(
@@ -96,7 +106,7 @@ class Esme:
         *,
         on_deliver_many: OnDeliverMany | None = None,
         on_state: Callable[[bool, str], None] | None = None,
-        on_late: Callable[[Pdu, Response], None] | None = None,
+        on_late: Callable[[Pdu, Response, Told | None], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = random_module.random,
     ) -> None:
@@ -128,6 +138,11 @@ class Esme:
         return self._link is not None and self._link.session.bound
 
     @property
+    def stopping(self) -> bool:
+        """True once `unbind_and_close` was called: the next end is our own doing."""
+        return self._stopping.is_set()
+
+    @property
     def outstanding(self) -> int:
         """submit_sm that wait for their response."""
         return self._link.session.outstanding if self._link else 0
@@ -148,7 +163,7 @@ class Esme:
             return Result(Outcome.NOT_SENT, detail=self.reason)
         return await self._link.request(submit_sm)
 
-    def submit_told(self, submit_sm: SubmitSm, told: Callable[[SubmitResult], None]) -> None:
+    def submit_told(self, submit_sm: SubmitSm, told: Told) -> None:
         """As `submit`, but calls `told`: the cheapest, for many."""
         if self._link is not None:
             self._link.tell(submit_sm, told)
@@ -295,10 +310,10 @@ class Esme:
 
         future.add_done_callback(answer)
 
-    def late_response(self, request: Pdu | None, response: Response) -> None:
+    def late_response(self, request: Pdu | None, response: Response, told: Told | None) -> None:
         """Hand on the answer to what was UNKNOWN."""
         if request is not None and self._on_late is not None:
-            self._on_late(request, response)
+            self._on_late(request, response, told)
 
     def fault_received(self, error: PduError) -> None:
         """The session has answered it."""

@@ -31,6 +31,8 @@ from smpp.pacing import Rate, Throttle
 from smpp.pdu import Pdu, PduError, Response
 from smpp.session import Session, StateError
 
+NO_ANSWER: Final = "no answer in time"
+"""The detail of UNKNOWN on a link that goes on; on one that has ended it is the reason of the end."""
 _ROK: Final = int(CommandStatus.ESME_ROK)
 _CLOSE_S: Final = 5.0
 _TURN_OCTETS: Final = 16_384  # received at once: some 20 ms if all of it is tiny and broken PDUs
@@ -72,8 +74,8 @@ class Handler(Protocol):
     def bind_answered(self, response: Response) -> None:
         """The answer to our bind."""
 
-    def late_response(self, request: Pdu | None, response: Response) -> None:
-        """An answer to a request that was reported UNKNOWN."""
+    def late_response(self, request: Pdu | None, response: Response, told: Told | None) -> None:
+        """An answer to a request that was reported UNKNOWN to `told`; None if nothing is known of it."""
 
     def fault_received(self, error: PduError) -> None:
         """The peer sent something broken, which has been answered."""
@@ -356,9 +358,9 @@ class Link(asyncio.Protocol):
     def _handle_rare(self, event: Event) -> None:
         match event:
             case ResponseTimeout(context=told):
-                told(Result(Outcome.UNKNOWN, detail="no answer in time"))
-            case LateResponse(request=request, response=response):
-                self._handler.late_response(request, response)
+                told(Result(Outcome.UNKNOWN, detail=NO_ANSWER))
+            case LateResponse(request=request, response=response, context=told):
+                self._handler.late_response(request, response, told)
             case FaultReceived(error=error):
                 self._handler.fault_received(error)
             case Closed(reason=reason, unanswered=unanswered):

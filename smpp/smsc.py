@@ -193,7 +193,7 @@ class _Connection:
     def bind_answered(self, response: Response) -> None:
         """An SMSC sends no bind."""
 
-    def late_response(self, request: Pdu | None, response: Response) -> None:
+    def late_response(self, request: Pdu | None, response: Response, told: object) -> None:
         """The delivery was reported UNKNOWN; the application offers it again."""
 
     def fault_received(self, error: PduError) -> None:  # noqa: ARG002 - the handler's signature

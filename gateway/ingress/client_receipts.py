@@ -7,22 +7,24 @@ settles it, so none is lost and none told that did not happen.
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway.messages.model import SmsEnvelope, Source, Status
-from gateway.store.tx import Row, Tx
+from gateway.store.tx import Tx
+from gateway.store.writer import Operation
 from smpp import receipt as wire
-from smpp.constants import MessageState
-from smpp.pdu import DeliverSm, SubmitSm
+from smpp.constants import EsmClass, MessageState
+from smpp.pdu import DeliverSm
 
 if TYPE_CHECKING:
     from gateway.messages.settlement import Settlement
 
 INGRESS = "smpp"
+_DELIVERY_RECEIPT = int(EsmClass.DELIVERY_RECEIPT)
 _FINAL = frozenset({Status.DELIVERED, Status.FAILED, Status.CANCELLED})
 
 # The status is that of this transaction: a settlement that came too late to count finds another one.
@@ -77,6 +79,7 @@ _BY_REASON = {
     "expired": MessageState.EXPIRED,
     "rejected": MessageState.REJECTED,
     "no_receipt": MessageState.UNKNOWN,
+    "unknown": MessageState.UNKNOWN,
 }
 _encode = msgspec.json.Encoder().encode
 
@@ -111,8 +114,7 @@ class ClientReceipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     service_type: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
+class Due(msgspec.Struct, frozen=True):
     """A receipt to offer now; it was offered `attempts` times before."""
 
     key: Key
@@ -120,7 +122,20 @@ class Due:
     attempts: int
 
 
-_decode_envelope = msgspec.json.Decoder(ClientEnvelope).decode
+class _Client(msgspec.Struct, frozen=True):
+    """What a ClientEnvelope says of the client alone."""
+
+    client: str | None = None
+    client_ton: int = 0
+    client_npi: int = 0
+    client_source: str = ""
+    client_destination: Source | None = None
+    service_type: str = ""
+    failure_only: bool = False
+
+
+_NO_SOURCE = Source(address="", ton=0, npi=0)
+_decode_client = msgspec.json.Decoder(_Client).decode
 _decode_receipt = msgspec.json.Decoder(ClientReceipt).decode
 
 
@@ -129,31 +144,41 @@ def enqueue(tx: Tx, settlements: "Sequence[Settlement]") -> None:
     final = [
         one for one in settlements if one.status in _FINAL and (one.sms or one.status is Status.CANCELLED)
     ]
+    if not final:
+        return
     keys = [(one.account_id, one.message_id, one.n, one.status.value) for one in final]
     found = zip(final, tx.rows_many(_MESSAGE, keys), strict=True)
-    rows = [row for one, messages in found for message in messages if (row := _row(one, message)) is not None]
-    tx.run_many(_INSERT, rows)
+    queue(tx, [due for one, rows in found for row in rows if (due := owed(one, *row)) is not None])
 
 
-def _row(one: "Settlement", found: Row) -> tuple[Any, ...] | None:
-    envelope = _decode_envelope(found[0])
-    if envelope.client is None or (envelope.failure_only and one.status is Status.DELIVERED):
+def owed(one: "Settlement", envelope: str, accepted_ms: int) -> "Due | None":
+    """The receipt that a final settlement owes to the client whose `envelope` (JSON) this is, if any."""
+    client = _decode_client(envelope)
+    if client.client is None or (client.failure_only and one.status is Status.DELIVERED):
         return None
     state, error = state_of(one.status, one.detail.get("reason"), one.reply)
     receipt = ClientReceipt(
         message_id=one.message_id,
         state=state,
         error=error,
-        submitted_ms=found[1],
+        submitted_ms=accepted_ms,
         done_ms=one.at_ms,
-        source=Source(
-            address=envelope.client_source, ton=envelope.client_ton or 0, npi=envelope.client_npi or 0
-        ),
-        destination=envelope.client_destination or Source(address="", ton=0, npi=0),
-        service_type=envelope.service_type,
+        source=Source(address=client.client_source, ton=client.client_ton, npi=client.client_npi),
+        destination=client.client_destination or _NO_SOURCE,
+        service_type=client.service_type,
     )
-    body = _encode(receipt).decode()
-    return (one.account_id, envelope.client, one.message_id, body, one.at_ms, one.at_ms)
+    return Due((one.account_id, client.client, one.message_id), receipt, 0)
+
+
+def queue(tx: Tx, receipts: "Sequence[Due]") -> None:
+    """Keeps receipts until they are acknowledged."""
+    tx.run_many(
+        _INSERT,
+        [
+            (*one.key, _encode(one.receipt).decode(), one.receipt.done_ms, one.receipt.done_ms)
+            for one in receipts
+        ],
+    )
 
 
 def state_of(status: str, reason: str | None, reply: str | None) -> tuple[MessageState, str]:
@@ -179,41 +204,57 @@ def state_of(status: str, reason: str | None, reply: str | None) -> tuple[Messag
 
 def deliver_sm(receipt: ClientReceipt, *, tlvs: bool = True) -> DeliverSm:
     """The PDU: addresses swapped, text by Appendix B. Without TLVs for a client of SMPP v3.3."""
-    submit = SubmitSm(
+    source, destination = receipt.source, receipt.destination
+    state = MessageState(receipt.state)
+    submitted, done = _minute(receipt.submitted_ms // 60_000), _minute(receipt.done_ms // 60_000)
+    text = (
+        f"id:{receipt.message_id} sub:001 dlvrd:{'001' if state is MessageState.DELIVERED else '000'}"
+        f" submit date:{submitted} done date:{done}"
+        f" stat:{wire.STAT_NAMES[state]} err:{receipt.error or '000'} text:"
+    )
+    return DeliverSm(
         service_type=receipt.service_type,
-        source_addr_ton=receipt.source.ton,
-        source_addr_npi=receipt.source.npi,
-        source_addr=receipt.source.address,
-        dest_addr_ton=receipt.destination.ton,
-        dest_addr_npi=receipt.destination.npi,
-        destination_addr=receipt.destination.address,
+        source_addr_ton=destination.ton,
+        source_addr_npi=destination.npi,
+        source_addr=destination.address,
+        dest_addr_ton=source.ton,
+        dest_addr_npi=source.npi,
+        destination_addr=source.address,
+        esm_class=_DELIVERY_RECEIPT,
+        short_message=text.encode("ascii", "replace"),
+        tlvs=wire.tlvs(receipt.message_id, receipt.state) if tlvs else (),
     )
-    told = wire.Receipt(
-        message_id=receipt.message_id,
-        state=MessageState(receipt.state),
-        error=receipt.error,
-        submit_date=datetime.fromtimestamp(receipt.submitted_ms / 1000, UTC),
-        done_date=datetime.fromtimestamp(receipt.done_ms / 1000, UTC),
-    )
-    pdu = wire.deliver_sm(told, submit)
-    return pdu if tlvs else msgspec.structs.replace(pdu, tlvs=())
+
+
+@lru_cache(maxsize=1024)
+def _minute(minutes: int) -> str:
+    """YYMMDDhhmm of so many minutes since the epoch."""
+    return datetime.fromtimestamp(minutes * 60, UTC).strftime("%y%m%d%H%M")
 
 
 def due(tx: Tx, client: Client, held: Collection[Key], room: int, *, now_ms: int) -> list[Due]:
     """Up to `room` receipts of `client` whose time has come, without those in `held`."""
     rows = tx.rows(_DUE, (*client, now_ms, room + len(held)))
     found = [
-        Due(key=(*client, message_id), receipt=_decode_receipt(body), attempts=attempts)
+        Due((*client, message_id), _decode_receipt(body), attempts)
         for message_id, body, attempts in rows
         if (*client, message_id) not in held
     ]
     return found[:room]
 
 
-def settle(tx: Tx, acknowledged: Sequence[Key], postponed: Sequence[tuple[int, Key]]) -> None:
+class SettleReceipts(Operation[None]):
     """Forgets what was acknowledged; offers the others again at their times (epoch milliseconds)."""
-    tx.run_many(_DROP, acknowledged)
-    tx.run_many(_POSTPONE, [(due_ms, *key) for due_ms, key in postponed])
+
+    def __init__(self, acknowledged: Sequence[Key], postponed: Sequence[tuple[int, Key]]) -> None:
+        self.acknowledged = acknowledged
+        self.postponed = postponed
+
+    @classmethod
+    def run_batch(cls, tx: Tx, operations: "Sequence[SettleReceipts]") -> list[None]:
+        tx.run_many(_DROP, [key for one in operations for key in one.acknowledged])
+        tx.run_many(_POSTPONE, [(due_ms, *key) for one in operations for due_ms, key in one.postponed])
+        return [None] * len(operations)
 
 
 def crowded(tx: Tx, kept: int) -> list[tuple[str, int]]:

@@ -3,12 +3,15 @@
 Delivery is at least once: what was sent and not answered is offered again, to the next bind. Each system_id
 has its own window, and every one that has room gets its share in each round, so a client that does not answer
 delays nobody (A5). A client is served by one process at a time, by lease, unless the store is ours alone.
-Acknowledgements are written in bulk, once a round.
+
+A receipt whose row was just committed here is offered from memory (`offer`), if its client has room and is
+not behind; the others are read back in rounds. Acknowledgements are written in bulk.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
@@ -53,6 +56,8 @@ class _Served:
     held: set[Key] = field(default_factory=set)
     """Sent and not answered, or answered and the answer not yet written."""
     ours_until_ms: int = 0
+    behind: bool = True
+    """More wait in the store than were read: what is new waits its turn there."""
 
 
 class ReceiptSender:
@@ -81,6 +86,7 @@ class ReceiptSender:
         self._acknowledged: list[Key] = []
         self._postponed: list[tuple[int, Key]] = []
         self._wake = asyncio.Event()
+        self._read_at_s = 0.0
         self._task: asyncio.Task[None] | None = None
         self._renew_at_s = self._trim_at_s = clock.monotonic_s()
         self.acknowledged = 0
@@ -92,7 +98,21 @@ class ReceiptSender:
 
     def wake(self) -> None:
         """Looks now instead of at the next poll."""
+        self._read_at_s = 0.0
         self._wake.set()
+
+    def offer(self, receipts: Sequence[Due]) -> None:
+        """Sends receipts that were just queued here, as far as there is room; the rest is read back later."""
+        now_ms = self._clock.now_ms()
+        for one in receipts:
+            served = self._clients.get(one.key[:2])
+            if served is None or served.behind or served.ours_until_ms <= now_ms:
+                continue
+            receiver = self._free(served)
+            if receiver is None:
+                served.behind = True
+            elif one.key not in served.held:
+                self._send(served, receiver, one)
 
     def add(self, client: Client, bound: Bound, *, tlvs: bool) -> Receiver:
         """A bind that can receive is up."""
@@ -102,6 +122,7 @@ class ReceiptSender:
             self._renew_at_s = self._clock.monotonic_s()
         receiver = Receiver(bound, tlvs)
         served.receivers.append(receiver)
+        served.behind = True
         self.wake()
         return receiver
 
@@ -168,12 +189,15 @@ class ReceiptSender:
         await self._write_answers()
         await self._take_leases()
         await self._trim()
-        now_ms = self._clock.now_ms()
+        loop_s, now_ms = asyncio.get_running_loop().time(), self._clock.now_ms()
+        poll = loop_s >= self._read_at_s
         wanted = [
             (client, frozenset(served.held), room)
             for client, served in self._clients.items()
-            if (room := self._room(served, now_ms)) > 0
+            if (served.behind or poll) and (room := self._room(served, now_ms)) > 0
         ]
+        if poll:
+            self._read_at_s = loop_s + self._poll_s
         if not wanted:
             return False
 
@@ -183,8 +207,8 @@ class ReceiptSender:
             ]
 
         found = await self._store.read(read)
-        for (client, _held, _room), receipts in zip(wanted, found, strict=True):
-            self._offer(client, receipts)
+        for (client, _held, room), receipts in zip(wanted, found, strict=True):
+            self._catch_up(client, receipts, behind=len(receipts) == room)
         return any(len(receipts) == room for (_, _, room), receipts in zip(wanted, found, strict=True))
 
     def _room(self, served: _Served, now_ms: int) -> int:
@@ -192,51 +216,56 @@ class ReceiptSender:
             return 0
         return sum(max(0, self._window - one.unanswered) for one in served.receivers if one.bound.can_receive)
 
-    def _offer(self, client: Client, receipts: Sequence[Due]) -> None:
+    def _catch_up(self, client: Client, receipts: Sequence[Due], *, behind: bool) -> None:
+        """Sends what was read back."""
         served = self._clients.get(client)
+        if served is None:
+            return
+        served.behind = behind
         for one in receipts:
-            receiver = None if served is None else self._free(served)
-            if served is None or receiver is None:
-                return  # binds have ended since; the next round sees
-            pdu = client_receipts.deliver_sm(one.receipt, tlvs=receiver.tlvs)
-            served.held.add(one.key)
-            receiver.unanswered += 1
-            receiver.bound.deliver(pdu).add_done_callback(self._answer_to(served, receiver, one))
+            receiver = self._free(served)
+            if receiver is None:
+                served.behind = True  # binds have ended since, or what is new took their room
+                return
+            if one.key not in served.held:
+                self._send(served, receiver, one)
+
+    def _send(self, served: _Served, receiver: Receiver, one: Due) -> None:
+        pdu = client_receipts.deliver_sm(one.receipt, tlvs=receiver.tlvs)
+        served.held.add(one.key)
+        receiver.unanswered += 1
+        receiver.bound.deliver_told(pdu, partial(self._answered, served, receiver, one))
 
     def _free(self, served: _Served) -> Receiver | None:
         """The bind with the most room."""
-        free = [one for one in self._ready(served) if one.unanswered < self._window]
+        if len(served.receivers) == 1:
+            only = served.receivers[0]
+            return only if self._may_send(only) else None
+        free = [one for one in served.receivers if self._may_send(one)]
         return min(free, key=lambda one: one.unanswered, default=None)
 
-    def _ready(self, served: _Served) -> list[Receiver]:
-        now_s = self._clock.monotonic_s()
-        return [one for one in served.receivers if one.bound.can_receive and one.rests_until_s <= now_s]
+    def _may_send(self, one: Receiver) -> bool:
+        if one.unanswered >= self._window or not one.bound.can_receive:
+            return False
+        return not one.rests_until_s or one.rests_until_s <= self._clock.monotonic_s()
 
-    def _answer_to(
-        self, served: _Served, receiver: Receiver, one: Due
-    ) -> "Callable[[asyncio.Future[Result]], None]":
-        def answered(future: "asyncio.Future[Result]") -> None:
-            receiver.unanswered -= 1
-            result = None if future.cancelled() else future.result()
-            if result is not None and result.outcome is Outcome.OK:
-                self.acknowledged += 1
-                self._acknowledged.append(one.key)
-            elif receiver not in served.receivers or result is None or result.outcome is Outcome.NOT_SENT:
-                # For another bind, at once; this one is over, is being unbound, or has asked for a pause.
-                served.held.discard(one.key)
-                receiver.rests_until_s = self._clock.monotonic_s() + _REST_S
-            else:
-                wait_s = min(_AGAIN_MAX_S, _AGAIN_FIRST_S * 2.0 ** min(one.attempts, 16))
-                self._postponed.append((self._clock.now_ms() + int(wait_s * 1000), one.key))
-                log.info(
-                    "receipt_not_taken",
-                    message_id=one.key[2],
-                    reason=result.detail,
-                    attempts=one.attempts + 1,
-                )
-            self._wake.set()
-
-        return answered
+    def _answered(self, served: _Served, receiver: Receiver, one: Due, result: Result) -> None:
+        receiver.unanswered -= 1
+        if result.outcome is Outcome.OK:
+            self.acknowledged += 1
+            self._acknowledged.append(one.key)
+        elif not receiver.bound.can_receive or result.outcome is Outcome.NOT_SENT:
+            # For another bind, at once; this one is over, is being unbound, or has asked for a pause.
+            served.held.discard(one.key)
+            served.behind = True
+            receiver.rests_until_s = self._clock.monotonic_s() + _REST_S
+        else:
+            wait_s = min(_AGAIN_MAX_S, _AGAIN_FIRST_S * 2.0 ** min(one.attempts, 16))
+            self._postponed.append((self._clock.now_ms() + int(wait_s * 1000), one.key))
+            log.info(
+                "receipt_not_taken", message_id=one.key[2], reason=result.detail, attempts=one.attempts + 1
+            )
+        self._wake.set()
 
     # --- the store -------------------------------------------------------------------------------------
 
@@ -245,7 +274,7 @@ class ReceiptSender:
         acknowledged, postponed = self._acknowledged[:], self._postponed[:]
         if not acknowledged and not postponed:
             return
-        await self._store.write(lambda tx: client_receipts.settle(tx, acknowledged, postponed), urgent=True)
+        await self._store.submit(client_receipts.SettleReceipts(acknowledged, postponed), urgent=True)
         del self._acknowledged[: len(acknowledged)]
         del self._postponed[: len(postponed)]
         for key in (*acknowledged, *(key for _, key in postponed)):

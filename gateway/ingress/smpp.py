@@ -1,8 +1,8 @@
 """SMPP for clients: here we are the SMSC, and every submit_sm takes the same road as any other SMS.
 
 `smpp.smsc` speaks the protocol; here a bind becomes an account, a submit_sm a submission, and a verdict a
-command_status. submit_sm_resp ESME_ROK leaves after COMMIT (A1). What arrives together is accepted together,
-in one task and one operation of the store, however many submit_sm they are.
+command_status. submit_sm_resp ESME_ROK leaves after COMMIT (A1). What one read brings is accepted together,
+in one task and one operation of the store, however many submit_sm it is.
 
 SMPP knows no idempotency keys: a client that repeats a submit_sm whose answer it missed sends the message
 twice. Sections cited are those of SMPP v3.4.
@@ -11,9 +11,9 @@ twice. Sections cited are those of SMPP v3.4.
 import asyncio
 import ssl
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -21,7 +21,7 @@ from gateway.accounts.auth import AuthRefused, Principal
 from gateway.accounts.secrets import CredentialKind
 from gateway.api.rate import Buckets
 from gateway.ingress import client_receipts
-from gateway.ingress.client_receipts import INGRESS
+from gateway.ingress.client_receipts import INGRESS, Due
 from gateway.ingress.receipt_sender import ReceiptSender, Receiver
 from gateway.ingress.smpp_submit import Refusal, client_envelope, format_time, status_of, submission_of
 from gateway.messages import cancel
@@ -34,7 +34,7 @@ from gateway.store.tx import Tx
 from smpp.application import Application, BindRequest, Bound
 from smpp.constants import INTERFACE_VERSION, CommandStatus
 from smpp.pdu import CancelSm, QuerySm, QuerySmResp, SubmitSm
-from smpp.smsc import SmscConfig, SmscServer
+from smpp.smsc import Answer, SmscConfig, SmscServer
 from smpp.states import BindMode
 
 if TYPE_CHECKING:
@@ -43,15 +43,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 SYSTEM_ID = "gateway"
+_ROK = int(CommandStatus.ESME_ROK)
+_THROTTLED: Answer = (int(CommandStatus.ESME_RTHROTTLED), "")
+_FORBIDDEN: Answer = (int(CommandStatus.ESME_RSUBMITFAIL), "")
 _CHECK_S = 1.0  # how often open binds are compared with their credentials
 _BINDS_SHARE = 2  # an account may have one in so many of all connections
 _REFUSED_BINDS = {
     "credentials": CommandStatus.ESME_RINVPASWD,  # also for an unknown system_id: it must look the same
     "malformed": CommandStatus.ESME_RINVSYSID,
 }
-
-Answer = tuple[int, str]
-"""(command_status, message_id)"""
 
 
 @dataclass(slots=True, eq=False)
@@ -60,8 +60,6 @@ class _Bind:
 
     principal: Principal
     receiver: Receiver | None = None
-    waiting: list[tuple[SubmitSm, "asyncio.Future[Answer]"]] = field(default_factory=list)
-    """What has arrived in this tick of the loop."""
     tlvs: bool = True
 
 
@@ -106,6 +104,10 @@ class SmppIngress:
     def wake(self) -> None:
         """A settlement was committed: receipts leave now instead of at the next poll (0.2 s)."""
         self.application.receipts.wake()
+
+    def offer(self, receipts: Sequence[Due]) -> None:
+        """Receipts were queued by this process just now: those that have room leave from memory."""
+        self.application.receipts.offer(receipts)
 
     async def start(self) -> None:
         """Listens. Raises OSError if a port is taken; then nothing listens."""
@@ -160,7 +162,6 @@ class SmppApplication(Application):
         self._account_binds_max = max(1, settings.smpp.max_connections // _BINDS_SHARE)
         self._account_binds: Counter[str] = Counter()
         self._buckets = Buckets()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._checker: asyncio.Task[None] | None = None
         self.binds: set[Bound] = set()
         self.receipts = ReceiptSender(
@@ -181,8 +182,7 @@ class SmppApplication(Application):
         """To be called when no bind is left."""
         if self._checker is not None:
             self._checker.cancel()
-        pending = [task for task in (*self._tasks, self._checker) if task is not None]
-        await asyncio.gather(*pending, return_exceptions=True)
+            await asyncio.gather(self._checker, return_exceptions=True)
         await self.receipts.stop()
 
     # --- binds -----------------------------------------------------------------------------------------
@@ -261,72 +261,53 @@ class SmppApplication(Application):
 
     # --- submit_sm -------------------------------------------------------------------------------------
 
-    def submit(self, bound: Bound, submit_sm: SubmitSm) -> "asyncio.Future[Answer]":
-        """The answer, after COMMIT. What comes in one tick of the loop is accepted as one."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Answer] = loop.create_future()
+    async def submit_many(self, bound: Bound, submits: Sequence[SubmitSm]) -> Sequence[Answer]:
+        """The answers, after COMMIT. What comes in one read is accepted as one."""
         bind: _Bind | None = bound.context
         if bind is None:
-            future.set_result((CommandStatus.ESME_RSUBMITFAIL, ""))
-            return future
-        rate_per_s = bind.principal.account.rate_per_s
-        if rate_per_s is not None and not self._has_token(bind.principal.account_id, rate_per_s):
-            self._observer.refused(Channel.SMS, INGRESS, "rate")
-            future.set_result((CommandStatus.ESME_RTHROTTLED, ""))
-            return future
-        bind.waiting.append((submit_sm, future))
-        if len(bind.waiting) == 1:
-            loop.call_soon(self._begin, bound)
-        return future
-
-    def _has_token(self, account_id: str, rate_per_s: int) -> bool:
-        return self._buckets.take(account_id, rate_per_s, self._clock.monotonic_s()).allowed
-
-    def _begin(self, bound: Bound) -> None:
-        bind: _Bind = bound.context
-        batch, bind.waiting = bind.waiting, []
-        self._own(self._accept(bound, batch))
-
-    async def _accept(self, bound: Bound, batch: "Sequence[tuple[SubmitSm, asyncio.Future[Answer]]]") -> None:
-        answers: Sequence[Answer] = [(CommandStatus.ESME_RSYSERR, "")] * len(batch)
+            return [_FORBIDDEN] * len(submits)
         try:
-            answers = await self._answers(bound, [submit_sm for submit_sm, _ in batch])
+            return await self._answers(bound, submits)
         except AuthRefused:
-            answers = [(CommandStatus.ESME_RSUBMITFAIL, "")] * len(batch)
             bound.close()
+            return [_FORBIDDEN] * len(submits)
         except StoreBusy:
-            answers = [(CommandStatus.ESME_RTHROTTLED, "")] * len(batch)
+            return [_THROTTLED] * len(submits)
         except StoreFailed:
             pass
         except Exception:
             log.exception("submit_sm_broke", system_id=bound.system_id)
-        finally:
-            for (_, future), answer in zip(batch, answers, strict=True):
-                if not future.done():
-                    future.set_result(answer)
+        return [(int(CommandStatus.ESME_RSYSERR), "")] * len(submits)
 
     async def _answers(self, bound: Bound, pdus: Sequence[SubmitSm]) -> list[Answer]:
         """One answer per PDU, in order."""
-        principal = await self._principal(bound)
+        bind: _Bind = bound.context
+        principal = self._authenticator.peek(bind.principal) or await self._principal(bound)
+        bind.principal = principal
         now_ms = self._clock.now_ms()
-        slots = [await self._shape(principal, pdu, now_ms) for pdu in pdus]
-        messages = [slot for slot in slots if isinstance(slot, Message)]
-        verdicts: Sequence[Verdict] = ()
-        if messages:
-            verdicts = await self._road.acceptor.accept(principal.account_id, messages, ingress=INGRESS)
-        rest = iter(verdicts)
-        answers: list[Answer] = []
-        for slot in slots:
-            if isinstance(slot, Refusal):
+        rate_per_s = principal.account.rate_per_s
+        answers: list[Answer | None] = []
+        messages: list[Message] = []
+        for pdu in pdus:
+            if rate_per_s is not None and not self._has_token(principal.account_id, rate_per_s):
+                self._observer.refused(Channel.SMS, INGRESS, "rate")
+                answers.append(_THROTTLED)
+                continue
+            slot = await self._shape(principal, pdu, now_ms)
+            if isinstance(slot, Message):
+                messages.append(slot)
+                answers.append(None)
+            else:
                 self._observer.refused(Channel.SMS, INGRESS, slot.reason)
                 answers.append((slot.status, ""))
-                continue
-            verdict = next(rest)
-            if verdict.refused is None and verdict.id is not None:
-                answers.append((CommandStatus.ESME_ROK, verdict.id))
-            else:
-                answers.append((status_of(verdict.refused or ""), ""))
-        return answers
+        if not messages:
+            return [answer or _THROTTLED for answer in answers]
+        verdicts = await self._road.acceptor.accept(principal.account_id, messages, ingress=INGRESS)
+        rest = iter(verdicts)
+        return [_answer(next(rest)) if answer is None else answer for answer in answers]
+
+    def _has_token(self, account_id: str, rate_per_s: int) -> bool:
+        return self._buckets.take(account_id, rate_per_s, self._clock.monotonic_s()).allowed
 
     async def _shape(self, principal: Principal, pdu: SubmitSm, now_ms: int) -> Message | Refusal:
         """The message, or why not; a fault in one takes no other with it (A7)."""
@@ -395,13 +376,11 @@ class SmppApplication(Application):
         self.receipts.wake()
         return status
 
-    # --- inside ----------------------------------------------------------------------------------------
 
-    def _own(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        discard: Callable[[asyncio.Task[None]], None] = self._tasks.discard
-        task.add_done_callback(discard)
+def _answer(verdict: Verdict) -> Answer:
+    if verdict.refused is None and verdict.id is not None:
+        return _ROK, verdict.id
+    return status_of(verdict.refused or ""), ""
 
 
 def _client(bind: _Bind) -> client_receipts.Client:

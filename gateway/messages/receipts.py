@@ -1,47 +1,58 @@
 """Delivery receipts in the store: parts of an SMS become final, and with the last one the delivery.
 
-A receipt is written before its deliver_sm_resp leaves (A1 for receipts). One that comes before its
-submit_sm_resp is parked and applied when the parts are recorded. Ids are looked up per upstream, in every
-form an SMSC might mean (hex in one place, decimal in the other).
+A receipt is written before its deliver_sm_resp leaves (A1 for receipts), all of one read in one operation.
+One that comes before its submit_sm_resp is parked and applied when the parts are recorded. Ids are looked up
+per upstream: as they stand, and only where no part bears that id in their other readings (hex in one place,
+decimal in the other), if the upstream's receipts may have any (`smpp.receipt.keys`).
 """
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
-from gateway.messages import settlement
-from gateway.messages.events import EventKind
+from gateway.ingress import client_receipts
+from gateway.ingress.client_receipts import Due
+from gateway.messages import events, settlement
+from gateway.messages.events import Event, EventKind
 from gateway.messages.model import Status
 from gateway.messages.settlement import Settlement
-from gateway.store.tx import Row, Tx, placeholders
+from gateway.store.tx import Tx, placeholders
 from gateway.store.writer import Operation
 
 _FIND = """
-SELECT upstream_id, account_id, message_id, n, part, status FROM sms_part
-WHERE upstream = ? AND upstream_id IN """
+SELECT p.upstream_id, p.account_id, p.message_id, p.n, p.status, d.status, d.attempts, m.recipients,
+  m.accepted_ms, m.ingress, CASE WHEN m.ingress = 'smpp' THEN m.envelope END,
+  (SELECT count(*) FROM sms_part s
+   WHERE s.account_id = p.account_id AND s.message_id = p.message_id AND s.n = p.n)
+FROM sms_part p
+LEFT JOIN delivery d ON d.account_id = p.account_id AND d.message_id = p.message_id AND d.n = p.n
+LEFT JOIN message m ON m.account_id = p.account_id AND m.id = p.message_id
+WHERE p.upstream = ? AND p.upstream_id IN """
+_AT_ONCE = (1, 10, 100)  # ids in one statement: few texts, so that each stays prepared
 _MARK = "UPDATE sms_part SET status = ? WHERE upstream = ? AND upstream_id = ?"
-_PARTS = "SELECT status FROM sms_part WHERE account_id = ? AND message_id = ? AND n = ?"
-_DELIVERY = "SELECT status, attempts FROM delivery WHERE account_id = ? AND message_id = ? AND n = ?"
+_PARTS = "SELECT DISTINCT status FROM sms_part WHERE account_id = ? AND message_id = ? AND n = ?"
 _LOCK_DELIVERY = "SELECT 1 FROM delivery WHERE account_id = ? AND message_id = ? AND n = ?"
-_ACCEPTED_MS = "SELECT accepted_ms FROM message WHERE account_id = ? AND id = ?"
 _SETTLE = """
 UPDATE delivery SET status = ?, reply = ?, next_attempt_ms = ?, updated_ms = ?, holder = NULL
 WHERE account_id = ? AND message_id = ? AND n = ? AND status = 'sent'
 """
 _PARK = """
 INSERT INTO parked_receipt (upstream, upstream_id, receipt, received_ms) VALUES (?, ?, ?, ?)
-ON CONFLICT (upstream, upstream_id) DO UPDATE
-SET receipt = excluded.receipt, received_ms = excluded.received_ms
-"""
+ON CONFLICT (upstream, upstream_id) DO """
+_PARK_EXACT = _PARK + "UPDATE SET receipt = excluded.receipt, received_ms = excluded.received_ms"
+_PARK_READING = _PARK + "NOTHING"
 _PARKED = "SELECT upstream_id, receipt FROM parked_receipt WHERE upstream = ? AND upstream_id IN "
 _UNPARK = "DELETE FROM parked_receipt WHERE upstream = ? AND upstream_id = ?"
+_UNPARK_SAME = _UNPARK + " AND receipt = ?"
+_ANY_PARKED = "SELECT 1 FROM parked_receipt LIMIT 1"
 _COUNT_PARKED = "SELECT count(*) FROM parked_receipt"
 _OLDEST_PARKED = "SELECT upstream, upstream_id FROM parked_receipt ORDER BY received_ms LIMIT ?"
+_encode = msgspec.json.Encoder().encode
 
 
 class PartReceipt(msgspec.Struct, frozen=True, kw_only=True):
-    """What an upstream says of one part. `ids` are all forms its message id may stand for."""
+    """What an upstream says of one part. `ids` are all forms its message id may stand for, as it is first."""
 
     upstream: str
     ids: tuple[str, ...]
@@ -51,48 +62,120 @@ class PartReceipt(msgspec.Struct, frozen=True, kw_only=True):
     received_ms: int
 
 
-class ApplyReceipts(Operation[str | None]):
-    """Applies one receipt; the status that its delivery reached by it, or None (more parts, parked, known).
+_decode = msgspec.json.Decoder(PartReceipt).decode
 
-    `settled` is told of every delivery that became final: (upstream, status, seconds since acceptance).
+
+class _Part(NamedTuple):
+    """A part of an SMS with what its delivery and its message say (None if they are gone)."""
+
+    upstream_id: str
+    account_id: str
+    message_id: str
+    n: int
+    status: str
+    delivery_status: str | None
+    attempts: int
+    recipients: int
+    accepted_ms: int
+    ingress: str
+    envelope: str | None  # of what SMPP clients sent
+    parts: int
+
+    @property
+    def delivery(self) -> "_Key":
+        return self.account_id, self.message_id, self.n
+
+
+_Key = tuple[str, str, int]
+_Parts = dict[tuple[str, str], _Part]
+"""By upstream and its message id."""
+
+
+class _Ended(NamedTuple):
+    """A delivery that a receipt made final."""
+
+    place: int
+    """That of the receipt among all."""
+    part: _Part
+    one: Settlement
+
+
+class Applied(NamedTuple):
+    """What receipts did."""
+
+    ended: list[_Ended]
+    """The deliveries they made final."""
+    owed: list[Due]
+    """What SMPP clients are told of them."""
+    unknown: list[int]
+    """Which are for no part that is known."""
+
+
+class ApplyReceipts(Operation[list[str | None]]):
+    """Applies receipts: for each the status that its delivery reached by it, or None (there are more parts,
+    it was told before, or it is parked).
+
+    `settled` is told of every delivery that became final: (upstream, status, seconds since acceptance);
+    `owed` of the receipts for SMPP clients that were queued with them.
     """
+
+    priority = 2  # after the parts that the same batch records
 
     def __init__(
         self,
-        receipt: PartReceipt,
-        *,
+        *receipts: PartReceipt,
         refund_on: frozenset[str],
         keep_content: bool,
         parked_max: int,
         settled: Callable[[str, str, float], None] = lambda _upstream, _status, _seconds: None,
+        owed: Callable[[Sequence[Due]], None] = lambda _owed: None,
     ) -> None:
-        self.receipt = receipt
+        self.receipts = receipts
         self.refund_on = refund_on
         self.keep_content = keep_content
         self.parked_max = parked_max
-        self.seconds = 0.0
+        self.applied: list[_Ended] = []
+        self.owing: list[Due] = []
         self._settled = settled
+        self._owed = owed
 
-    def committed(self, result: str | None) -> None:
-        if result is not None:
-            self._settled(self.receipt.upstream, result, self.seconds)
+    def committed(self, result: list[str | None]) -> None:
+        del result
+        for _index, part, one in self.applied:
+            self._settled(one.upstream, one.status.value, (one.at_ms - part.accepted_ms) / 1000)
+        if self.owing:
+            self._owed(self.owing)
 
     @classmethod
     def run_batch(cls, tx: Tx, operations: "Sequence[ApplyReceipts]") -> list[Any]:
-        results: list[Any] = []
-        _await_parts(tx, [one.receipt for one in operations])
-        for one in operations:
-            final = apply(tx, one.receipt, one.refund_on, keep_content=one.keep_content)
-            if final is _NOT_FOUND:
-                _park(tx, one.receipt, one.parked_max)
-            if isinstance(final, Settlement):
-                row = tx.one(_ACCEPTED_MS, (final.account_id, final.message_id))
-                one.seconds = (one.receipt.received_ms - row[0]) / 1000 if row else 0.0
-            results.append(final.status.value if isinstance(final, Settlement) else None)
-        return results
+        receipts = [receipt for one in operations for receipt in one.receipts]
+        refund_on = operations[0].refund_on  # the same configuration for all
+        keep_content = any(one.keep_content for one in operations)
+        applied = apply(tx, receipts, refund_on, keep_content=keep_content)
+        if applied.unknown:
+            _park(tx, [receipts[index] for index in applied.unknown], operations[0].parked_max)
+        statuses: list[str | None] = [None] * len(receipts)
+        for ended in applied.ended:
+            statuses[ended.place] = ended.one.status.value
+        return _shared_out(operations, applied, statuses)
 
 
-_NOT_FOUND = object()
+def _shared_out(
+    operations: Sequence[ApplyReceipts], applied: Applied, statuses: Sequence[str | None]
+) -> list[Any]:
+    """The result of each operation; what is to be told after COMMIT goes with the first."""
+    results: list[Any] = []
+    start = 0
+    for one in operations:
+        end = start + len(one.receipts)
+        results.append(list(statuses[start:end]))
+        one.applied, one.owing = [], []
+        start = end
+    operations[0].applied, operations[0].owing = applied.ended, applied.owed  # told together
+    return results
+
+
+# --- which part a receipt is for --------------------------------------------------------------------------
 
 
 def lock_parts(tx: Tx, upstreams: Collection[str], *, shared: bool) -> None:
@@ -104,93 +187,198 @@ def lock_parts(tx: Tx, upstreams: Collection[str], *, shared: bool) -> None:
     tx.lock(*(f"parts:{upstream}" for upstream in upstreams), shared=shared)
 
 
-def _await_parts(tx: Tx, receipts: Sequence[PartReceipt]) -> None:
-    """Where several processes write: waits for those that may be recording the parts that are not there."""
+def _look_up(tx: Tx, receipts: Sequence[PartReceipt]) -> _Parts:
+    """Every part that one of the receipts may be for."""
+    parts = _find(tx, receipts)
     if tx.shared:
-        unknown = {one.upstream for one in receipts if not _find(tx, one)}
-        lock_parts(tx, unknown, shared=False)
+        # Wait for those that may be recording the parts that are not there; let one process see the last part
+        # of a delivery.
+        lock_parts(tx, {one.upstream for one in receipts if not _meant(parts, one)}, shared=False)
+        tx.lock_rows(_LOCK_DELIVERY, {part.delivery for part in parts.values()})
+        parts = _find(tx, receipts)
+    return parts
 
 
-def _find(tx: Tx, receipt: PartReceipt) -> list[Row]:
-    return tx.rows(_FIND + placeholders(receipt.ids), (receipt.upstream, *receipt.ids))
+def _find(tx: Tx, receipts: Sequence[PartReceipt]) -> _Parts:
+    wanted: dict[str, set[str]] = {}
+    for one in receipts:
+        wanted.setdefault(one.upstream, set()).update(one.ids)
+    found: _Parts = {}
+    for upstream, ids in wanted.items():
+        for some in _slices(sorted(ids)):
+            for row in tx.rows(_FIND + placeholders(some), (upstream, *some)):
+                found[upstream, row[0]] = _Part._make(row)
+    return found
 
 
-def apply(tx: Tx, receipt: PartReceipt, refund_on: frozenset[str], *, keep_content: bool) -> Any:
-    """The settlement of the delivery that the receipt completed; None if it completed none; _NOT_FOUND."""
-    rows = _find(tx, receipt)
-    if not rows:
-        return _NOT_FOUND
-    # The id as it stands is meant; its other readings (hex, decimal) only where nothing bears it.
-    exact = receipt.ids[0]
-    best = min(rows, key=lambda row: (row[0] != exact, row[5] != Status.SENT))
-    upstream_id, account_id, message_id, n, _, status = best
-    if status != Status.SENT:
-        return None  # a receipt that was told twice
-    state = Status.DELIVERED if receipt.delivered else Status.FAILED
-    tx.lock_rows(_LOCK_DELIVERY, [(account_id, message_id, n)])  # so that one process sees the last part
-    tx.run(_MARK, (state.value, receipt.upstream, upstream_id))
-    states = {row[0] for row in tx.rows(_PARTS, (account_id, message_id, n))}
-    if Status.SENT in states:
-        return None
-    return _finish(tx, receipt, (account_id, message_id, n), states, refund_on, keep_content=keep_content)
+def _slices(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The ids in lists of a few sizes; the last id fills the rest of a list."""
+    start = 0
+    while start < len(ids):
+        size = next((size for size in _AT_ONCE if size >= len(ids) - start), _AT_ONCE[-1])
+        some = ids[start : start + size]
+        yield [*some, *([some[-1]] * (size - len(some)))]
+        start += size
 
 
-def _finish(
-    tx: Tx,
-    receipt: PartReceipt,
-    key: tuple[str, str, int],
-    states: set[str],
-    refund_on: frozenset[str],
-    *,
-    keep_content: bool,
-) -> Settlement | None:
-    """Settles the delivery `key`, all of whose parts are final: delivered only if every part is."""
-    row = tx.one(_DELIVERY, key)
-    if row is None or row[0] != Status.SENT:
-        return None
-    account_id, message_id, n = key
-    delivered = states == {Status.DELIVERED}
-    reply = " ".join(word for word in (receipt.state, receipt.error and f"err:{receipt.error}") if word)
-    one = Settlement(
-        account_id=account_id,
-        message_id=message_id,
-        n=n,
+def _meant(parts: _Parts, receipt: PartReceipt) -> _Part | None:
+    """The part that bears the id as it stands; else one that bears another reading of it."""
+    found = [part for one in receipt.ids if (part := parts.get((receipt.upstream, one))) is not None]
+    if not found or found[0].upstream_id == receipt.ids[0]:
+        return found[0] if found else None
+    return next((part for part in found if part.status == Status.SENT), found[0])
+
+
+# --- what it does -----------------------------------------------------------------------------------------
+
+
+def apply(
+    tx: Tx, receipts: Sequence[PartReceipt], refund_on: frozenset[str], *, keep_content: bool
+) -> Applied:
+    """Marks parts, and settles the deliveries all of whose parts are final by now."""
+    parts = _look_up(tx, receipts)
+    unknown, last = _mark(tx, receipts, parts)
+    several = [key for key, (_, part) in last.items() if part.parts > 1]
+    states = {
+        key: {row[0] for row in rows}
+        for key, rows in zip(several, tx.rows_many(_PARTS, several), strict=True)
+    }
+    ended = []
+    for key, (index, part) in last.items():
+        receipt = receipts[index]
+        told = states.get(key) or {_state(receipt)}
+        if Status.SENT not in told:
+            delivered = told == {Status.DELIVERED}
+            ended.append(_Ended(index, part, _settlement(part, receipt, refund_on, delivered=delivered)))
+    return Applied(ended, _end(tx, ended, keep_content=keep_content), unknown)
+
+
+def _mark(
+    tx: Tx, receipts: Sequence[PartReceipt], parts: _Parts
+) -> tuple[list[int], dict[_Key, tuple[int, _Part]]]:
+    """Marks the parts that receipts are for. The receipts for none; the last one for each open delivery."""
+    unknown: list[int] = []
+    marks: dict[tuple[str, str], str] = {}
+    last: dict[_Key, tuple[int, _Part]] = {}
+    for index, receipt in enumerate(receipts):
+        part = _meant(parts, receipt)
+        if part is None:
+            unknown.append(index)
+        elif part.status == Status.SENT and (receipt.upstream, part.upstream_id) not in marks:
+            marks[receipt.upstream, part.upstream_id] = _state(receipt)
+            if part.delivery_status == Status.SENT:
+                last[part.delivery] = index, part
+    tx.run_many(_MARK, [(state, *key) for key, state in marks.items()])
+    return unknown, last
+
+
+def _state(receipt: PartReceipt) -> str:
+    return Status.DELIVERED.value if receipt.delivered else Status.FAILED.value
+
+
+def _settlement(
+    part: _Part, receipt: PartReceipt, refund_on: frozenset[str], *, delivered: bool
+) -> Settlement:
+    reply = f"{receipt.state} err:{receipt.error}" if receipt.error else receipt.state
+    return Settlement(
+        account_id=part.account_id,
+        message_id=part.message_id,
+        n=part.n,
         status=Status.DELIVERED if delivered else Status.FAILED,
-        attempts=row[1],
+        attempts=part.attempts,
         next_attempt_ms=receipt.received_ms,
         at_ms=receipt.received_ms,
         reply=reply,
         kind=EventKind.DELIVERED if delivered else EventKind.FAILED,
         detail={"receipt": reply} if delivered else {"receipt": reply, "reason": "undelivered"},
         refund=not delivered and "undelivered" in refund_on,
+        upstream=receipt.upstream,
         sms=True,
+        ingress=part.ingress,
+        recipients=part.recipients,
     )
-    if tx.run(_SETTLE, (one.status.value, one.reply, one.at_ms, one.at_ms, *key)) != 1:
-        return None
-    settlement.write_events(tx, [one])
-    if one.refund:
-        settlement.refund(tx, one)
-    settlement.finish_messages(tx, [one], keep_content=keep_content)
-    return one
+
+
+def _end(tx: Tx, ended: Sequence[_Ended], *, keep_content: bool) -> list[Due]:
+    """Writes deliveries that became final; what SMPP clients are owed for them."""
+    settlements = [one for _, _, one in ended]
+    tx.run_many(
+        _SETTLE,
+        [
+            (one.status.value, one.reply, one.at_ms, one.at_ms, one.account_id, one.message_id, one.n)
+            for one in settlements
+        ],
+    )
+    events.record(tx, [_event(tx, one) for one in settlements])
+    owed = [
+        due
+        for _, part, one in ended
+        if part.envelope is not None
+        and (due := client_receipts.owed(one, part.envelope, part.accepted_ms)) is not None
+    ]
+    client_receipts.queue(tx, owed)
+    for one in settlements:
+        if one.refund:
+            settlement.refund(tx, one)
+    settlement.finish_messages(tx, settlements, sure=True, keep_content=keep_content)
+    return owed
+
+
+def _event(tx: Tx, one: Settlement) -> Event:
+    return Event(
+        account_id=one.account_id,
+        message_id=one.message_id,
+        id=tx.new_id(one.at_ms),
+        kind=EventKind.DELIVERED if one.status is Status.DELIVERED else EventKind.FAILED,
+        n=one.n,
+        at_ms=one.at_ms,
+        detail=one.detail,
+    )
+
+
+# --- receipts that come too early -------------------------------------------------------------------------
 
 
 def apply_parked(
     tx: Tx, settlements: Sequence[Settlement], refund_on: frozenset[str], *, keep_content: bool
 ) -> None:
-    """Applies receipts that came before the parts of `settlements` were recorded."""
-    upstream_ids = [(one.upstream, one.upstream_ids) for one in settlements if one.upstream_ids]
-    if not upstream_ids or tx.one(_COUNT_PARKED) == (0,):
+    """Applies receipts that came before the parts of `settlements` were recorded, each once."""
+    recorded: dict[str, list[str]] = {}
+    for one in settlements:
+        if one.upstream_ids:
+            recorded.setdefault(one.upstream, []).extend(one.upstream_ids)
+    if not recorded or tx.one(_ANY_PARKED) is None:
         return
-    for upstream, ids in upstream_ids:
-        for upstream_id, receipt in tx.rows(_PARKED + placeholders(ids), (upstream, *ids)):
-            tx.run(_UNPARK, (upstream, upstream_id))
-            apply(tx, msgspec.json.decode(receipt, type=PartReceipt), refund_on, keep_content=keep_content)
+    parked: dict[str, PartReceipt] = {}
+    for upstream, ids in recorded.items():
+        for some in _slices(ids):
+            for _, text in tx.rows(_PARKED + placeholders(some), (upstream, *some)):
+                parked[text] = _decode(text)
+    if parked:
+        applied = apply(tx, list(parked.values()), refund_on, keep_content=keep_content)
+        again = {list(parked)[index] for index in applied.unknown}
+        used = [(text, receipt) for text, receipt in parked.items() if text not in again]
+        tx.run_many(
+            _UNPARK_SAME, [(receipt.upstream, one, text) for text, receipt in used for one in receipt.ids]
+        )
 
 
-def _park(tx: Tx, receipt: PartReceipt, parked_max: int) -> None:
-    """Keeps a receipt whose part is not known (yet), under every form of its id; the oldest make room."""
-    over = int((tx.one(_COUNT_PARKED) or (0,))[0]) + len(receipt.ids) - parked_max
+def _park(tx: Tx, receipts: Sequence[PartReceipt], parked_max: int) -> None:
+    """Keeps receipts whose parts are not known (yet), each under every form of its id; the oldest make room.
+
+    The form in which an id stands displaces another reading of another id, never the other way round.
+    """
+    texts = [_encode(one).decode() for one in receipts]
+    exact = [
+        (one.upstream, one.ids[0], text, one.received_ms) for one, text in zip(receipts, texts, strict=True)
+    ]
+    readings = [
+        (one.upstream, reading, text, one.received_ms)
+        for one, text in zip(receipts, texts, strict=True)
+        for reading in one.ids[1:]
+    ]
+    over = int((tx.one(_COUNT_PARKED) or (0,))[0]) + len(exact) + len(readings) - parked_max
     if over > 0:
         tx.run_many(_UNPARK, tx.rows(_OLDEST_PARKED, (over,)))
-    text = msgspec.json.encode(receipt).decode()
-    tx.run_many(_PARK, [(receipt.upstream, one, text, receipt.received_ms) for one in receipt.ids])
+    tx.run_many(_PARK_EXACT, exact)
+    tx.run_many(_PARK_READING, readings)

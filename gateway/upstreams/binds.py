@@ -34,8 +34,17 @@ class Leases(Protocol):
 class LeasedBind:
     """One bind: waits for its lease, runs its ESME, ends it when the lease is lost."""
 
-    def __init__(self, name: str, mode: BindMode, make: Callable[[], Esme], leases: Leases | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        mode: BindMode,
+        make: Callable[[], Esme],
+        leases: Leases | None,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`changed` is called whenever the bind begins or ceases to be this process's to keep."""
         self.mode = mode
+        self._changed = changed
         self._name = name
         self._make = make
         self._leases = leases
@@ -75,6 +84,7 @@ class LeasedBind:
     async def _run(self) -> None:
         """Runs the ESME for as long as the lease is ours."""
         self.esme = self._make()
+        self._changed()
         running = asyncio.get_running_loop().create_task(self.esme.run())
         try:
             while await self._held():
@@ -89,6 +99,7 @@ class LeasedBind:
             await asyncio.gather(running, return_exceptions=True)
             self._throttled_before += self.esme.throttled
             self.esme = None
+            self._changed()
 
     async def _held(self) -> bool:
         if self._leases is None:

@@ -23,7 +23,7 @@ from gateway.upstreams.relay import Relay
 from gateway.upstreams.sandbox_mail import SandboxMail
 from gateway.upstreams.sandbox_sms import SandboxSms
 from gateway.upstreams.signing import Signing
-from gateway.upstreams.smpp_operator import OnReceipt, SmppOperator
+from gateway.upstreams.smpp_operator import OnLate, OnReceipts, SmppOperator
 from smtp.dns_client import DnsPython
 from smtp.resolver import Resolver, is_public
 
@@ -36,7 +36,8 @@ class Tools:
     store: Store
     clock: Clock
     signing: Signing
-    on_receipt: OnReceipt
+    on_receipts: OnReceipts
+    on_late: OnLate
     leases: Leases | None = None
 
 
@@ -72,7 +73,7 @@ def _mx(name: str, settings: MxUpstream, tools: Tools) -> Upstream:
 
 
 def _sandbox_sms(name: str, settings: SandboxSmsUpstream, tools: Tools) -> Upstream:
-    return SandboxSms(name, settings, clock=tools.clock, on_receipt=tools.on_receipt)
+    return SandboxSms(name, settings, clock=tools.clock, on_receipts=tools.on_receipts, on_late=tools.on_late)
 
 
 def _smpp(name: str, settings: SmppUpstream, tools: Tools) -> Upstream:
@@ -80,7 +81,13 @@ def _smpp(name: str, settings: SmppUpstream, tools: Tools) -> Upstream:
     if settings.tls:
         tls = ssl.create_default_context(cafile=None if settings.ca_file is None else str(settings.ca_file))
     return SmppOperator(
-        name, settings, clock=tools.clock, on_receipt=tools.on_receipt, leases=tools.leases, tls=tls
+        name,
+        settings,
+        clock=tools.clock,
+        on_receipts=tools.on_receipts,
+        on_late=tools.on_late,
+        leases=tools.leases,
+        tls=tls,
     )
 
 

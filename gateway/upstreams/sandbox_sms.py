@@ -4,6 +4,7 @@ Everything on the road is as with an operator: submit_sm, windows, receipts, par
 (`smpp.magic`) give every outcome; the others are delivered. What arrived can be read over the API.
 """
 
+import asyncio
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from config.kinds import Secret
 from config.schema_upstreams import SandboxSmsUpstream, SmppUpstream
 from gateway.messages.model import Outcome, Work
 from gateway.ports import Clock
-from gateway.upstreams.smpp_operator import LinkState, OnReceipt, SmppOperator
+from gateway.upstreams.smpp_operator import LinkState, OnLate, OnReceipts, SmppOperator
 from smpp.simulator import Simulator, SimulatorConfig
 from smpp.smsc import SmscConfig
 
@@ -26,15 +27,23 @@ class SandboxSms:
 
     recipients_per_work = 1
     names = True
+    serving = True  # every process has its own
 
     def __init__(
-        self, name: str, settings: SandboxSmsUpstream, *, clock: Clock, on_receipt: OnReceipt
+        self,
+        name: str,
+        settings: SandboxSmsUpstream,
+        *,
+        clock: Clock,
+        on_receipts: OnReceipts,
+        on_late: OnLate = lambda _work, _submitted: None,
     ) -> None:
         self.name = name
         self.concurrency = settings.window
         self._settings = settings
         self._clock = clock
-        self._on_receipt = on_receipt
+        self._on_receipts = on_receipts
+        self._on_late = on_late
         self._password = secrets.token_hex(4)  # at most 8 characters, SMPP v3.4 section 5.2.2
         self._simulator = Simulator(
             SimulatorConfig(
@@ -46,11 +55,6 @@ class SandboxSms:
         )
         self.ready: Callable[[], None] = lambda: None
         self._operator = self._connect(settings.port or 1)
-
-    @property
-    def serving(self) -> bool:
-        """Every process has its own."""
-        return True
 
     def destination(self, address: str) -> str:
         """Everything waits in one queue."""
@@ -72,9 +76,9 @@ class SandboxSms:
         await self._operator.stop(drain_s)
         await self._simulator.stop(min(drain_s, 1.0))
 
-    async def deliver(self, work: Work) -> Sequence[Outcome]:
+    def deliver(self, work: Work) -> "asyncio.Future[Sequence[Outcome]]":
         """As an operator does."""
-        return await self._operator.deliver(work)
+        return self._operator.deliver(work)
 
     @property
     def link_state(self) -> LinkState:
@@ -95,4 +99,6 @@ class SandboxSms:
             reconnect_min_s=0.1,
             reconnect_max_s=_RECONNECT_MAX_S,
         )
-        return SmppOperator(self.name, settings, clock=self._clock, on_receipt=self._on_receipt)
+        return SmppOperator(
+            self.name, settings, clock=self._clock, on_receipts=self._on_receipts, on_late=self._on_late
+        )

@@ -13,30 +13,30 @@ from functools import partial
 import structlog
 
 from config.schema_upstreams import SmppUpstream
-from gateway.messages.model import Deferred, Delivered, Failed, Outcome, Submitted, Unknown, Work
+from gateway.messages.model import Deferred, Failed, Outcome, Submitted, Unknown, Work
 from gateway.messages.receipts import PartReceipt
 from gateway.ports import Clock
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.upstreams.binds import LeasedBind, Leases
+from gateway.upstreams.submission import REST_S, Segment, Submission, outcome_of, submitted
 from gateway.upstreams.submit_sm import SubmitSmBuilder
 from smpp import receipt as receipts
-from smpp.constants import CommandStatus, MessageState, status_name
-from smpp.esme import BindMode, Esme, EsmeConfig, SubmitResult
-from smpp.esme import Outcome as Answer
-from smpp.pdu import DataSm, DeliverSm, SubmitSm
+from smpp.constants import CommandStatus, MessageState
+from smpp.esme import NO_ANSWER, BindMode, Esme, EsmeConfig, SubmitResult
+from smpp.pdu import DataSm, DeliverSm, Pdu, Response
 
 log = structlog.get_logger(__name__)
 
-OnReceipt = Callable[[PartReceipt], "asyncio.Future[str | None]"]
+OnReceipts = Callable[[Sequence[PartReceipt]], "asyncio.Future[list[str | None]]"]
+"""Makes receipts durable; resolves after COMMIT. Raises, or fails with, StoreBusy and StoreFailed."""
 
-_REST_S = 1.0  # a link that is down; the queue rests longer with every time in a row
+OnLate = Callable[[Work, Submitted], None]
+"""An attempt that ended as unknown was taken after all."""
+
+UNKNOWN_MAX = 5  # attempts of one SMS without an answer; counted in memory
+_UNKNOWN_REMEMBERED = 10_000
 _NOTE_EVERY_S = 60.0
-_THROTTLED_TRIES = 20  # the link itself waits in between (ESME_RTHROTTLED backs off the link)
 _MODES = {"trx": (BindMode.TRX,), "tx": (BindMode.TX,), "tx+rx": (BindMode.TX, BindMode.RX)}
-# What may pass if it is tried again; everything else that is refused stays refused.
-_TEMPORARY = frozenset(
-    {CommandStatus.ESME_RSUBMITFAIL, CommandStatus.ESME_RX_T_APPN, CommandStatus.ESME_RSYSERR}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,8 @@ class SmppOperator:
         settings: SmppUpstream,
         *,
         clock: Clock,
-        on_receipt: OnReceipt,
+        on_receipts: OnReceipts,
+        on_late: OnLate = lambda _work, _submitted: None,
         leases: Leases | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -71,24 +72,25 @@ class SmppOperator:
         self.ready: Callable[[], None] = lambda: None
         self._settings = settings
         self._clock = clock
-        self._on_receipt = on_receipt
+        self._on_receipts = on_receipts
+        self._on_late = on_late
+        self._unknown: dict[tuple[str, str, int], int] = {}  # unanswered attempts, by delivery
         self._builder = SubmitSmBuilder(settings)
         self._id_form = receipts.IdForm(settings.message_id_format)
         self._turn = 0
         self._refused = 0
         self._note_at_s = float("-inf")
         self._binds = [
-            LeasedBind(f"upstream:{name}:{number}", mode, partial(self._esme, mode, tls), leases)
+            LeasedBind(
+                f"upstream:{name}:{number}", mode, partial(self._esme, mode, tls), leases, self._binds_changed
+            )
             for number, mode in enumerate(_MODES[settings.bind] * settings.binds)
         ]
         self._submitters = [bind for bind in self._binds if bind.mode is not BindMode.RX]
+        self.serving = False
+        """Whether a bind to submit on is this process's to keep."""
 
     # --- the port ------------------------------------------------------------------------------------
-
-    @property
-    def serving(self) -> bool:
-        """Whether a bind to submit on is this process's to keep."""
-        return any(bind.esme is not None for bind in self._submitters)
 
     def destination(self, address: str) -> str:
         """Everything waits in one queue."""
@@ -108,16 +110,15 @@ class SmppOperator:
         """Unbinds every bind."""
         await asyncio.gather(*(bind.stop(drain_s) for bind in self._binds))
 
-    async def deliver(self, work: Work) -> Sequence[Outcome]:
+    def deliver(self, work: Work) -> "asyncio.Future[Sequence[Outcome]]":
         """Submits every segment for the one recipient of the work."""
         esme = self._next_bound()
         if esme is None:
-            return [Deferred(reply="no bind is up", after_s=_REST_S, rest_s=_REST_S, counts=False)]
+            future: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
+            future.set_result([Deferred(reply="no bind is up", after_s=REST_S, rest_s=REST_S, counts=False)])
+            return future
         pdus = self._builder.build(work.message, work.deliveries[0], now_ms=self._clock.now_ms())
-        if len(pdus) == 1:
-            return [self._outcome([await self._submit(esme, pdus[0])])]
-        results = await asyncio.gather(*(self._submit(esme, pdu) for pdu in pdus))
-        return [self._outcome(results)]
+        return Submission(work, esme, pdus, self._ended, self._answered_late).future
 
     @property
     def link_state(self) -> LinkState:
@@ -141,62 +142,67 @@ class SmppOperator:
                 return esme
         return None
 
-    @staticmethod
-    async def _submit(esme: Esme, pdu: SubmitSm) -> SubmitResult:
-        """Offers a segment again while the operator only asks us to slow down."""
-        result = await esme.submit(pdu)
-        for _ in range(_THROTTLED_TRIES):
-            if result.outcome is not Answer.THROTTLED:
-                break
-            result = await esme.submit(pdu)
-        return result
+    def _ended(self, work: Work, results: Sequence[SubmitResult]) -> Outcome:
+        outcome = outcome_of(self.name, results, receipts=self._settings.receipts)
+        unanswered = isinstance(outcome, Unknown) and any(one.detail == NO_ANSWER for one in results)
+        return self._capped(work, outcome) if unanswered else outcome
 
-    def _outcome(self, results: Sequence[SubmitResult]) -> Outcome:
-        """One outcome from the answers to all segments; the worst decides."""
-        for result in results:
-            if result.outcome is Answer.UNKNOWN:
-                return Unknown(reply=f"no submit_sm_resp: {result.detail}")
-        for result in results:
-            if result.outcome is Answer.REFUSED:
-                reply = f"{status_name(result.command_status)} {result.detail}".strip()
-                if result.command_status in _TEMPORARY:
-                    return Deferred(reply=reply)
-                return Failed(reply=reply, reason="rejected")
-        for result in results:
-            if result.outcome is Answer.THROTTLED:
-                reply = status_name(result.command_status)
-                return Deferred(reply=reply, after_s=_REST_S, rest_s=_REST_S, counts=False)
-            if result.outcome is Answer.NOT_SENT:
-                return Deferred(reply=result.detail, after_s=_REST_S, rest_s=_REST_S, counts=False)
-        if not self._settings.receipts:
-            return Delivered(reply="accepted by the operator")
-        ids = tuple(receipts.normalise(result.message_id, self._id_form) for result in results)
-        return Submitted(reply=f"accepted as {', '.join(ids)}"[:200], upstream=self.name, upstream_ids=ids)
+    def _capped(self, work: Work, outcome: Outcome) -> Outcome:
+        """Each try may be a duplicate: after a few without an answer on a link that lives, it has failed.
+
+        What was under way when a link was lost does not count: another message may have brought it down.
+        """
+        key = (work.message.account_id, work.message.id, work.deliveries[0].n)
+        times = self._unknown.pop(key, 0) + 1
+        if times >= UNKNOWN_MAX:
+            return Failed(reply=outcome.reply, reason="unknown")
+        self._unknown[key] = times
+        if len(self._unknown) > _UNKNOWN_REMEMBERED:
+            del self._unknown[next(iter(self._unknown))]
+        return outcome
+
+    def _late_response(self, _request: Pdu, response: Response, told: object) -> None:
+        if isinstance(told, Segment):
+            told.answered_late(response)
+
+    def _answered_late(self, work: Work, results: Sequence[SubmitResult]) -> None:
+        """The SMSC has taken the SMS after all: it need not be tried again, if that has not happened yet."""
+        log.info("submit_sm_answered_late", upstream=self.name, message_id=work.message.id)
+        if self._settings.receipts:
+            self._on_late(work, submitted(self.name, results))
 
     # --- in: deliver_sm --------------------------------------------------------------------------------
 
-    async def _deliver_sm(self, pdu: DeliverSm | DataSm) -> CommandStatus:
+    async def _deliver_many(self, pdus: Sequence[DeliverSm | DataSm]) -> Sequence[int]:
         """Receipts are durable before they are answered; other messages are not ours to take."""
-        receipt = receipts.parse(pdu)
-        if receipt is None:
-            self._note_refused()
-            return CommandStatus.ESME_RX_R_APPN
-        if not receipt.final or not receipt.message_id:
-            return CommandStatus.ESME_ROK
-        state = receipt.state or MessageState.UNKNOWN
-        part = PartReceipt(
-            upstream=self.name,
-            ids=self._keys(receipt.message_id),
-            delivered=state is MessageState.DELIVERED,
-            state=state.name,
-            error=receipt.error,
-            received_ms=self._clock.now_ms(),
-        )
+        statuses = [int(CommandStatus.ESME_ROK)] * len(pdus)
+        parts: list[PartReceipt] = []
+        places: list[int] = []
+        now_ms = self._clock.now_ms()
+        for place, pdu in enumerate(pdus):
+            told = receipts.told(pdu)
+            if told is None:
+                self._note_refused()
+                statuses[place] = CommandStatus.ESME_RX_R_APPN
+            elif told.final and told.message_id and told.state is not None:
+                places.append(place)
+                parts.append(
+                    PartReceipt(
+                        upstream=self.name,
+                        ids=receipts.keys(told.message_id, self._id_form),
+                        delivered=told.state is MessageState.DELIVERED,
+                        state=told.state.name,
+                        error=told.error,
+                        received_ms=now_ms,
+                    )
+                )
         try:
-            await self._on_receipt(part)
+            if parts:
+                await self._on_receipts(parts)
         except (StoreBusy, StoreFailed):
-            return CommandStatus.ESME_RX_T_APPN  # section 5.1.3: the SMSC sends it again
-        return CommandStatus.ESME_ROK
+            for place in places:
+                statuses[place] = CommandStatus.ESME_RX_T_APPN  # section 5.1.3: the SMSC sends it again
+        return statuses
 
     def _note_refused(self) -> None:
         """Logs what is not ours to take, at most once a minute: an SMSC may flood us."""
@@ -206,26 +212,29 @@ class SmppOperator:
             log.warning("mobile_originated_refused", upstream=self.name, count=self._refused)
             self._refused, self._note_at_s = 0, now_s + _NOTE_EVERY_S
 
-    def _keys(self, message_id: str) -> tuple[str, ...]:
-        """What the id may have been stored as."""
-        keys = (receipts.normalise(message_id, self._id_form), *receipts.candidates(message_id))
-        return tuple(dict.fromkeys(keys))
-
     # --- the binds ---------------------------------------------------------------------------------------
 
-    def _esme(self, mode: BindMode, tls: ssl.SSLContext | None) -> Esme:
-        return Esme(self._config(self._settings, mode, tls), self._deliver_sm, on_state=self._state(mode))
+    def _binds_changed(self) -> None:
+        self.serving = any(bind.esme is not None for bind in self._submitters)
 
-    def _state(self, mode: BindMode) -> Callable[[bool, str], None]:
+    def _esme(self, mode: BindMode, tls: ssl.SSLContext | None) -> Esme:
         def told(bound: bool, reason: str) -> None:
             if bound:
                 log.info("upstream_bound", upstream=self.name, mode=mode.name)
                 if mode is not BindMode.RX:
                     self.ready()
+            elif esme.stopping:
+                log.info("upstream_unbound", upstream=self.name, mode=mode.name, reason=reason)
             else:
                 log.warning("upstream_unbound", upstream=self.name, mode=mode.name, reason=reason)
 
-        return told
+        esme = Esme(
+            self._config(self._settings, mode, tls),
+            on_deliver_many=self._deliver_many,
+            on_state=told,
+            on_late=self._late_response,
+        )
+        return esme
 
     @staticmethod
     def _config(settings: SmppUpstream, mode: BindMode, tls: ssl.SSLContext | None) -> EsmeConfig:

@@ -15,6 +15,7 @@ from config.kinds import Secret
 from config.schema import Limits
 from config.schema_messages import Retry
 from config.schema_upstreams import SmppUpstream
+from gateway.upstreams.smpp_operator import UNKNOWN_MAX
 from smpp.pdu import BindTransceiverResp, DeliverSm, EnquireLink, encode
 from smpp.simulator import Simulator, SimulatorConfig
 from smpp.smsc import SmscConfig
@@ -83,16 +84,34 @@ async def test_a_submit_sm_without_answer_is_unknown_and_tried_again(tmp_path: P
         assert {one.status for one in await here.settled(await here.sms(GOOD, count=5))} == {"delivered"}
 
 
-async def test_an_answer_that_comes_too_late_is_unknown_and_harms_no_later_one(tmp_path: Path) -> None:
-    async with (
-        simulator(late_s=2 * _PATIENCE_S) as late,
-        world(tmp_path, settings_for(sms={"*": operator(late.port)})) as here,
-    ):
-        (message_id,) = await here.sms(LATE)
-        await here.until_event(message_id, "message.unknown", times=2)
-        passed = await here.settled(await here.sms(GOOD, count=10))
-        assert {view.status for view in passed} == {"delivered"}
-        assert "message.submitted" not in await here.events(message_id)
+async def test_an_answer_that_comes_too_late_settles_what_was_unknown_before_the_next_try(
+    tmp_path: Path,
+) -> None:
+    async with simulator(late_s=2 * _PATIENCE_S) as late:
+        settings = settings_for(sms={"*": operator(late.port)})
+        settings = replace(settings, sms=replace(settings.sms, retry=Retry(first_s=30, max_s=60)))
+        async with world(tmp_path, settings) as here:
+            (message_id,) = await here.sms(LATE)
+            passed = await here.settled(await here.sms(GOOD, count=10))
+            (view,) = await here.settled([message_id])
+            assert {one.status for one in [view, *passed]} == {"delivered"}
+            kinds = await here.events(message_id)
+            assert kinds == ["message.unknown", "message.submitted", "message.delivered"]
+            assert len(late.messages()) == 11, "each was submitted once"
+
+
+async def test_an_sms_that_is_never_answered_fails_after_a_few_tries(tmp_path: Path) -> None:
+    """Each of them may be a duplicate on the handset."""
+    async with simulator() as mute, world(tmp_path, settings_for(sms={"*": operator(mute.port)})) as here:
+        (message_id,) = await here.sms(MUTE)
+        (view,) = await here.settled([message_id])
+        assert view.status == "failed"
+        assert len(mute.messages()) == UNKNOWN_MAX
+        assert view.events[-1].detail == {
+            "reason": "unknown",
+            "reply": "no submit_sm_resp: no answer in time",
+            "attempt": UNKNOWN_MAX,
+        }
 
 
 async def test_a_connection_cut_in_the_middle_of_a_pdu_is_unknown_and_bound_again(tmp_path: Path) -> None:

@@ -286,10 +286,14 @@ def receipts(data: bytes) -> None:
     found = receipt.parse(pdu)
     for message_id in (short_message.decode("latin-1"), found.message_id if found else ""):
         for form in receipt.IdForm:
-            receipt.normalise(message_id, form)
-        assert receipt.normalise(message_id) == receipt.candidates(message_id)[0]
-    if found is None:
+            receipt.keys(message_id, form)
+        assert receipt.normalise(message_id) == receipt.keys(message_id)[0]
+    told = receipt.told(pdu)
+    assert (told is None) == (found is None)
+    if found is None or told is None:
         return
+    assert (told.message_id, told.state, told.error) == (found.message_id, found.state, found.error)
+    assert told.final == found.final
     answer = receipt.deliver_sm(found, SubmitSm(source_addr="1", destination_addr="2"))
     try:
         frame = encode(answer)

@@ -197,7 +197,7 @@ async def test_two_parts_told_to_two_processes_make_one_delivery_final(url: str,
 
 async def test_a_receipt_that_meets_its_part_in_another_process_is_not_lost(url: str, tmp_path: Path) -> None:
     """The receipt comes to the second process while the first is just recording the part."""
-    told: list[asyncio.Future[str | None]] = []
+    told: list[asyncio.Future[list[str | None]]] = []
     upstream = FakeUpstream(recipients_per_work=1, concurrency=8)
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(rig(tmp_path, [upstream]))

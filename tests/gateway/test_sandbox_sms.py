@@ -1,7 +1,7 @@
 """SMS over a real SMPP bind to the sandbox SMSC: every magic number ends as its table says."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,13 +20,13 @@ async def sandbox(folder: Path, *, receipt_delay_ms: int = 1) -> AsyncIterator[t
     """A road whose SMS go to the sandbox."""
     rigs: list[Rig] = []
 
-    def on_receipt(receipt: PartReceipt) -> "asyncio.Future[str | None]":
-        operation = ApplyReceipts(receipt, refund_on=frozenset(), keep_content=False, parked_max=1000)
+    def on_receipts(receipts: Sequence[PartReceipt]) -> "asyncio.Future[list[str | None]]":
+        operation = ApplyReceipts(*receipts, refund_on=frozenset(), keep_content=False, parked_max=1000)
         return rigs[0].store.submit(operation)
 
     clock = SystemClock()
     settings = SandboxSmsUpstream(receipt_delay_ms=receipt_delay_ms, window=10)
-    upstream = SandboxSms("sms", settings, clock=clock, on_receipt=on_receipt)
+    upstream = SandboxSms("sms", settings, clock=clock, on_receipts=on_receipts)
     async with rig(folder, [FakeUpstream("mail"), upstream], clock=clock, change=rigs.append) as one:
         yield one, upstream
 

@@ -149,7 +149,7 @@ async def test_no_answer_in_time_is_unknown_and_a_late_one_is_told() -> None:
     gate = Gate()
     late: asyncio.Queue[tuple[Pdu, Response]] = asyncio.Queue()
 
-    def on_late(request: Pdu, response: Response) -> None:
+    def on_late(request: Pdu, response: Response, _told: object) -> None:
         late.put_nowait((request, response))
 
     async with (

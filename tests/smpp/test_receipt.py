@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from smpp.constants import EsmClass, MessageState, Tag
 from smpp.pdu import DataSm, DeliverSm, SubmitSm, decode, encode
-from smpp.receipt import IdForm, Receipt, candidates, deliver_sm, format_text, normalise, parse
+from smpp.receipt import IdForm, Receipt, deliver_sm, format_text, keys, normalise, parse, told
 from tests.smpp.strategies import tlvs
 
 FULL = (
@@ -167,31 +167,77 @@ def test_any_octets_give_a_receipt_or_none(
 
 
 @given(st.text(max_size=80))
-def test_any_id_normalises_and_is_its_own_candidate(message_id: str) -> None:
+def test_any_id_normalises_and_is_its_own_first_key(message_id: str) -> None:
     for form in IdForm:
-        normalise(message_id, form)
-    assert normalise(message_id) in candidates(message_id)
+        keys(message_id, form)
+    assert keys(message_id)[0] == normalise(message_id)
 
 
 @pytest.mark.parametrize(
     ("in_response", "in_receipt"),
     [
-        ("1A2B3C", "1715004"),
-        ("001a2b3c", "1715004"),
-        ("1715004", "1A2B3C"),
-        ("1715004", "001A2B3C"),
+        ("BC614E1A", "3160493594"),
+        ("00bc614e1a", "3160493594"),
+        ("3160493594", "BC614E1A"),
+        ("3160493594", "00BC614E1A"),
         ("0000000012", "12"),
         ("abc-1", "abc-1"),
+        ("Ab-9", "Ab-9"),
     ],
 )
 def test_hex_in_one_place_and_decimal_in_the_other_meet(in_response: str, in_receipt: str) -> None:
-    assert normalise(in_response) in candidates(in_receipt)
+    assert normalise(in_response) in keys(in_receipt)
 
 
-def test_declared_forms_meet_in_decimal() -> None:
-    assert normalise("1A2B3C", IdForm.HEX) == normalise("01715004", IdForm.DECIMAL) == "1715004"
-    assert normalise("not-hex", IdForm.HEX) == "not-hex"
-    assert normalise("Ab-9") == "Ab-9"
+def test_a_short_id_has_no_other_reading() -> None:
+    """The SMSC's own sequence passes "10" and "16" within a few messages."""
+    assert keys("16") == ("16",)
+    assert keys("0012345") == ("12345",)
+    assert keys("12345678") == ("12345678", "bc614e", "305419896")
+
+
+@pytest.mark.parametrize(
+    ("form", "in_response", "in_receipt"),
+    [(IdForm.HEX, "16", "10"), (IdForm.DECIMAL, "10", "16"), (IdForm.HEX, "x-1", "x-1")],
+)
+def test_a_declared_form_is_the_only_one(form: IdForm, in_response: str, in_receipt: str) -> None:
+    assert keys(in_receipt, form) == (normalise(in_response),)
+
+
+_PIECES = ["id:12ab ", "id: ", "sub:001 dlvrd:001 ", "submit date:2611201530 done date:261120153000 "]
+_PIECES += [
+    "stat:DELIVRD ",
+    "stat:undeliv ",
+    "err:000 ",
+    "err:12a ",
+    "Err: ",
+    "text:",
+    "Text:err:9 text:",
+    "x",
+]
+_TLVS = [(0x1E, b"12ab\0"), (0x1E, b""), (0x427, b"\x02"), (0x427, b"\x63"), (0x427, b""), (0x423, b"\3\0\7")]
+
+
+@given(
+    st.lists(st.sampled_from(_PIECES), max_size=7) | st.just(_PIECES[:1] + _PIECES[2:5] + ["err:1 text:"]),
+    st.lists(st.sampled_from(_TLVS), max_size=3),
+    st.sampled_from([0, 4, 4, 4, 0x44, 0x24, 0x20]),
+)
+def test_what_is_told_is_what_a_whole_reading_says(
+    pieces: list[str], some: list[tuple[int, bytes]], esm_class: int
+) -> None:
+    pdu = DeliverSm(esm_class=esm_class, short_message="".join(pieces).encode(), tlvs=tuple(some))
+    whole = parse(pdu)
+    brief = told(pdu)
+    assert (whole is None) == (brief is None)
+    if whole is None or brief is None:
+        return
+    assert (brief.message_id, brief.state, brief.error, brief.final) == (
+        whole.message_id,
+        whole.state,
+        whole.error,
+        whole.final,
+    )
 
 
 @pytest.mark.parametrize("state", [state for state in MessageState if 1 <= state <= 8])

@@ -1,0 +1,71 @@
+"""An SMS whose attempt ended as unknown, and whose segments the SMSC took after all: it is not tried again.
+
+The answer to a submit_sm may come after we gave it up. Where the delivery still waits for its next attempt it
+becomes one that was submitted, and its receipts find it; where it is being tried again, or has ended, nothing
+changes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.messages import receipts, settlement
+from gateway.messages.events import EventKind
+from gateway.messages.model import Status, Submitted, Work
+from gateway.messages.settlement import Settlement
+from gateway.store.tx import Tx
+from gateway.store.writer import Operation
+
+_TAKE = """
+UPDATE delivery SET status = 'sent', reply = ?, next_attempt_ms = ?, updated_ms = ?
+WHERE account_id = ? AND message_id = ? AND n = ? AND status = 'queued' AND holder IS NULL
+"""
+
+
+class TakeLateAnswer(Operation[bool]):
+    """Whether the delivery of `work` still waited, so that it counts as submitted now."""
+
+    def __init__(
+        self,
+        work: Work,
+        submitted: Submitted,
+        *,
+        now_ms: int,
+        receipt_timeout_ms: int,
+        refund_on: frozenset[str],
+        keep_content: bool,
+    ) -> None:
+        self.refund_on = refund_on
+        self.keep_content = keep_content
+        message, delivery = work.message, work.deliveries[0]
+        self.settlement = Settlement(
+            account_id=message.account_id,
+            message_id=message.id,
+            n=delivery.n,
+            status=Status.SENT,
+            attempts=delivery.attempts,
+            next_attempt_ms=now_ms + receipt_timeout_ms,
+            at_ms=now_ms,
+            reply=submitted.reply,
+            kind=EventKind.SUBMITTED,
+            detail={"reply": submitted.reply, "late": True},
+            upstream=submitted.upstream,
+            upstream_ids=submitted.upstream_ids,
+            sms=True,
+            ingress=message.ingress,
+            recipients=message.recipients,
+        )
+
+    @classmethod
+    def run_batch(cls, tx: Tx, operations: "Sequence[TakeLateAnswer]") -> list[Any]:
+        results: list[Any] = []
+        for operation in operations:
+            one = operation.settlement
+            key = (one.account_id, one.message_id, one.n)
+            taken = tx.run(_TAKE, (one.reply, one.next_attempt_ms, one.at_ms, *key)) == 1
+            results.append(taken)
+            if taken:
+                receipts.lock_parts(tx, {one.upstream}, shared=True)
+                settlement.record_parts(tx, [one])
+                settlement.write_events(tx, [one])
+                receipts.apply_parked(tx, [one], operation.refund_on, keep_content=operation.keep_content)
+        return results

@@ -1,0 +1,123 @@
+"""One SMS on its way to an SMSC: its segments, the answers to them, and what they come to.
+
+All segments are submitted together. One that the SMSC throttles is offered again; the link itself pauses in
+between (ESME_RTHROTTLED backs off the link, not the message). The answer to a segment may come after it was
+given up as unknown; when with it every segment has been taken, `late` is told. No task, and one future.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from gateway.messages.model import Deferred, Delivered, Failed, Outcome, Submitted, Unknown, Work
+from smpp import receipt
+from smpp.constants import CommandStatus, status_name
+from smpp.esme import Esme, SubmitResult
+from smpp.esme import Outcome as Answer
+from smpp.pdu import Response, SubmitSm
+
+REST_S = 1.0  # a link that is down; the queue rests longer with every time in a row
+_THROTTLED_TRIES = 20
+# What may pass if it is tried again; everything else that is refused stays refused.
+_TEMPORARY = frozenset(
+    int(status)
+    for status in (CommandStatus.ESME_RSUBMITFAIL, CommandStatus.ESME_RX_T_APPN, CommandStatus.ESME_RSYSERR)
+)
+
+Ended = Callable[[Work, Sequence[SubmitResult]], Outcome]
+Late = Callable[[Work, Sequence[SubmitResult]], None]
+
+
+class Submission:
+    """Submits the segments of one work at once; `future` gets its outcome, which `ended` makes of the
+    answers.
+    """
+
+    __slots__ = ("_ended", "_late", "_left", "_segments", "future", "work")
+
+    def __init__(self, work: Work, esme: Esme, pdus: Sequence[SubmitSm], ended: Ended, late: Late) -> None:
+        self.work = work
+        self.future: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
+        self._ended = ended
+        self._late = late
+        self._left = len(pdus)
+        self._segments = [Segment(self, esme, pdu) for pdu in pdus]
+        for segment in self._segments:
+            esme.submit_told(segment.pdu, segment)
+
+    def answered(self) -> None:
+        """One more segment has its answer."""
+        self._left -= 1
+        if not self._left and not self.future.done():
+            self.future.set_result([self._ended(self.work, self._results())])
+
+    def answered_late(self) -> None:
+        """A segment that was unknown has been taken after all."""
+        results = self._results()
+        if not self._left and all(one.outcome is Answer.OK for one in results):
+            self._late(self.work, results)
+
+    def _results(self) -> list[SubmitResult]:
+        return [segment.result for segment in self._segments]
+
+
+class Segment:
+    """One submit_sm; the link calls it with the result."""
+
+    __slots__ = ("_esme", "_submission", "_tries", "pdu", "result")
+
+    def __init__(self, submission: Submission, esme: Esme, pdu: SubmitSm) -> None:
+        self._submission = submission
+        self._esme = esme
+        self._tries = _THROTTLED_TRIES
+        self.pdu = pdu
+        self.result: SubmitResult = _NO_RESULT
+
+    def __call__(self, result: SubmitResult) -> None:
+        if result.outcome is Answer.THROTTLED and self._tries:
+            self._tries -= 1
+            self._esme.submit_told(self.pdu, self)
+            return
+        self.result = result
+        self._submission.answered()
+
+    def answered_late(self, response: Response) -> None:
+        """The SMSC's answer after the result was UNKNOWN; a refusal changes nothing, the next try tells."""
+        if response.command_status == CommandStatus.ESME_ROK and self.result.outcome is Answer.UNKNOWN:
+            self.result = SubmitResult(Answer.OK, 0, getattr(response, "message_id", ""))
+            self._submission.answered_late()
+
+
+_NO_RESULT = SubmitResult(Answer.NOT_SENT)
+
+
+def outcome_of(upstream: str, results: Sequence[SubmitResult], *, receipts: bool) -> Outcome:
+    """One outcome from the answers to all segments; the worst decides. `receipts`: they tell the rest."""
+    for result in results:
+        if result.outcome is not Answer.OK:
+            return _failure(results)
+    return submitted(upstream, results) if receipts else Delivered(reply="accepted by the operator")
+
+
+def submitted(upstream: str, results: Sequence[SubmitResult]) -> Submitted:
+    """Every segment was taken."""
+    ids = tuple([receipt.normalise(result.message_id) for result in results])
+    reply = f"accepted as {', '.join(ids)}"[:200]
+    return Submitted(reply=reply, upstream=upstream, upstream_ids=ids)
+
+
+def _failure(results: Sequence[SubmitResult]) -> Outcome:
+    for result in results:
+        if result.outcome is Answer.UNKNOWN:
+            return Unknown(reply=f"no submit_sm_resp: {result.detail}")
+    for result in results:
+        if result.outcome is Answer.REFUSED:
+            reply = f"{status_name(result.command_status)} {result.detail}".strip()
+            if result.command_status in _TEMPORARY:
+                return Deferred(reply=reply)
+            return Failed(reply=reply, reason="rejected")
+    for result in results:
+        if result.outcome is Answer.THROTTLED:
+            reply = status_name(result.command_status)
+            return Deferred(reply=reply, after_s=REST_S, rest_s=REST_S, counts=False)
+    reply = next(result.detail for result in results if result.outcome is Answer.NOT_SENT)
+    return Deferred(reply=reply, after_s=REST_S, rest_s=REST_S, counts=False)
