@@ -149,9 +149,9 @@ def _fault(head: bytes, offset: int) -> HeaderError:
     return HeaderError(f"line {number} of the header has a blank before the colon")
 
 
-def join(fields: Iterable[Field], body: bytes) -> bytes:
+def join(fields: Iterable[Field], body: bytes | memoryview) -> bytes:
     """The whole message: the fields, the empty line, the body."""
-    parts = [field.raw for field in fields]
+    parts: list[bytes | memoryview] = [field.raw for field in fields]
     parts += (_CRLF, body)
     return b"".join(parts)
 
@@ -217,10 +217,7 @@ def fold(line: str) -> str:
 
 def check_counts(fields: Iterable[Field]) -> None:
     """Raise `HeaderError` for a field that stands twice though only one is allowed (RFC 5322 section 3.6)."""
-    names = [field.name for field in fields]
-    if len(set(names)) == len(names):
-        return
-    for name, count in Counter(names).items():
+    for name, count in Counter(field.name for field in fields).items():
         if count > 1 and name in ONCE and name not in NEVER_SENT:
             raise HeaderError(f"the field {name.title()} stands {count} times, only one is allowed", name)
 
@@ -234,9 +231,10 @@ def complete(
     `message_id` comes with its angle brackets and is used where the message has none (RFC 6409 section 8). A
     missing From is taken from the envelope, and is an error for the null reverse-path ("").
     """
-    check_counts(fields)
+    names = {field.name for field in fields}
+    if len(names) != len(fields):
+        check_counts(fields)
     kept = [field for field in fields if field.name not in NEVER_SENT]
-    names = {field.name for field in kept}
     if "from" not in names:
         if not mail_from:
             raise HeaderError("the field From is missing", "from")

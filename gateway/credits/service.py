@@ -63,6 +63,11 @@ class Credits:
             self._known.clear()
         self._known[account_id, product] = balance
 
+    def peek_covers(self, account_id: str, product: str, credits: int) -> bool:
+        """Whether a price is known to be covered; False: ask `covers`."""
+        known = self._known.get((account_id, product))
+        return known is not None and known >= credits
+
     async def covers(self, account_id: str, product: str, credits: int) -> bool:
         """Whether a price would be covered, as far as is known; a doubtful no is checked in the store."""
         known = self._known.get((account_id, product))

@@ -20,7 +20,7 @@ from gateway.ports import Clock
 from gateway.store.errors import StoreBusy, StoreFailed
 from smtp.address import Mailbox
 from smtp.codes import Code, Reply, Status
-from smtp.server_api import Envelope, Identity, MailParameters, Session
+from smtp.server_api import Answer, Envelope, Identity, MailParameters, Session
 
 INGRESS = "smtp"
 
@@ -87,16 +87,26 @@ class SmtpIngress:
             return Reply(Code.AUTH_TEMPORARY, Status.POLICY_TEMPORARY, "Try again in a moment")
         return Identity(name=username, context=principal)
 
-    async def check_sender(
+    def check_sender(
         self,
         session: Session,
         identity: Identity | None,
         sender: Mailbox | None,
         size: int | None,
         params: MailParameters,
-    ) -> Reply | None:
+    ) -> Answer:
         """The reverse-path must be of a verified domain of the account; the null one is welcome."""
         del size, params
+        principal = self._peek(session, identity)
+        if principal is not None and (
+            sender is None or self._shaper.may_send(principal.account_id, str(sender))
+        ):
+            return None
+        return self._check_sender(session, identity, sender)
+
+    async def _check_sender(
+        self, session: Session, identity: Identity | None, sender: Mailbox | None
+    ) -> Reply | None:
         principal = await self._principal(session, identity)
         if principal is None:
             return _LOGIN_FIRST if identity is None else _REVOKED
@@ -108,24 +118,33 @@ class SmtpIngress:
         self._observer.refused("mail", INGRESS, verdict.refused or "other")
         return _refusal(verdict)
 
-    async def check_recipient(
+    def check_recipient(
         self,
         session: Session,
         identity: Identity | None,
         sender: Mailbox | None,
         recipient: Mailbox,
         count_so_far: int,
-    ) -> Reply | None:
+    ) -> Answer:
         """452 4.2.2 where the balance is known not to cover one more recipient."""
         del sender
-        principal = await self._principal(session, identity)
-        if principal is None:
-            return _REVOKED
         route = self._router.mail(str(recipient))
         if route is None:
             self._observer.refused("mail", INGRESS, "no_route")
             return Reply(Code.REFUSED, Status.NO_SUCH_DOMAIN, "No route of this gateway serves this domain")
-        if await self._credits.covers(principal.account_id, "mail", route.price_credits * (count_so_far + 1)):
+        price = route.price_credits * (count_so_far + 1)
+        principal = self._peek(session, identity)
+        if principal is not None and self._credits.peek_covers(principal.account_id, "mail", price):
+            return None
+        return self._check_credits(session, identity, price)
+
+    async def _check_credits(
+        self, session: Session, identity: Identity | None, price_credits: int
+    ) -> Reply | None:
+        principal = await self._principal(session, identity)
+        if principal is None:
+            return _REVOKED
+        if await self._credits.covers(principal.account_id, "mail", price_credits):
             return None
         self._observer.refused("mail", INGRESS, "insufficient_credits")
         return Reply(
@@ -136,7 +155,7 @@ class SmtpIngress:
 
     async def submit(self, session: Session, identity: Identity | None, envelope: Envelope) -> Reply:
         """250 once the message is durable and paid for (A1)."""
-        principal = await self._principal(session, identity)
+        principal = self._peek(session, identity) or await self._principal(session, identity)
         if principal is None:
             return _REVOKED
         now_ms = self._clock.now_ms()
@@ -162,6 +181,14 @@ class SmtpIngress:
             return Reply(Code.OK, Status.OK, f"Ok: queued as {verdict.id}")
         return _refusal(verdict)
 
+    def _peek(self, session: Session, identity: Identity | None) -> Principal | None:
+        """The session's account as it is now, if that is known without a read; None: ask `_principal`."""
+        if identity is None:
+            return self._trusted.peek(session.peer_host)
+        if isinstance(identity.context, Principal):
+            return self._authenticator.peek(identity.context)
+        return None
+
     async def _principal(self, session: Session, identity: Identity | None) -> Principal | None:
         """The session's account as it is now; None without one, or when it was withdrawn meanwhile."""
         if identity is None or not isinstance(identity.context, Principal):
@@ -176,12 +203,17 @@ class SmtpIngress:
 
 
 def _submission(principal: Principal, session: Session, envelope: Envelope) -> MailSubmission:
-    notify = {str(one.mailbox): ",".join(one.notify) for one in envelope.rcpt_tos if one.notify}
+    recipients = [str(one.mailbox) for one in envelope.rcpt_tos]
+    notify = {
+        address: ",".join(one.notify)
+        for address, one in zip(recipients, envelope.rcpt_tos, strict=True)
+        if one.notify
+    }
     return MailSubmission(
         account_id=principal.account_id,
         ingress=INGRESS,
         mail_from="" if envelope.mail_from is None else str(envelope.mail_from),
-        recipients=[str(one.mailbox) for one in envelope.rcpt_tos],
+        recipients=recipients,
         content=envelope.content,
         protocol=_protocol(session, envelope),
         peer=session.peer_host,

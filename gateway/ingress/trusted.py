@@ -5,6 +5,7 @@ For programs that cannot log in. Everything else holds as for a login: sender do
 
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 
 from config.schema_listeners import SmtpTrusted
 from gateway.accounts.auth import Principal, PrincipalAccount
@@ -13,6 +14,7 @@ from gateway.accounts.service import AccountStatus
 from gateway.store.cache import Caches
 from gateway.store.tx import Tx
 
+_PEERS_REMEMBERED = 1024
 _ACCOUNT = "SELECT id, name, status, rate_per_s, note FROM account WHERE id = ? OR name = ? LIMIT 1"
 
 
@@ -23,20 +25,37 @@ class Trusted:
         networks = [(ipaddress.ip_network(one.network), one.account) for one in trusted]
         self._networks = sorted(networks, key=lambda pair: -pair[0].prefixlen)
         self._accounts = caches.cache(_load, max(1, len(networks)))
+        self._account = lru_cache(_PEERS_REMEMBERED)(self._match)
 
     def __bool__(self) -> bool:
         return bool(self._networks)
 
+    def peek(self, peer: str) -> Principal | None:
+        """Whom `peer` (an IP address) may send for, as far as is known without a read; None: ask."""
+        account = self._account(peer)
+        principal = None if account is None else self._accounts.peek(account)
+        return principal if principal is not None and _is_active(principal) else None
+
     async def principal(self, peer: str) -> Principal | None:
-        """Whom `peer` (an IP address) may send for; None when it has to log in."""
+        """Whom `peer` may send for; None when it has to log in."""
+        account = self._account(peer)
+        principal = None if account is None else await self._accounts.get(account)
+        return principal if principal is not None and _is_active(principal) else None
+
+    def _match(self, peer: str) -> str | None:
+        """The account as the configuration names it."""
+        if not self._networks:
+            return None
         address = ipaddress.ip_address(peer)
         mapped = getattr(address, "ipv4_mapped", None)
         for network, account in self._networks:
             if (mapped or address) in network:
-                principal = self._accounts.peek(account) or await self._accounts.get(account)
-                active = principal is not None and principal.account.status is AccountStatus.ACTIVE
-                return principal if active else None
+                return account
         return None
+
+
+def _is_active(principal: Principal) -> bool:
+    return principal.account.status is AccountStatus.ACTIVE
 
 
 def _load(tx: Tx, account: str) -> Principal | None:

@@ -6,11 +6,13 @@ becomes a `Verdict` with a reason from a bounded set and a text that says what t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
+from functools import lru_cache
 from typing import Any, Protocol
+
+import msgspec
 
 from gateway.ids import IdFactory
 from gateway.messages.model import Channel, Delivery, MailEnvelope, Message, Verdict
@@ -25,7 +27,6 @@ from smtp.headers import (
     Trace,
     author_addresses,
     complete,
-    find,
     join,
     parse,
     received,
@@ -39,13 +40,16 @@ _JUDGED_OCTETS = 262_144  # of a body that policies look at
 class SenderDomains(Protocol):
     """Who may send from which domain; answers from memory."""
 
+    def peek_allowed(self, account_id: str, domain: str) -> bool:
+        """The same without a wait: False may mean that it is not known in memory yet."""
+        ...
+
     async def allowed(self, account_id: str, domain: str) -> bool:
         """Whether the account has verified this domain (A-labels, lower case)."""
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailSubmission:
+class MailSubmission(msgspec.Struct, frozen=True, kw_only=True):
     """A mail as an ingress hands it over: the envelope, the octets, and what the API adds."""
 
     account_id: str
@@ -66,12 +70,20 @@ class MailSubmission:
     send_at_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ShapedMail:
+class ShapedMail(msgspec.Struct, frozen=True):
     """What shaping gives: the slot for acceptance, and the idempotency key that the header carried."""
 
     slot: Message | Verdict
     key: str | None = None
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """The header of a submission: its fields, the first of each name, and whom it says it is from."""
+
+    fields: list[Field]
+    body_start: int
+    first: dict[str, Field]
+    senders: list[str]
 
 
 class MailShaper:
@@ -96,32 +108,51 @@ class MailShaper:
 
     async def shape(self, mail: MailSubmission, *, now_ms: int) -> ShapedMail:
         """A message ready for acceptance, or the verdict that refuses it."""
-        try:
-            fields, body_start = parse(mail.content)
-            if find(fields, "from") is None and not mail.mail_from:
-                return _refused("bad_header", "The From field is missing. Add one with an address of yours.")
-            refusal = await self._check_sender(mail, fields)
+        shaped = self.shape_now(mail, now_ms=now_ms)
+        if shaped is not None:
+            return shaped
+        head = _head(mail)
+        for address in head.senders:
+            refusal = await self.check_sender_address(mail.account_id, address)
             if refusal is not None:
                 return ShapedMail(refusal)
-            verdict = self._judge(mail, fields, body_start)
-            if isinstance(verdict, Refuse):
-                return _refused(verdict.reason.value, f"{verdict}.")
-            message_id = self._ids.new(now_ms)
-            key = find(fields, KEY_HEADER)
-            content = self._completed(mail, fields, mail.content[body_start:], message_id, now_ms)
+        return self._shape(mail, head, now_ms)
+
+    def shape_now(self, mail: MailSubmission, *, now_ms: int) -> ShapedMail | None:
+        """The same without a wait; None where a sender's domain has to be looked up first."""
+        try:
+            head = _head(mail)
         except HeaderError as error:
-            return _refused("bad_header", f"{error.reply.text}. Correct the message and send it again.")
+            return _bad_header(error)
+        if not head.senders:
+            return _refused("bad_header", "The From field is missing. Add one with an address of yours.")
+        for address in head.senders:
+            if not self.may_send(mail.account_id, address):
+                return None
+        return self._shape(mail, head, now_ms)
+
+    def _shape(self, mail: MailSubmission, head: _Head, now_ms: int) -> ShapedMail:
+        """For a sender who may."""
+        subject, key = head.first.get("subject"), head.first.get(KEY_HEADER)
+        title = "" if subject is None else subject.value
+        verdict = self._judge(mail, title, head.body_start)
+        if isinstance(verdict, Refuse):
+            return _refused(verdict.reason.value, f"{verdict}.")
+        message_id = self._ids.new(now_ms)
+        try:
+            content = self._completed(mail, head, message_id, now_ms)
+        except HeaderError as error:
+            return _bad_header(error)
         deliveries = self._deliveries(mail, now_ms)
         if isinstance(deliveries, Verdict):
             return ShapedMail(deliveries)
-        subject = find(fields, "subject")
         message = Message(
             account_id=mail.account_id,
             id=message_id,
             channel=Channel.MAIL,
             ingress=mail.ingress,
             sender=mail.mail_from,
-            subject=None if subject is None else _readable(subject.value)[:500],
+            subject=None if subject is None else _readable(title)[:500],
             envelope=MailEnvelope(
                 mail_from=mail.mail_from,
                 smtputf8=mail.smtputf8,
@@ -141,29 +172,25 @@ class MailShaper:
         )
         return ShapedMail(message, None if key is None else key.value[:255] or None)
 
-    def _judge(self, mail: MailSubmission, fields: Sequence[Field], body_start: int) -> PolicyVerdict:
+    def _judge(self, mail: MailSubmission, subject: str, body_start: int) -> PolicyVerdict:
         """What the acceptable-use policies say of the subject and the body as it travels."""
         if not self._policies:
             return ACCEPT
-        subject = find(fields, "subject")
         body = mail.content[body_start : body_start + _JUDGED_OCTETS].decode("utf-8", "replace")
         view = Submission(
             channel="mail",
             sender=mail.mail_from,
             recipients=tuple(mail.recipients),
-            texts=("" if subject is None else subject.value, body),
+            texts=(subject, body),
         )
         return judge(self._policies, view)
 
-    async def _check_sender(self, mail: MailSubmission, fields: Sequence[Field]) -> Verdict | None:
-        addresses = [] if find(fields, "from") is None else author_addresses(fields)
-        if mail.mail_from:
-            addresses.append(mail.mail_from)
-        for address in addresses:
-            verdict = await self.check_sender_address(mail.account_id, address)
-            if verdict is not None:
-                return verdict
-        return None
+    def may_send(self, account_id: str, address: str) -> bool:
+        """Whether the account may send from this address; False: ask `check_sender_address`."""
+        try:
+            return self._domains.peek_allowed(account_id, _domain(address))
+        except AddressError:
+            return False
 
     async def check_sender_address(self, account_id: str, address: str) -> Verdict | None:
         """None when the account may send from this address, else the verdict that says what to do."""
@@ -180,9 +207,7 @@ class MailShaper:
             "Add it under /v1/domains, publish its DNS records, and let it be checked.",
         )
 
-    def _completed(
-        self, mail: MailSubmission, fields: list[Field], body: bytes, message_id: str, now_ms: int
-    ) -> bytes:
+    def _completed(self, mail: MailSubmission, head: _Head, message_id: str, now_ms: int) -> bytes:
         now = datetime.fromtimestamp(now_ms / 1000, UTC)
         trace = Trace(
             helo=mail.helo,
@@ -192,13 +217,13 @@ class MailShaper:
             message_id=message_id,
         )
         kept = complete(
-            remove(fields, KEY_HEADER),
+            remove(head.fields, KEY_HEADER) if KEY_HEADER in head.first else head.fields,
             now=now,
             message_id=f"<{message_id}@{self._server_name}>",
             mail_from=mail.mail_from,
             received=received(trace, now),
         )
-        return join(kept, body)
+        return join(kept, memoryview(mail.content)[head.body_start :])
 
     def _deliveries(self, mail: MailSubmission, now_ms: int) -> list[Delivery] | Verdict:
         deliveries = []
@@ -224,6 +249,22 @@ class MailShaper:
         return deliveries
 
 
+def _head(mail: MailSubmission) -> _Head:
+    """Raises HeaderError for a header that must not be sent on."""
+    fields, body_start = parse(mail.content)
+    first = {field.name: field for field in reversed(fields)}
+    senders = author_addresses(fields) if "from" in first else []
+    if mail.mail_from and mail.mail_from not in senders:
+        senders.append(mail.mail_from)
+    return _Head(fields, body_start, first, senders)
+
+
+@lru_cache(maxsize=4096)  # applications send from a few addresses
+def _domain(address: str) -> str:
+    """Raises AddressError."""
+    return parse_address(address).domain
+
+
 def _readable(subject: str) -> str:
     """The subject for human eyes: encoded words decoded (RFC 2047), or as it stands if they are broken."""
     if "=?" not in subject:
@@ -232,6 +273,10 @@ def _readable(subject: str) -> str:
         return str(make_header(decode_header(subject)))
     except (ValueError, LookupError, HeaderParseError):
         return subject
+
+
+def _bad_header(error: HeaderError) -> ShapedMail:
+    return _refused("bad_header", f"{error.reply.text}. Correct the message and send it again.")
 
 
 def _refused(reason: str, detail: str) -> ShapedMail:

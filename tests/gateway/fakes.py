@@ -98,6 +98,9 @@ class FakeDirectory:
         self.domains = set(domains)
         self.names = frozenset(names)
 
+    def peek_allowed(self, account_id: str, domain: str) -> bool:
+        return domain in self.domains
+
     async def allowed(self, account_id: str, domain: str) -> bool:
         return domain in self.domains
 

@@ -55,7 +55,7 @@ class Rig:
             protocol="ESMTPA",
             peer="127.0.0.1",
         )
-        submission = replace(submission, **fields)  # type: ignore[arg-type]  # any field, by name
+        submission = msgspec.structs.replace(submission, **fields)
         return (await self.road.mail.shape(submission, now_ms=self.clock.now_ms())).slot
 
     async def sms(self, *recipients: str, text: str = "Hi", **fields: object) -> Message | Verdict:
