@@ -11,29 +11,56 @@ from gateway.accounts.auth import Principal
 from gateway.accounts.secrets import key_prefix
 from gateway.api.call import Call
 from gateway.api.operation import ANY_KEY, Operation
+from gateway.api.parts import Parts
 from gateway.api.problems import Problem
 
 
-async def admit(call: Call, operation: Operation) -> None:
-    """Sets the call's principal, or raises."""
+class Gate:
+    """What every request with a key passes."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._authenticator = parts.services.authenticator
+        self._buckets = parts.buckets
+        self._monotonic_s = parts.services.clock.monotonic_s
+        self._rate_per_s = parts.settings.http.rate_per_s
+
+    def passes(self, call: Call, operation: Operation) -> bool:
+        """Lets in whose key was good a moment ago, without a look-up; False: `admit` decides."""
+        principal = self._authenticator.known(_field(call))
+        if principal is not None:
+            self._let_in(call, operation, principal)
+        return principal is not None
+
+    async def admit(self, call: Call, operation: Operation) -> None:
+        """Sets the call's principal, or raises."""
+        field = _field(call)
+        principal = await self._authenticator.api_field(field, _key(field), call.peer)
+        self._let_in(call, operation, principal)
+
+    def _let_in(self, call: Call, operation: Operation, principal: Principal) -> None:
+        call.principal = principal
+        rate_per_s = principal.account.rate_per_s or self._rate_per_s
+        if rate_per_s > 0:
+            bucket = self._buckets.take(principal.account_id, rate_per_s, self._monotonic_s())
+            call.rate_fields = bucket.fields
+            if not bucket.allowed:
+                raise Problem(
+                    "rate_limited",
+                    f"This account may make {int(bucket.limit)} requests a second. "
+                    "Wait for Retry-After seconds.",
+                    retry_after_s=max(bucket.next_s, 0.001),
+                )
+        scope = operation.scope
+        if scope != ANY_KEY and not principal.allows(scope):
+            raise Problem(
+                "scope_missing",
+                f"This key lacks the scope {scope}. Use another key, or have one made with it.",
+            )
+
+
+def _field(call: Call) -> bytes:
     headers = call.headers
-    field = headers.get(b"authorization") or headers.get(b"x-api-key") or b""
-    authenticator = call.parts.services.authenticator
-    principal = authenticator.known(field)
-    if principal is None:
-        principal = await authenticator.api_field(field, _key(field), call.peer)
-    call.principal = principal
-    _take_token(call, principal)
-    if operation.scope != ANY_KEY:
-        require(principal, operation.scope)
-
-
-def require(principal: Principal, scope: str) -> None:
-    """Raises Problem 403 unless the key has the scope."""
-    if not principal.allows(scope):
-        raise Problem(
-            "scope_missing", f"This key lacks the scope {scope}. Use another key, or have one made with it."
-        )
+    return headers.get(b"authorization") or headers.get(b"x-api-key") or b""
 
 
 def _key(field: bytes) -> str | None:
@@ -48,18 +75,3 @@ def _of_basic(encoded: str) -> str:
     except (ValueError, binascii.Error):
         return "Basic"
     return user if key_prefix(user) is not None else password or user or "Basic"
-
-
-def _take_token(call: Call, principal: Principal) -> None:
-    rate_per_s = principal.account.rate_per_s or call.settings.http.rate_per_s
-    if rate_per_s <= 0:
-        return
-    now_s = call.parts.services.clock.monotonic_s()
-    bucket = call.parts.buckets.take(principal.account_id, rate_per_s, now_s)
-    call.rate_fields = bucket.fields
-    if not bucket.allowed:
-        raise Problem(
-            "rate_limited",
-            f"This account may make {int(bucket.limit)} requests a second. Wait for Retry-After seconds.",
-            retry_after_s=max(bucket.next_s, 0.001),
-        )

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 import msgspec
 import structlog
 
-from gateway.api import access, answer, problems
+from gateway.api import answer, problems
+from gateway.api.access import Gate
 from gateway.api.call import Call, Gone, Reply
 from gateway.api.operation import PUBLIC, Operation
 from gateway.api.parts import Parts
@@ -48,6 +49,7 @@ class App:
     def __init__(self, parts: Parts, operations: Iterable[Operation]) -> None:
         self.parts = parts
         self.beginnings = answer.Beginnings(time.time())
+        self._gate = Gate(parts)
         self._router = Router(operations)
         # The random part keeps two processes apart.
         self._request_ids = itertools.count(int.from_bytes(os.urandom(6)) << 24)
@@ -68,8 +70,8 @@ class App:
         try:
             path, call.path, call.params = self._router.find(call.target)
             operation = path.operation(call.method)
-            if operation.scope != PUBLIC:
-                await access.admit(call, operation)
+            if operation.scope != PUBLIC and not self._gate.passes(call, operation):
+                await self._gate.admit(call, operation)
             reply = await operation.handler(call)
             octets = answer.octets(self.beginnings, call, reply)
         except Gone:

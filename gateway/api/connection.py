@@ -186,16 +186,20 @@ class Connection(asyncio.Protocol):
         headers = self._headers
         method = parser.get_method().decode()
         call = Call(self._shared.app.parts, self, method, self._target, headers)
-        upgrade = parser.should_upgrade()
-        if upgrade or not parser.should_keep_alive():
-            self._last = call.closes = True
-        if upgrade and _announces_body(headers):  # the parser would skip it
-            raise _Refused("This server speaks HTTP/1.1 alone; ask for no upgrade with a body.")
-        if parser.get_http_version() != "1.1":
-            self._last = call.closes = True
-            headers.pop(b"expect", None)  # RFC 9110 section 10.1.1
+        if b"connection" in headers or not parser.should_keep_alive() or method == "CONNECT":
+            self._look_closer(parser, call)
         self._arriving = call
         self._waiting.append(call)
+
+    def _look_closer(self, parser: httptools.HttpRequestParser, call: Call) -> None:
+        """Whether it is the last request of its connection."""
+        upgrade, old = parser.should_upgrade(), parser.get_http_version() != "1.1"
+        if upgrade and _announces_body(call.headers):  # the parser would skip it
+            raise _Refused("This server speaks HTTP/1.1 alone; ask for no upgrade with a body.")
+        if upgrade or old or not parser.should_keep_alive():
+            self._last = call.closes = True
+        if old:
+            call.headers.pop(b"expect", None)  # RFC 9110 section 10.1.1
 
     def on_body(self, octets: bytes) -> None:
         if self._arriving is not None:

@@ -8,20 +8,20 @@ _REMEMBERED = 50_000
 class Bucket:
     """One account's tokens, as they were at its last request."""
 
-    __slots__ = ("allowed", "at_s", "rate_per_s", "tokens")
+    __slots__ = ("allowed", "at_s", "limit", "rate_per_s", "tokens")
 
     def __init__(self, rate_per_s: float, now_s: float) -> None:
-        self.rate_per_s = rate_per_s
+        self.set_rate(rate_per_s)
         self.tokens = self.limit
         self.at_s = now_s
         self.allowed = True
         """Whether there was a token for the last request."""
 
-    @property
-    def limit(self) -> float:
+    def set_rate(self, rate_per_s: float) -> None:
+        """How many tokens a second come from now on."""
+        self.rate_per_s = rate_per_s
+        self.limit = max(1.0, rate_per_s)
         """What it holds: what one second brings, at least one token."""
-        rate_per_s = self.rate_per_s
-        return max(1.0, rate_per_s)
 
     @property
     def next_s(self) -> float:
@@ -32,10 +32,11 @@ class Bucket:
     def fields(self) -> bytes:
         """What a client is told: the limit, the tokens left, and the seconds until all are back."""
         limit, tokens = self.limit, self.tokens
+        full_s = (limit - tokens) / self.rate_per_s
         return b"ratelimit-limit: %d\r\nratelimit-remaining: %d\r\nratelimit-reset: %d\r\n" % (
             limit,
-            max(0, tokens),
-            -(-(limit - tokens) // self.rate_per_s),
+            max(tokens, 0),
+            -(-full_s // 1),
         )
 
 
@@ -53,7 +54,8 @@ class Buckets:
             bucket = self._keep(account_id, Bucket(rate_per_s, now_s))
         else:
             self._buckets.move_to_end(account_id)
-        bucket.rate_per_s = rate_per_s
+        if rate_per_s != bucket.rate_per_s:
+            bucket.set_rate(rate_per_s)
         tokens = bucket.tokens + (now_s - bucket.at_s) * rate_per_s
         limit = bucket.limit
         tokens = min(tokens, limit)

@@ -8,7 +8,7 @@ import socket
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 from urllib.parse import urlsplit
 
 from config import ConfigError, Settings, load
