@@ -197,17 +197,17 @@ class Link(asyncio.Protocol):
 
     def respond(self, response: Response) -> None:
         """Answer a request of the peer; a response that does not encode becomes ESME_RSYSERR."""
-        try:
-            self.session.respond(response, self._clock())
-        except PduError:
-            refusal = type(response)(response.sequence_number, CommandStatus.ESME_RSYSERR)
-            self.session.respond(refusal, self._clock())
-        self._schedule_flush()
+        self.respond_many((response,))
 
     def respond_many(self, responses: Sequence[Response]) -> None:
         """As `respond`, for all of them."""
+        session, now = self.session, self._clock()
         for response in responses:
-            self.respond(response)
+            try:
+                session.respond(response, now)
+            except PduError:
+                session.respond(type(response)(response.sequence_number, CommandStatus.ESME_RSYSERR), now)
+        self._schedule_flush()
 
     def send_control(self, pdu: Pdu) -> None:
         """Send a bind, at once. Raises StateError, PduError."""
@@ -342,11 +342,10 @@ class Link(asyncio.Protocol):
         now = self._clock()
         requests: list[Pdu] = []
         for event in events:
-            kind = type(event)
-            if kind is RequestReceived:
-                requests.append(cast(RequestReceived, event).request)
-            elif kind is ResponseReceived:
-                self._answered(cast(ResponseReceived, event), now)
+            if isinstance(event, RequestReceived):
+                requests.append(event.request)
+            elif isinstance(event, ResponseReceived):
+                self._answered(event, now)
             else:
                 self._handle_rare(event)
         if requests:

@@ -71,6 +71,7 @@ __all__ = [
 
 _HEADER: Final = Struct(">IIII")
 _TLV_HEADER: Final = Struct(">HH")
+_PAYLOAD: Final = int(Tag.MESSAGE_PAYLOAD)
 _UDHI: Final = int(EsmClass.UDHI)  # a plain integer: an IntFlag takes a microsecond to mask one
 _SAR_TAGS: Final = frozenset({Tag.SAR_MSG_REF_NUM, Tag.SAR_TOTAL_SEGMENTS, Tag.SAR_SEGMENT_SEQNUM})
 
@@ -102,7 +103,7 @@ def _encode_short_message(pdu: ShortMessage) -> bytes:
     if len(message) > MAX_SHORT_MESSAGE_OCTETS:
         # Section 4.4.1, note 3: a longer message goes in message_payload, and sm_length is 0.
         _refuse_second_payload(tlvs)
-        tlvs, message = (*tlvs, (Tag.MESSAGE_PAYLOAD, message)), b""
+        tlvs, message = (*tlvs, (_PAYLOAD, message)), b""
     service_type, source, destination = pdu.service_type, pdu.source_addr, pdu.destination_addr
     schedule, validity = pdu.schedule_delivery_time, pdu.validity_period
     if (
@@ -131,11 +132,12 @@ def _encode_short_message(pdu: ShortMessage) -> bytes:
 
 
 def _refuse_second_payload(tlvs: Tlvs) -> None:
-    if any(tag == Tag.MESSAGE_PAYLOAD for tag, _ in tlvs):
-        raise PduError(
-            "short_message and message_payload exclude each other",
-            command_status=CommandStatus.ESME_ROPTPARNOTALLWD,
-        )
+    for tag, _ in tlvs:
+        if tag == _PAYLOAD:
+            raise PduError(
+                "short_message and message_payload exclude each other",
+                command_status=CommandStatus.ESME_ROPTPARNOTALLWD,
+            )
 
 
 def _first_fault(pdu: Pdu) -> PduError:

@@ -76,6 +76,12 @@ def segments(text: str, *, reference_octets: int = 1, alphabet: Alphabet = Alpha
     return len(_cut_ucs2(octets, 2 * _UNITS_PER_PART[reference_octets]))
 
 
+def one_part(text: str) -> bytes | None:
+    """The septets of the usual text: one part in the GSM alphabet. None: ask `split`."""
+    septets = gsm.DEFAULT.encode(text)
+    return septets if septets is not None and len(septets) <= _SEPTETS else None
+
+
 def split(
     text: str, *, reference: int = 0, reference_octets: int = 1, alphabet: Alphabet = Alphabet.GSM
 ) -> Segments:

@@ -7,7 +7,6 @@ What cannot be taken is a `Refusal` with its command_status; nothing is repaired
 """
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
@@ -42,6 +41,7 @@ _STATUSES: Final = {
     "too_long": CommandStatus.ESME_RINVMSGLEN,
 }
 _CODECS: Final = {0x01: "ascii", 0x03: "latin-1", 0x08: "utf-16-be"}
+_READABLE: Final = frozenset({0, *_CODECS})
 _MAX_OCTETS: Final = 140  # one SMS, 3GPP TS 23.040 section 9.2.3.24
 _MAX_SEPTETS: Final = 160
 _TIME: Final = re.compile(
@@ -54,16 +54,14 @@ _TYPE_MASK: Final = int(EsmClass.TYPE_MASK)
 _RECEIPT_MASK: Final = int(RegisteredDelivery.RECEIPT_MASK)
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """Why a submit_sm is not taken: the command_status for the client, a word for the metrics."""
 
     status: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Content:
+class _Content(msgspec.Struct, frozen=True):
     text: str = ""
     user_data: bytes | None = None
     udhi: bool = False
@@ -115,7 +113,13 @@ def client_envelope(envelope: SmsEnvelope, pdu: SubmitSm, system_id: str) -> Cli
     """The envelope with what the client's receipt has to repeat."""
     wanted = pdu.registered_delivery & _RECEIPT_MASK
     return ClientEnvelope(
-        **{name: getattr(envelope, name) for name in _PLAIN_FIELDS},
+        requested_source=envelope.requested_source,
+        data_coding=envelope.data_coding,
+        udhi=envelope.udhi,
+        segments=envelope.segments,
+        validity_s=envelope.validity_s,
+        sources=envelope.sources,
+        source=envelope.source,
         client=system_id if wanted else None,
         client_ton=pdu.source_addr_ton,
         client_npi=pdu.source_addr_npi,
@@ -124,13 +128,6 @@ def client_envelope(envelope: SmsEnvelope, pdu: SubmitSm, system_id: str) -> Cli
         service_type=pdu.service_type,
         failure_only=wanted == RegisteredDelivery.FAILURE,
     )
-
-
-_PLAIN_FIELDS: Final = tuple(
-    field.name
-    for field in msgspec.structs.fields(SmsEnvelope)
-    if field.name not in {"client", "client_ton", "client_npi"}
-)
 
 
 def _check(pdu: SubmitSm) -> Refusal | None:
@@ -149,6 +146,8 @@ def _check(pdu: SubmitSm) -> Refusal | None:
 
 def _content(pdu: SubmitSm, alphabet: Alphabet) -> _Content | Refusal:
     octets = pdu.payload
+    if not pdu.tlvs and not pdu.udhi and pdu.data_coding in _READABLE:  # the usual message
+        return _text(octets, pdu.data_coding, alphabet)
     if pdu.udhi:
         head = octets[0] + 1 if octets else 0
         if not 1 < head < len(octets) or parse_user_data(octets).octets is octets:
@@ -158,7 +157,7 @@ def _content(pdu: SubmitSm, alphabet: Alphabet) -> _Content | Refusal:
     if part is not None and part.total > 1:  # sections 5.3.2.22 to 5.3.2.24
         head_octets = header(part)
         return _raw(head_octets + octets, pdu.data_coding, len(head_octets), udhi=True)
-    if pdu.data_coding != 0 and pdu.data_coding not in _CODECS:
+    if pdu.data_coding not in _READABLE:
         return _raw(octets, pdu.data_coding, 0, udhi=False)
     return _text(octets, pdu.data_coding, alphabet)
 

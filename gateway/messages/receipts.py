@@ -48,6 +48,8 @@ _UNPARK_SAME = _UNPARK + " AND receipt = ?"
 _ANY_PARKED = "SELECT 1 FROM parked_receipt LIMIT 1"
 _COUNT_PARKED = "SELECT count(*) FROM parked_receipt"
 _OLDEST_PARKED = "SELECT upstream, upstream_id FROM parked_receipt ORDER BY received_ms LIMIT ?"
+# An enumeration's value is slow to ask for.
+_SENT, _DELIVERED, _FAILED = Status.SENT.value, Status.DELIVERED.value, Status.FAILED.value
 _encode = msgspec.json.Encoder().encode
 
 
@@ -226,7 +228,7 @@ def _meant(parts: _Parts, receipt: PartReceipt) -> _Part | None:
     found = [part for one in receipt.ids if (part := parts.get((receipt.upstream, one))) is not None]
     if not found or found[0].upstream_id == receipt.ids[0]:
         return found[0] if found else None
-    return next((part for part in found if part.status == Status.SENT), found[0])
+    return next((part for part in found if part.status == part.delivery_status == _SENT), found[0])
 
 
 # --- what it does -----------------------------------------------------------------------------------------
@@ -247,8 +249,8 @@ def apply(
     for key, (index, part) in last.items():
         receipt = receipts[index]
         told = states.get(key) or {_state(receipt)}
-        if Status.SENT not in told:
-            delivered = told == {Status.DELIVERED}
+        if _SENT not in told:
+            delivered = told == {_DELIVERED}
             ended.append(_Ended(index, part, _settlement(part, receipt, refund_on, delivered=delivered)))
     return Applied(ended, _end(tx, ended, keep_content=keep_content), unknown)
 
@@ -264,16 +266,19 @@ def _mark(
         part = _meant(parts, receipt)
         if part is None:
             unknown.append(index)
-        elif part.status == Status.SENT and (receipt.upstream, part.upstream_id) not in marks:
+        elif part.parts == 1:  # its delivery alone tells whether it is final
+            if part.delivery_status == _SENT:
+                last.setdefault(part.delivery, (index, part))
+        elif part.status == _SENT and (receipt.upstream, part.upstream_id) not in marks:
             marks[receipt.upstream, part.upstream_id] = _state(receipt)
-            if part.delivery_status == Status.SENT:
+            if part.delivery_status == _SENT:
                 last[part.delivery] = index, part
     tx.run_many(_MARK, [(state, *key) for key, state in marks.items()])
     return unknown, last
 
 
 def _state(receipt: PartReceipt) -> str:
-    return Status.DELIVERED.value if receipt.delivered else Status.FAILED.value
+    return _DELIVERED if receipt.delivered else _FAILED
 
 
 def _settlement(
@@ -305,7 +310,15 @@ def _end(tx: Tx, ended: Sequence[_Ended], *, keep_content: bool) -> list[Due]:
     tx.run_many(
         _SETTLE,
         [
-            (one.status.value, one.reply, one.at_ms, one.at_ms, one.account_id, one.message_id, one.n)
+            (
+                _DELIVERED if one.status is Status.DELIVERED else _FAILED,
+                one.reply,
+                one.at_ms,
+                one.at_ms,
+                one.account_id,
+                one.message_id,
+                one.n,
+            )
             for one in settlements
         ],
     )

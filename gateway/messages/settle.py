@@ -83,7 +83,11 @@ class SettleDeliveries(Operation[None]):
         final = [one for one in all_settlements if one.status in _FINAL]
         keep = any(operation.keep_content for operation in operations)
         finish_messages(tx, final, sure=alone, keep_content=keep)
+        submitted = [one for one in all_settlements if one.upstream_ids]
+        if submitted:
+            sms = next(one for one in operations if one.settlements and one.settlements[0].sms)
+            receipts.apply_parked(tx, submitted, sms.refund_on, keep_content=keep)
         for operation in operations:
-            receipts.apply_parked(tx, operation.settlements, operation.refund_on, keep_content=keep)
-            durable.insert_free(tx, operation.reports)
+            if operation.reports:
+                durable.insert_free(tx, operation.reports)
         return [None] * len(operations)

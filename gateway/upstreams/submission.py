@@ -27,6 +27,33 @@ Ended = Callable[[Work, Sequence[SubmitResult]], Outcome]
 Late = Callable[[Work, Sequence[SubmitResult]], None]
 
 
+class Segment:
+    """One submit_sm; the link calls it with the result."""
+
+    __slots__ = ("_esme", "_tries", "owner", "pdu", "result")
+
+    def __init__(self, owner: "Submission", esme: Esme, pdu: SubmitSm) -> None:
+        self.owner = owner
+        self._esme = esme
+        self._tries = _THROTTLED_TRIES
+        self.pdu = pdu
+        self.result: SubmitResult = _NO_RESULT
+
+    def __call__(self, result: SubmitResult) -> None:
+        if result.outcome is Answer.THROTTLED and self._tries:
+            self._tries -= 1
+            self._esme.submit_told(self.pdu, self)
+            return
+        self.result = result
+        self.owner.answered()
+
+    def answered_late(self, response: Response) -> None:
+        """The SMSC's answer after the result was UNKNOWN; a refusal changes nothing, the next try tells."""
+        if response.command_status == CommandStatus.ESME_ROK and self.result.outcome is Answer.UNKNOWN:
+            self.result = SubmitResult(Answer.OK, 0, getattr(response, "message_id", ""))
+            self.owner.answered_late()
+
+
 class Submission:
     """Submits the segments of one work at once; `future` gets its outcome, which `ended` makes of the
     answers.
@@ -60,33 +87,6 @@ class Submission:
         return [segment.result for segment in self._segments]
 
 
-class Segment:
-    """One submit_sm; the link calls it with the result."""
-
-    __slots__ = ("_esme", "_submission", "_tries", "pdu", "result")
-
-    def __init__(self, submission: Submission, esme: Esme, pdu: SubmitSm) -> None:
-        self._submission = submission
-        self._esme = esme
-        self._tries = _THROTTLED_TRIES
-        self.pdu = pdu
-        self.result: SubmitResult = _NO_RESULT
-
-    def __call__(self, result: SubmitResult) -> None:
-        if result.outcome is Answer.THROTTLED and self._tries:
-            self._tries -= 1
-            self._esme.submit_told(self.pdu, self)
-            return
-        self.result = result
-        self._submission.answered()
-
-    def answered_late(self, response: Response) -> None:
-        """The SMSC's answer after the result was UNKNOWN; a refusal changes nothing, the next try tells."""
-        if response.command_status == CommandStatus.ESME_ROK and self.result.outcome is Answer.UNKNOWN:
-            self.result = SubmitResult(Answer.OK, 0, getattr(response, "message_id", ""))
-            self._submission.answered_late()
-
-
 _NO_RESULT = SubmitResult(Answer.NOT_SENT)
 
 
@@ -100,9 +100,11 @@ def outcome_of(upstream: str, results: Sequence[SubmitResult], *, receipts: bool
 
 def submitted(upstream: str, results: Sequence[SubmitResult]) -> Submitted:
     """Every segment was taken."""
-    ids = tuple([receipt.normalise(result.message_id) for result in results])
-    reply = f"accepted as {', '.join(ids)}"[:200]
-    return Submitted(reply=reply, upstream=upstream, upstream_ids=ids)
+    if len(results) == 1:
+        ids: tuple[str, ...] = (receipt.normalise(results[0].message_id),)
+    else:
+        ids = tuple([receipt.normalise(result.message_id) for result in results])
+    return Submitted(reply=f"accepted as {', '.join(ids)}"[:200], upstream=upstream, upstream_ids=ids)
 
 
 def _failure(results: Sequence[SubmitResult]) -> Outcome:
