@@ -21,7 +21,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 import uvloop  # noqa: E402  the path had to be set first
 
 from smtp.client import Tls  # noqa: E402
-from smtp.connection import Options, Peer  # noqa: E402
+from smtp.options import Options, Peer  # noqa: E402
 from smtp.outcome import Envelope, Recipient, Result  # noqa: E402
 from smtp.pool import ConnectionPool, Destination, Limits  # noqa: E402
 from smtp.tls import TlsPolicy  # noqa: E402

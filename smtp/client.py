@@ -65,13 +65,6 @@ class Credentials:
         return f"Credentials(user={self.user!r})"
 
 
-_STATES = {
-    Phase.COMMANDS: State.COMMANDS,
-    Phase.CONTENT: State.CONTENT,
-    Phase.FINAL: State.FINAL,
-    Phase.EMPTY: State.EMPTY,
-    Phase.DONE: State.READY,
-}
 _CLOSED_EARLY = Reply(451, Status.BAD_CONNECTION, "The server closed the connection")
 
 
@@ -125,11 +118,12 @@ class Session:
 
     def take_output(self) -> bytes:
         """The octets to write now."""
-        if not self._output:
+        output = self._output
+        if not output:
             return b""
-        output = b"".join(self._output)
-        self._output.clear()
-        return output
+        octets = output[0] if len(output) == 1 else b"".join(output)
+        output.clear()
+        return octets
 
     def take_outcomes(self) -> list[Outcome] | None:
         """The outcomes of a transaction that is over, once; else None."""
@@ -273,15 +267,22 @@ class Session:
 
     def _go_on(self, transaction: Transaction) -> None:
         """After each reply to the transaction: write what is next, and follow its phase."""
-        commands = transaction.next_commands(pipelining="PIPELINING" in self.capabilities)
-        if commands:
+        if transaction.has_unsent:
+            commands = transaction.next_commands(pipelining="PIPELINING" in self.capabilities)
             self._output.append(commands)
-        state = _STATES[transaction.phase]
-        if state is State.EMPTY and self.state is not State.EMPTY:
-            self._output.append(b".\r\n")
-        elif state is State.READY:
+        phase = transaction.phase
+        if phase is Phase.COMMANDS:
+            self.state = State.COMMANDS
+        elif phase is Phase.CONTENT:
+            self.state = State.CONTENT
+        elif phase is Phase.DONE:
+            self.state = State.READY
             self._needs_rset = transaction.needs_rset
-        self.state = state
+        elif phase is Phase.FINAL:
+            self.state = State.FINAL
+        elif self.state is not State.EMPTY:
+            self.state = State.EMPTY
+            self._output.append(b".\r\n")
 
     def _refused(self, reply: Reply) -> None:
         """The server does not want us, or not like this."""

@@ -1,8 +1,9 @@
 """One connection to a mail server: the asyncio shell around `client.Session`.
 
-`Connection.open` connects, secures and greets; `deliver` runs one transaction and may be called again and
-again; `close` says QUIT. Each message costs one write for its commands (PIPELINING) and one for its content;
-content larger than a slice is written under flow control and never copied whole.
+`Connection.open` connects, secures and greets; `begin` runs one transaction (`deliver` is the same to await)
+and may be called again and again; `close` says QUIT. Each message costs one write for its commands
+(PIPELINING) and one for its content; content larger than a slice is written under flow control and never
+copied whole.
 
 With opportunistic TLS any certificate is taken, and a handshake that fails is followed by one attempt in
 clear on a new connection: mail is never refused for a certificate. With a verifying context nothing falls
@@ -17,70 +18,19 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Self, cast
 
-from smtp.client import Content, Credentials, Session, State, Tls
+from smtp.client import Content, Session, State, Tls
 from smtp.codes import Reply, Status, Temporary
+from smtp.options import NEVER_LATE, Options, Peer
 from smtp.outcome import Envelope, Outcome, Result, Stage
-from smtp.tls import TlsPolicy, any_certificate
+from smtp.tls import any_certificate
 
 SLICE_OCTETS = 65_536  # of content given to the transport at a time
 _END = b".\r\n"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
-    """Seconds to wait, after RFC 5321 section 4.5.3.2."""
-
-    connect_s: float = 30
-    handshake_s: float = 60
-    greeting_s: float = 300  # 4.5.3.2.1
-    command_s: float = 300  # 4.5.3.2.2 and .3: MAIL and RCPT, and EHLO alike
-    block_s: float = 180  # 4.5.3.2.5: progress of the content
-    final_s: float = 600  # 4.5.3.2.6
-    quit_s: float = 5
-
-    def of(self, state: State) -> float | None:
-        """How long to wait in this state; None where there is nothing to wait for."""
-        match state:
-            case State.GREETING:
-                return self.greeting_s
-            case State.TLS_HANDSHAKE | State.READY | State.CLOSED:
-                return None
-            case State.CONTENT:
-                return self.block_s
-            case State.FINAL:
-                return self.final_s
-            case State.QUIT:
-                return self.quit_s
-            case _:
-                return self.command_s
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Whom to connect to. `host` is the name for TLS and logs, `address` the IP address."""
-
-    host: str
-    address: str
-    port: int = 25
-
-    def __str__(self) -> str:
-        """As logs show it."""
-        return f"{self.host}[{self.address}]:{self.port}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How to talk. `source_address` is the egress IP (R26)."""
-
-    helo: str
-    source_address: str = ""
-    tls: TlsPolicy = field(default_factory=TlsPolicy)
-    credentials: Credentials | None = None
-    timeouts: Timeouts = field(default_factory=Timeouts)
+_CLOCK_STEP_S = 0.001  # of the loop's timers
 
 
 class Connection(asyncio.Protocol):
@@ -103,12 +53,14 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._closed = self._loop.create_future()
         self._step: asyncio.Future[None] | None = None  # open() waits for the next state
-        self._done: asyncio.Future[list[Outcome]] | None = None  # deliver() waits for its outcomes
+        self._done: Callable[[list[Outcome]], None] | None = None  # takes the outcomes of the transaction
         self._content = b""
         self._position = 0
         self._paused = False
         self._hung_up = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = NEVER_LATE
+        self._deadline = NEVER_LATE
 
     @classmethod
     async def open(cls, peer: Peer, options: Options) -> Self:
@@ -137,28 +89,31 @@ class Connection(asyncio.Protocol):
         `content` is the message with CRLF line ends. One with a bare CR or LF is FAILED unsent: two servers
         might disagree on where it ends.
         """
+        outcomes: asyncio.Future[list[Outcome]] = self._loop.create_future()
         if isinstance(content, bytes):
             content = Content.of(content)
-        if content.bare_line_end:
-            reply = Reply(554, Status.CONTENT, "The message holds a CR or LF outside CRLF")
-            return outcomes_of(envelope, Result.FAILED, reply, Stage.CONTENT)
-        if not self.is_ready:
-            reply = Reply(451, Status.BAD_CONNECTION, "The connection is closed")
-            return outcomes_of(envelope, Result.DEFERRED, reply, Stage.CONNECT)
-        self._content = content.wire
-        self._position = 0
-        done: asyncio.Future[list[Outcome]] = self._loop.create_future()
-        self._done = done
-        self.session.begin(envelope, content.size_octets)
-        self._act()
+        self.begin(envelope, content, outcomes.set_result)
         try:
-            return await done
+            return await outcomes
         except asyncio.CancelledError:
+            self._done = None
             self.abort()
             raise
-        finally:
-            self._done = None
-            self._content = b""
+
+    def begin(self, envelope: Envelope, content: Content, done: Callable[[list[Outcome]], None]) -> None:
+        """Begin one transaction; `done` is called once with its outcomes, maybe before this returns."""
+        if content.bare_line_end:
+            reply = Reply(554, Status.CONTENT, "The message holds a CR or LF outside CRLF")
+            done(outcomes_of(envelope, Result.FAILED, reply, Stage.CONTENT))
+        elif not self.is_ready:
+            reply = Reply(451, Status.BAD_CONNECTION, "The connection is closed")
+            done(outcomes_of(envelope, Result.DEFERRED, reply, Stage.CONNECT))
+        else:
+            self._content = content.wire
+            self._position = 0
+            self._done = done
+            self.session.begin(envelope, content.size_octets)
+            self._act()
 
     async def close(self) -> None:
         """Say QUIT where the session allows it, and wait for the transport to close, for `quit_s` at most."""
@@ -278,6 +233,9 @@ class Connection(asyncio.Protocol):
         if not self._closed.done():
             self._closed.set_result(None)
         self._act()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def pause_writing(self) -> None:
         """The transport's buffer is full."""
@@ -304,10 +262,12 @@ class Connection(asyncio.Protocol):
             elif session.state is State.CLOSED:
                 self._hang_up(transport)
         self._arm()
-        if self._done is not None:
+        if self._content or self._done is not None:
             outcomes = session.take_outcomes()
-            if outcomes is not None and not self._done.done():
-                self._done.set_result(outcomes)
+            if outcomes is not None:
+                done, self._done, self._content = self._done, None, b""
+                if done is not None:
+                    done(outcomes)
         if self._step is not None and not self._step.done():
             self._step.set_result(None)
 
@@ -325,7 +285,7 @@ class Connection(asyncio.Protocol):
         """Hand the content to the transport, as much as it takes; the dot goes with the last of it."""
         transport, content = cast(asyncio.Transport, self._transport), self._content
         if len(content) <= SLICE_OCTETS:
-            transport.writelines((content, _END))
+            transport.write(content + _END)
         else:
             view = memoryview(content)
             while self._position < len(view):
@@ -337,16 +297,32 @@ class Connection(asyncio.Protocol):
         self.session.content_sent()
 
     def _arm(self) -> None:
-        """Watch the time allowed in the present state, counted from now."""
+        """Watch the time allowed in the present state, counted from now.
+
+        The timer is moved when it fires, or where it would fire too late: most states last milliseconds.
+        """
+        seconds = self._timeouts.of(self.session.state)
+        if seconds == NEVER_LATE:
+            self._deadline = NEVER_LATE
+            return
+        self._deadline = self._loop.time() + seconds
+        if self._deadline < self._timer_at:
+            self._set_timer(self._deadline)
+
+    def _set_timer(self, when: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        seconds = self._timeouts.of(self.session.state)
-        if seconds is not None:
-            self._timer = self._loop.call_later(seconds, self._on_timeout)
+        self._timer_at = when
+        self._timer = self._loop.call_at(when, self._on_timer)
 
-    def _on_timeout(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
+        self._timer_at = NEVER_LATE
+        if self._deadline == NEVER_LATE:
+            return
+        if self._loop.time() < self._deadline - _CLOCK_STEP_S:
+            self._set_timer(self._deadline)
+            return
         waited_for = self.session.state.name
         self._give_up(f"{self.peer}: no answer in time ({waited_for})")
 

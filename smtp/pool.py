@@ -15,13 +15,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from smtp.client import Content
 from smtp.codes import Reply, SmtpError, Status
-from smtp.connection import Connection, Options, Peer, outcomes_of
+from smtp.connection import Connection, outcomes_of
+from smtp.options import Options, Peer
 from smtp.outcome import Envelope, Outcome, Result, Stage
+
+Done = Callable[[list[Outcome]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +58,54 @@ class Limits:
     peers_tried: int = 5  # RFC 5321 section 5.1: at least two
 
 
+class _Turns:
+    """So many at a time, in the order in which they came."""
+
+    __slots__ = ("_free", "_waiting")
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def any_left(self) -> bool:
+        """Whether `take` would succeed."""
+        return self._free > 0
+
+    def take(self) -> None:
+        """Without a wait, where `any_left`."""
+        self._free -= 1
+
+    async def wait(self) -> None:
+        """Take one as soon as there is one."""
+        if self._free > 0:
+            self._free -= 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.release()  # it came at the same moment
+            raise
+
+    def release(self) -> None:
+        """Pass it on, or keep it free."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
 @dataclass(slots=True)
 class _Line:
     """What the pool knows of one destination: its turns, and its idle connections, the latest last."""
 
-    turns: asyncio.Semaphore
+    key: Hashable
+    turns: _Turns
     users: int = 0  # deliveries under way or waiting
     idle: deque[tuple[float, Connection]] = field(default_factory=deque)
 
@@ -69,9 +116,10 @@ class ConnectionPool:
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         self._lines: dict[Hashable, _Line] = {}
-        self._turns = asyncio.Semaphore(self._limits.total)
+        self._turns = _Turns(self._limits.total)
         self._sweeper: asyncio.TimerHandle | None = None
-        self._closing: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()  # connections being closed, or replaced
+        self._begun: set[Connection] = set()  # whose outcomes go to a callback
         self._closed = False
         self.opened = 0  # connections made since the start
         self.busy = 0  # deliveries under way
@@ -88,23 +136,62 @@ class ConnectionPool:
         key = destination.key
         line = self._lines.get(key)
         if line is None:
-            line = self._lines[key] = _Line(asyncio.Semaphore(self._limits.per_destination))
+            line = self._lines[key] = _Line(key, _Turns(self._limits.per_destination))
         line.users += 1
         try:
             if not await self._turn(line):
+                line.users -= 1
+                self._drop_unused(line)
                 reply = Reply(451, Status.SYSTEM_FULL, f"All connections to {destination.name} are busy")
                 return outcomes_of(envelope, Result.DEFERRED, reply, Stage.CONNECT)
-            self.busy += 1
-            try:
-                return await self._deliver(line, destination, envelope, content)
-            finally:
-                self.busy -= 1
-                self._turns.release()
-                line.turns.release()
-        finally:
+        except BaseException:
             line.users -= 1
-            if not line.users and not line.idle:
-                self._lines.pop(key, None)
+            self._drop_unused(line)
+            raise
+        self.busy += 1
+        try:
+            return await self._deliver(line, destination, envelope, content)
+        finally:
+            self._leave(line)
+
+    def begin(self, destination: Destination, envelope: Envelope, content: Content, done: Done) -> bool:
+        """The same over a kept connection and without a task; `done` gets the outcomes.
+
+        False where none is free: nothing was done, and `deliver` is to wait for one.
+        """
+        line = self._lines.get(destination.key)
+        if line is None or not line.turns.any_left or not self._turns.any_left:
+            return False
+        connection = self._take_idle(line)
+        if connection is None:
+            return False
+        line.turns.take()
+        self._turns.take()
+        line.users += 1
+        self.busy += 1
+        self._begun.add(connection)
+
+        def ended(outcomes: list[Outcome]) -> None:
+            self._begun.discard(connection)
+            self._give_back(line, connection)
+            if connection.is_ready or connection.session.heard or self._closed:
+                self._leave(line)
+                done(outcomes)
+            else:
+                self._own(self._begin_anew(line, destination, envelope, content, done))
+
+        connection.begin(envelope, content, ended)
+        return True
+
+    async def _begin_anew(
+        self, line: _Line, destination: Destination, envelope: Envelope, content: Content, done: Done
+    ) -> None:
+        """The kept connection was dead before the server had heard of this message."""
+        try:
+            outcomes = await self._deliver_anew(line, destination, envelope, content)
+        finally:
+            self._leave(line)
+        done(outcomes)
 
     async def close(self) -> None:
         """Say QUIT on all idle connections; those in use are closed as they become free.
@@ -118,22 +205,24 @@ class ConnectionPool:
             while line.idle:
                 self._close(line.idle.popleft()[1])
         self._lines = {key: line for key, line in self._lines.items() if line.users}
-        while self._closing:
-            await asyncio.gather(*self._closing, return_exceptions=True)
+        for connection in list(self._begun):
+            connection.abort()
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # One delivery
 
     async def _turn(self, line: _Line) -> bool:
         """Wait for a turn at the destination and in all, not longer than `wait_s`."""
-        if not line.turns.locked() and not self._turns.locked():  # the usual case, without a timer
-            await line.turns.acquire()
-            await self._turns.acquire()
+        if line.turns.any_left and self._turns.any_left:  # the usual case, without a timer
+            line.turns.take()
+            self._turns.take()
             return True
         try:
             async with asyncio.timeout(self._limits.wait_s):
-                await line.turns.acquire()
+                await line.turns.wait()
                 try:
-                    await self._turns.acquire()
+                    await self._turns.wait()
                 except BaseException:
                     line.turns.release()
                     raise
@@ -150,6 +239,12 @@ class ConnectionPool:
             if kept.is_ready or kept.session.heard:
                 return outcomes
             # Else the server had hung up, or said 421, before it heard of this message.
+        return await self._deliver_anew(line, destination, envelope, content)
+
+    async def _deliver_anew(
+        self, line: _Line, destination: Destination, envelope: Envelope, content: bytes | Content
+    ) -> list[Outcome]:
+        """Over a new connection."""
         try:
             connection = await self._open(destination)
         except SmtpError as error:
@@ -181,6 +276,18 @@ class ConnectionPool:
         raise last
 
     # Keeping
+
+    def _leave(self, line: _Line) -> None:
+        """A delivery is over."""
+        self.busy -= 1
+        self._turns.release()
+        line.turns.release()
+        line.users -= 1
+        self._drop_unused(line)
+
+    def _drop_unused(self, line: _Line) -> None:
+        if not line.users and not line.idle and self._lines.get(line.key) is line:
+            del self._lines[line.key]
 
     def _take_idle(self, line: _Line) -> Connection | None:
         while line.idle:
@@ -228,6 +335,9 @@ class ConnectionPool:
     def _close(self, connection: Connection) -> None:
         if connection.is_closed:
             return
-        task = asyncio.get_running_loop().create_task(connection.close())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._own(connection.close())
+
+    def _own(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -8,6 +8,7 @@ all), and bounded everywhere. Raises `ProtocolError`, after which the connection
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from smtp.codes import Reply, Temporary, parse_reply
 
@@ -15,6 +16,7 @@ MAX_LINE_OCTETS = 4096  # RFC 5321 section 4.5.3.1.5 says 512; some servers writ
 MAX_REPLY_OCTETS = 65_536
 MAX_LINES = 256
 
+_CACHED_LINE_OCTETS = 200
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -47,6 +49,9 @@ class ReplyParser:
             raise ProtocolError(f"a reply line is longer than {MAX_LINE_OCTETS} octets")
         replies = []
         for line in lines:
+            if not self._lines and line[3:4] == b" " and len(line) <= _CACHED_LINE_OCTETS:
+                replies.append(_whole(line))
+                continue
             reply = self._line(line)
             if reply is not None:
                 replies.append(reply)
@@ -56,18 +61,31 @@ class ReplyParser:
         line = line.removesuffix(b"\r")
         if len(line) > MAX_LINE_OCTETS:
             raise ProtocolError(f"a reply line is longer than {MAX_LINE_OCTETS} octets")
-        code, separator = line[:3], line[3:4]
-        if not (code.isdigit() and b"200" <= code < b"600") or separator not in (b"-", b" ", b""):
-            shown = line[:60].decode("ascii", "backslashreplace")
-            raise ProtocolError(f"not a reply: {shown}")
+        code, separator, text = _parts(line)
         if self._lines and code != self._code:
             raise ProtocolError(f"the code changes within a reply, {self._code.decode()} to {code.decode()}")
         self._code = code
         self._octets += len(line)
-        self._lines.append(_CONTROL.sub("?", line[4:].decode("utf-8", "replace")))
+        self._lines.append(text)
         if separator == b"-":
             if len(self._lines) >= MAX_LINES or self._octets > MAX_REPLY_OCTETS:
                 raise ProtocolError("a reply does not end")
             return None
         lines, self._lines, self._octets = self._lines, [], 0
         return parse_reply(int(code), lines)
+
+
+def _parts(line: bytes) -> tuple[bytes, bytes, str]:
+    """Code, separator and text of a line without its line end."""
+    code, separator = line[:3], line[3:4]
+    if not (code.isdigit() and b"200" <= code < b"600") or separator not in (b"-", b" ", b""):
+        shown = line[:60].decode("ascii", "backslashreplace")
+        raise ProtocolError(f"not a reply: {shown}")
+    return code, separator, _CONTROL.sub("?", line[4:].decode("utf-8", "replace"))
+
+
+@lru_cache(maxsize=1024)  # servers say the same few things over and over
+def _whole(line: bytes) -> Reply:
+    """The reply of a single line."""
+    code, _, text = _parts(line.removesuffix(b"\r"))
+    return parse_reply(int(code), [text])

@@ -8,7 +8,6 @@ by one (RFC 5321 section 3.3); what is left goes on.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from enum import Enum, auto
 
@@ -32,11 +31,13 @@ class Transaction:
 
     __slots__ = (
         "_accepted",
-        "_asked",
-        "_commands",
+        "_answered",
         "_envelope",
+        "_first_rcpt",
+        "_lines",
         "_mail_reply",
         "_outcomes",
+        "_sent",
         "needs_rset",
         "phase",
     )
@@ -46,10 +47,11 @@ class Transaction:
     ) -> None:
         self._envelope = envelope
         self._outcomes: list[Outcome | None] = [None] * len(envelope.recipients)
-        self._accepted: list[int] = []
+        self._accepted = 0
         self._mail_reply: Reply | None = None
-        self._asked: deque[tuple[Stage, int]] = deque()  # sent and not answered, in order
-        self._commands: deque[tuple[Stage, int, str]] = deque()  # not sent yet
+        self._sent = self._answered = 0  # of the lines
+        self._first_rcpt = 2 if rset_first else 1
+        self._lines: list[str] = []  # RSET, MAIL, RCPT …, DATA; cut short where the rest has lost its point
         self.needs_rset = False  # whether MAIL was accepted and DATA did not end it
         self.phase = Phase.COMMANDS
         refusal = _refusal(envelope, size_octets, capabilities)
@@ -57,34 +59,35 @@ class Transaction:
             self._settle_open(judge(refusal), refusal, Stage.MAIL)
             self.phase = Phase.DONE
             return
-        if rset_first:
-            self._commands.append((Stage.CONNECT, 0, "RSET"))
-        self._commands.append((Stage.MAIL, 0, _mail(envelope, size_octets, capabilities)))
         with_dsn = "DSN" in capabilities
-        for number, recipient in enumerate(envelope.recipients):
-            self._commands.append((Stage.RCPT, number, _rcpt(recipient, with_dsn=with_dsn)))
-        self._commands.append((Stage.DATA, 0, "DATA"))
+        lines = ["RSET"] if rset_first else []
+        lines.append(_mail(envelope, size_octets, capabilities))
+        lines += [_rcpt(recipient, with_dsn=with_dsn) for recipient in envelope.recipients]
+        lines.append("DATA")
+        self._lines = lines
 
     @property
     def outcomes(self) -> list[Outcome]:
         """An outcome for each recipient, in the order of the envelope, once the phase is DONE."""
         return [outcome for outcome in self._outcomes if outcome is not None]
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether `next_commands` may have something."""
+        return self._sent < len(self._lines)
+
     def next_commands(self, *, pipelining: bool) -> bytes:
         """What to write now: everything, or without pipelining the next command once the last is answered."""
-        if not self._commands:
+        lines, sent = self._lines, self._sent
+        if sent == len(lines):
             return b""
         if pipelining:
-            lines = [line for _, _, line in self._commands]
-            self._asked.extend([(stage, number) for stage, number, _ in self._commands])
-            self._commands.clear()
-            lines.append("")
-            return "\r\n".join(lines).encode()
-        if self._asked:
+            self._sent = len(lines)
+            return ("\r\n".join(lines[sent:]) + "\r\n").encode()
+        if sent > self._answered:
             return b""
-        stage, number, line = self._commands.popleft()
-        self._asked.append((stage, number))
-        return f"{line}\r\n".encode()
+        self._sent = sent + 1
+        return f"{lines[sent]}\r\n".encode()
 
     def content_sent(self) -> None:
         """The final dot has been handed to the transport."""
@@ -96,18 +99,20 @@ class Transaction:
         Raises `ProtocolError` for one that makes no sense; then `lost` settles the rest.
         """
         if self.phase is Phase.COMMANDS:
-            if not self._asked:
+            at = self._answered
+            if at == self._sent:
                 raise ProtocolError(f"a reply to no command: {reply.line()[:100]}")
-            stage, number = self._asked.popleft()
+            self._answered = at + 1
+            stage = self._stage_of(at)
             if stage is Stage.RCPT:
-                self._on_rcpt(number, reply)
+                self._on_rcpt(at - self._first_rcpt, reply)
             elif stage is Stage.MAIL:
                 self._on_mail(reply)
             elif stage is Stage.DATA:
                 self._on_data(reply)
             elif reply.code != 250:
                 raise ProtocolError(f"RSET was answered {reply.line()[:100]}")
-            if self.phase is Phase.COMMANDS and not self._asked and not self._commands:
+            if self._answered == len(self._lines) and self.phase is Phase.COMMANDS:
                 self.phase = Phase.DONE
         elif self.phase is Phase.EMPTY:  # whatever the answer, DATA has ended the transaction
             self.needs_rset = False
@@ -124,7 +129,20 @@ class Transaction:
     def _stage(self) -> Stage:
         if self.phase in (Phase.CONTENT, Phase.FINAL):
             return Stage.CONTENT
-        return self._asked[0][0] if self._asked else Stage.MAIL
+        return self._stage_of(self._answered) if self._answered < self._sent else Stage.MAIL
+
+    def _stage_of(self, line: int) -> Stage:
+        """What the line at this place is for."""
+        number = line - self._first_rcpt
+        if number >= len(self._outcomes):
+            return Stage.DATA
+        if number >= 0:
+            return Stage.RCPT
+        return Stage.MAIL if number == -1 else Stage.CONNECT
+
+    def _forget_unsent(self) -> None:
+        """What has not been sent has lost its point."""
+        del self._lines[self._sent :]
 
     def _settle_open(self, result: Result, reply: Reply, stage: Stage) -> None:
         for number, recipient in enumerate(self._envelope.recipients):
@@ -137,20 +155,20 @@ class Transaction:
             return
         self._mail_reply = reply
         self._settle_open(judge(reply), reply, Stage.MAIL)
-        self._commands.clear()
+        self._forget_unsent()
 
     def _on_rcpt(self, number: int, reply: Reply) -> None:
         if self._mail_reply is None:
             if reply.code < 300:
-                self._accepted.append(number)
+                self._accepted += 1
             else:
                 if reply.code == 552 and self._accepted and not reply.enhanced.startswith("5.2."):
                     # RFC 5321 section 4.5.3.1.10: an old way to say "too many recipients"
                     reply = Reply(452, Status.TOO_MANY_RECIPIENTS, reply.text)
                 address = self._envelope.recipients[number].address
                 self._outcomes[number] = Outcome(address, judge(reply), reply, Stage.RCPT)
-        if not self._accepted and self._commands and self._commands[0][0] is Stage.DATA:
-            self._commands.clear()  # nobody to send to
+        if not self._accepted and number == len(self._outcomes) - 1:
+            self._forget_unsent()  # nobody to send to
 
     def _on_data(self, reply: Reply) -> None:
         if reply.code == 354:

@@ -52,8 +52,12 @@ class Signers:
         """The account's verified domains."""
         return await self._verified.get(account_id) or frozenset()
 
+    def known(self, account_id: str, domain: str) -> bool:
+        """Whether `peek` has the last word."""
+        return self._signers.peek((account_id, domain)) is not None
+
     def peek(self, account_id: str, domain: str) -> Signer | None:
-        """The signer, if it is known without a read; None: ask `get`."""
+        """The signer, if it is known without a read; None: ask `known`, or `get`."""
         held = self._signers.peek((account_id, domain))
         return None if held is None else held.signer
 

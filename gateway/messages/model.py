@@ -97,6 +97,8 @@ class Message(msgspec.Struct, kw_only=True):
     tags: list[str] | None = None
     metadata: dict[str, Any] | None = None
     send_at_ms: int | None = None
+    author_domain: str | None = None
+    """The domain of From, as lower-case A-labels, where shaping has just read it."""
     outgoing: Content | None = None
     """The same as DATA carries it."""
     prepared: bytes | None = None

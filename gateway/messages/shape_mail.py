@@ -169,6 +169,7 @@ class MailShaper:
             tags=mail.tags,
             metadata=mail.metadata,
             send_at_ms=mail.send_at_ms,
+            author_domain=_domain(head.senders[0]) if head.first.get("from") else None,
         )
         return ShapedMail(message, None if key is None else key.value[:255] or None)
 

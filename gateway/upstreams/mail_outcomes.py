@@ -1,10 +1,13 @@
 """Between the road's words and those of the SMTP client: envelopes out, outcomes back."""
 
+import asyncio
 from collections.abc import Sequence
 
 from gateway.messages.model import Deferred, Delivered, Failed, MailEnvelope, Outcome, Unknown, Work
 from smtp import outcome as wire
+from smtp.client import Content
 from smtp.outcome import Result, Stage
+from smtp.pool import ConnectionPool, Destination
 
 
 def envelope_of(work: Work) -> wire.Envelope:
@@ -33,9 +36,9 @@ def outcomes_of(results: Sequence[wire.Outcome], *, rest_s: float) -> list[Outco
 
 def _outcome(result: wire.Outcome, rest_s: float) -> Outcome:
     reply = result.reply.line()
+    if result.result is Result.DELIVERED:
+        return Delivered(reply=reply)
     match result.result:
-        case Result.DELIVERED:
-            return Delivered(reply=reply)
         case Result.FAILED:
             return Failed(reply=reply)
         case Result.UNKNOWN:
@@ -43,3 +46,16 @@ def _outcome(result: wire.Outcome, rest_s: float) -> Outcome:
         case Result.DEFERRED if result.stage is Stage.CONNECT:
             return Deferred(reply=reply, rest_s=rest_s)
     return Deferred(reply=reply)
+
+
+def begin(
+    pool: ConnectionPool, destination: Destination, work: Work, content: Content, *, rest_s: float
+) -> "asyncio.Future[Sequence[Outcome]] | None":
+    """The outcomes to come, over a kept connection; None where none is free: `pool.deliver` waits for one."""
+    attempt: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
+
+    def done(results: Sequence[wire.Outcome]) -> None:
+        if not attempt.done():
+            attempt.set_result(outcomes_of(results, rest_s=rest_s))
+
+    return attempt if pool.begin(destination, envelope_of(work), content, done) else None

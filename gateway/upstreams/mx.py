@@ -15,7 +15,7 @@ from gateway.upstreams.rate import Rate
 from gateway.upstreams.signing import Signing
 from smtp.client import Tls
 from smtp.codes import Permanent, Temporary
-from smtp.connection import Options, Peer, Timeouts
+from smtp.options import Options, Peer, Timeouts
 from smtp.pool import ConnectionPool, Destination, Limits
 from smtp.resolver import Resolver
 from smtp.tls import TlsPolicy

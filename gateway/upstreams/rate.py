@@ -10,6 +10,11 @@ class Rate:
         self._gap_s = 1 / per_s if per_s > 0 else 0.0
         self._next_s = 0.0
 
+    @property
+    def is_unlimited(self) -> bool:
+        """Whether nobody ever has to wait."""
+        return not self._gap_s
+
     async def turn(self) -> None:
         """Returns when it is the caller's turn."""
         if not self._gap_s:

@@ -2,16 +2,16 @@
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
 from config.schema_upstreams import RelayUpstream
 from gateway.messages.model import Deferred, Outcome, Work
-from gateway.upstreams.mail_outcomes import envelope_of, outcomes_of
+from gateway.upstreams.mail_outcomes import begin, envelope_of, outcomes_of
 from gateway.upstreams.rate import Rate
 from gateway.upstreams.signing import Signing
 from smtp.client import Credentials, Tls
-from smtp.connection import Options, Peer, Timeouts
+from smtp.options import Options, Peer, Timeouts
 from smtp.pool import ConnectionPool, Destination, Limits
 from smtp.tls import TlsPolicy, verifying
 
@@ -58,7 +58,7 @@ class Relay:
                 ),
             ),
         )
-        self._resolved_s = float("-inf")
+        self._resolve_at_s = float("-inf")
 
     @property
     def serving(self) -> bool:
@@ -78,8 +78,18 @@ class Relay:
         async with asyncio.timeout(max(1.0, drain_s)):
             await self._pool.close()
 
-    async def deliver(self, work: Work) -> Sequence[Outcome]:
+    def deliver(self, work: Work) -> Awaitable[Sequence[Outcome]]:
         """One transaction for all recipients of the work."""
+        if self._rate.is_unlimited and asyncio.get_running_loop().time() < self._resolve_at_s:
+            content = self._signing.outgoing_now(work.message)
+            if content is not None:
+                attempt = begin(self._pool, self._destination, work, content, rest_s=_REST_S)
+                if attempt is not None:
+                    return attempt
+        return self._deliver(work)
+
+    async def _deliver(self, work: Work) -> Sequence[Outcome]:
+        """The same, where something has to be waited for."""
         try:
             await self._resolve()
         except OSError as error:
@@ -92,13 +102,13 @@ class Relay:
 
     async def _resolve(self) -> None:
         loop = asyncio.get_running_loop()
-        if loop.time() - self._resolved_s < _RESOLVE_EVERY_S:
+        if loop.time() < self._resolve_at_s:
             return
         host, port = self._settings.host, self._settings.port
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         peers = tuple(Peer(host, str(address[0]), port) for *_, address in found)
         self._destination = replace(self._destination, peers=peers)
-        self._resolved_s = loop.time()
+        self._resolve_at_s = loop.time() + _RESOLVE_EVERY_S
 
 
 def _tls(settings: RelayUpstream) -> TlsPolicy:

@@ -17,6 +17,14 @@ _LARGE_OCTETS = 1 << 20  # from here on in a thread, and one at a time: few copi
 class SignerDirectory(Protocol):
     """The signing keys of each account's domains; answers from memory once a domain was asked for."""
 
+    def known(self, account_id: str, domain: str) -> bool:
+        """Whether `peek` has the last word: the domain's keys are in memory, or it is known to have none."""
+        ...
+
+    def peek(self, account_id: str, domain: str) -> Signer | None:
+        """The signer of `domain` as far as it is in memory."""
+        ...
+
     async def get(self, account_id: str, domain: str) -> Signer | None:
         """The signer of `domain`, None when this account has no key for it."""
         ...
@@ -29,6 +37,25 @@ class Signing:
         self._signers = signers
         self._clock = clock
         self._large = asyncio.Lock()
+
+    def outgoing_now(self, message: Message) -> Content | None:
+        """What DATA carries, where that needs no wait: keys in memory, and no thread for a large mail."""
+        if message.outgoing is None and len(message.content) <= _LARGE_OCTETS:
+            if message.prepared is None:
+                message.prepared = self._sign_now(message)
+            if message.prepared is not None:
+                message.outgoing = Content.of(message.prepared)
+        return message.outgoing
+
+    def _sign_now(self, message: Message) -> bytes | None:
+        domain = message.author_domain
+        if domain is None or not self._signers.known(message.account_id, domain):
+            return None
+        signer = self._signers.peek(message.account_id, domain)
+        if signer is None:
+            return message.content
+        fields, body_start = parse(message.content)
+        return _signed(signer, fields, message.content, body_start, self._clock.now_ms() // 1000)
 
     async def prepared(self, message: Message) -> bytes:
         """The octets to send: signatures in front of the content. Made at the first call, then kept."""

@@ -34,8 +34,14 @@ KEYS = [
 class Keys:
     """The signing keys of example.org."""
 
-    async def get(self, account_id: str, domain: str) -> Signer | None:
+    def known(self, account_id: str, domain: str) -> bool:
+        return True
+
+    def peek(self, account_id: str, domain: str) -> Signer | None:
         return Signer(KEYS) if (account_id, domain) == (ACCOUNT, "example.org") else None
+
+    async def get(self, account_id: str, domain: str) -> Signer | None:
+        return self.peek(account_id, domain)
 
 
 def signing() -> Signing:

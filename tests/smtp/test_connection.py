@@ -13,7 +13,8 @@ import uvloop
 
 from smtp.client import Credentials, Tls
 from smtp.codes import Permanent, SmtpError, Temporary
-from smtp.connection import Connection, Options, Peer, Timeouts
+from smtp.connection import Connection
+from smtp.options import Options, Peer, Timeouts
 from smtp.outcome import Envelope, Outcome, Recipient, Result, Stage
 from smtp.tls import TlsPolicy, verifying
 from tests.smtp.fake_mx import DROP, HANG, RESET, FakeMx, Script, self_signed

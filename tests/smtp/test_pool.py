@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 
 import pytest
 
-from smtp.client import Tls
-from smtp.connection import Options, Peer, Timeouts
+from smtp.client import Content, Tls
+from smtp.options import Options, Peer, Timeouts
 from smtp.outcome import Envelope, Outcome, Recipient, Result, Stage
 from smtp.pool import ConnectionPool, Destination, Limits
 from smtp.tls import TlsPolicy
@@ -48,11 +48,26 @@ async def send(pool: ConnectionPool, destination: Destination) -> Outcome:
     return outcome
 
 
-async def test_one_connection_serves_many_messages_and_says_quit_at_the_end() -> None:
+async def begin(pool: ConnectionPool, destination: Destination) -> Outcome:
+    """As `send`, over a kept connection by callback wherever there is one."""
+    outcomes: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+    if not pool.begin(destination, envelope(), Content.of(MESSAGE), outcomes.set_result):
+        return await send(pool, destination)
+    async with asyncio.timeout(20):
+        (outcome,) = await outcomes
+    return outcome
+
+
+Way = Callable[[ConnectionPool, Destination], Coroutine[None, None, Outcome]]
+EITHER_WAY = pytest.mark.parametrize("deliver", [send, begin])
+
+
+@EITHER_WAY
+async def test_one_connection_serves_many_messages_and_says_quit_at_the_end(deliver: Way) -> None:
     async with FakeMx.running() as mx:
         async with pooled() as pool:
             for _ in range(5):
-                assert (await send(pool, to(mx))).result is Result.DELIVERED
+                assert (await deliver(pool, to(mx))).result is Result.DELIVERED
             assert (pool.opened, pool.idle, pool.busy) == (1, 1, 0)
         assert len(mx.transactions) == 5
         assert mx.connections == 1
@@ -66,9 +81,10 @@ async def test_destinations_do_not_share_connections() -> None:
         assert mx.connections == 2
 
 
-async def test_parallel_deliveries_are_bounded_per_destination() -> None:
+@EITHER_WAY
+async def test_parallel_deliveries_are_bounded_per_destination(deliver: Way) -> None:
     async with FakeMx.running() as mx, pooled(per_destination=3) as pool:
-        outcomes = await asyncio.gather(*[send(pool, to(mx)) for _ in range(20)])
+        outcomes = await asyncio.gather(*[deliver(pool, to(mx)) for _ in range(20)])
         assert {outcome.result for outcome in outcomes} == {Result.DELIVERED}
         assert mx.most_open <= 3
         assert len(mx.transactions) == 20
@@ -101,42 +117,48 @@ async def test_delivery_that_finds_no_turn_in_time_is_deferred() -> None:
         assert (await first).result is Result.UNKNOWN
 
 
-async def test_connection_is_renewed_after_its_share_of_messages() -> None:
+@EITHER_WAY
+async def test_connection_is_renewed_after_its_share_of_messages(deliver: Way) -> None:
     async with FakeMx.running() as mx, pooled(messages_per_connection=2) as pool:
         for _ in range(5):
-            await send(pool, to(mx))
+            await deliver(pool, to(mx))
         assert mx.connections == 3
 
 
-async def test_connection_that_the_server_closed_meanwhile_is_replaced_unseen() -> None:
+@EITHER_WAY
+async def test_connection_that_the_server_closed_meanwhile_is_replaced_unseen(deliver: Way) -> None:
     async with FakeMx.running(Script(messages_per_connection=1)) as mx, pooled() as pool:
         for _ in range(3):
-            assert (await send(pool, to(mx))).result is Result.DELIVERED
+            assert (await deliver(pool, to(mx))).result is Result.DELIVERED
         assert mx.connections == 3
 
 
+@EITHER_WAY
 @pytest.mark.parametrize("action", [DROP, "421 4.4.2 idle too long"])
-async def test_kept_connection_that_fails_at_mail_is_replaced_once(action: str) -> None:
+async def test_kept_connection_that_fails_at_mail_is_replaced_once(action: str, deliver: Way) -> None:
     async with FakeMx.running() as mx, pooled() as pool:
         await send(pool, to(mx))
         mx.script.replies = {"MAIL": action}
-        outcome = await send(pool, to(mx))  # the kept one and a new one both fail
+        outcome = await deliver(pool, to(mx))  # the kept one and a new one both fail
         assert outcome.result is Result.DEFERRED
         assert mx.connections == 2
+        assert pool.busy == 0
 
 
-async def test_unknown_on_a_kept_connection_is_never_tried_again() -> None:
+@EITHER_WAY
+async def test_unknown_on_a_kept_connection_is_never_tried_again(deliver: Way) -> None:
     async with FakeMx.running() as mx, pooled() as pool:
-        await send(pool, to(mx))
+        await deliver(pool, to(mx))
         mx.script.replies = {"CONTENT": DROP}
-        assert (await send(pool, to(mx))).result is Result.UNKNOWN
+        assert (await deliver(pool, to(mx))).result is Result.UNKNOWN
         assert mx.connections == 1
         assert len(mx.transactions) == 2
 
 
-async def test_idle_connections_are_closed_in_time_and_forgotten() -> None:
+@EITHER_WAY
+async def test_idle_connections_are_closed_in_time_and_forgotten(deliver: Way) -> None:
     async with FakeMx.running() as mx, pooled(idle_s=0.05) as pool:
-        await send(pool, to(mx))
+        await deliver(pool, to(mx))
         await mx.until(lambda mx: mx.open_connections == 0)
         assert pool.idle == 0
         assert mx.commands[-1] == "QUIT"
@@ -191,3 +213,31 @@ async def test_nothing_is_kept_of_destinations_without_connections() -> None:
         for number in range(10):
             await send(pool, to(mx, name=f"{number}.example"))
         assert pool._lines == {}
+
+
+async def test_begin_without_a_kept_connection_does_nothing() -> None:
+    async with FakeMx.running() as mx, pooled(per_destination=1) as pool:
+        refused: list[list[Outcome]] = []
+        assert not pool.begin(to(mx), envelope(), Content.of(MESSAGE), refused.append)
+        await send(pool, to(mx))
+        first = asyncio.create_task(begin(pool, to(mx)))
+        await asyncio.sleep(0)
+        assert not pool.begin(
+            to(mx), envelope(), Content.of(MESSAGE), refused.append
+        )  # its only turn is taken
+        assert (await first).result is Result.DELIVERED
+        assert (refused, mx.connections) == ([], 1)
+
+
+async def test_closing_the_pool_ends_what_was_begun() -> None:
+    async with FakeMx.running() as mx, pooled() as pool:
+        await send(pool, to(mx))
+        mx.script.replies = {"CONTENT": HANG}
+        mx.content_read.clear()
+        first = asyncio.create_task(begin(pool, to(mx)))
+        async with asyncio.timeout(5):
+            await mx.content_read.wait()
+        assert pool.busy == 1
+        await pool.close()
+        assert (await first).result is Result.UNKNOWN
+        assert (pool.busy, mx.connections) == (0, 1)
