@@ -2,10 +2,12 @@
 
 Ids begin with their time, so "older than" is a range of the primary key. It is deleted in slices between
 other batches, on both engines; PostgreSQL's autovacuum then makes the room free for new rows. A message that
-is not final stays, whatever its age. One process does it at a time, by lease.
+is not final stays, whatever its age; what has to be passed over is read by readers. One process does it at a
+time, by lease.
 """
 
 import asyncio
+from functools import partial
 
 import structlog
 
@@ -16,7 +18,7 @@ from gateway.ports import Clock
 from gateway.store import leases
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.store import Store
-from gateway.store.tx import Tx
+from gateway.store.tx import Row, Tx
 from gateway.webhooks import outbox
 from policy.retention import DAY_MS, first_kept_day
 
@@ -26,25 +28,39 @@ LEASE = "retention"
 _SLICE = 500
 _LEASE_MS = 600_000
 _ACCOUNTS = "SELECT id FROM account"
-_FINAL = "('delivered', 'partly_delivered', 'failed', 'cancelled')"
+_FINAL = ("delivered", "partly_delivered", "failed", "cancelled")
+_SEARCHED = 2000  # rows that one search looks at, final or not
 
-# Per account: (account_id, id floor, slice). Deliveries and content go before the message that names them.
-_BY_MESSAGE = {
+# What belongs to an account's final messages is searched for by readers, in bounded steps along the key: a
+# million queued messages to pass over would hold up the writer. (account_id, key seen last, id floor, rows)
+_SEARCH = {
     table: f"""
-    DELETE FROM {table} WHERE {key} IN (
-      SELECT {key_columns} FROM {table} t
-      JOIN message m ON m.account_id = t.account_id AND m.id = t.message_id
-      WHERE t.account_id = ? AND t.message_id < ? AND m.status IN {_FINAL} LIMIT ?)
+    SELECT {key}, m.status
+    FROM (SELECT account_id, {columns} FROM {table}
+          WHERE account_id = ? AND ({columns}) > ({unseen}) AND message_id < ? ORDER BY {columns} LIMIT ?) t
+    LEFT JOIN message m ON m.account_id = t.account_id AND m.id = t.message_id ORDER BY {key}
     """  # noqa: S608 - the names stand in this file
-    for table, key, key_columns in (
-        ("delivery", "(account_id, message_id, n)", "t.account_id, t.message_id, t.n"),
-        ("content", "(account_id, message_id)", "t.account_id, t.message_id"),
+    for table, columns, key, unseen in (
+        ("content", "message_id", "t.message_id", "?"),
+        ("delivery", "message_id, n", "t.message_id, t.n", "?, ?"),
     )
 }
-_MESSAGES = f"""
-DELETE FROM message WHERE (account_id, id) IN (
-  SELECT account_id, id FROM message WHERE account_id = ? AND id < ? AND status IN {_FINAL} LIMIT ?)
-"""  # noqa: S608 - the names stand in this file
+_SEARCH["message"] = """
+SELECT id, status FROM message WHERE account_id = ? AND id > ? AND id < ? ORDER BY id LIMIT ?
+"""
+# Then it is deleted by key. A final message stays final; it is asked again, so that no mistake loses a mail.
+_STILL = "('" + "', '".join(_FINAL) + "')"
+_DELETE = {
+    table: f"""
+    DELETE FROM {table} WHERE account_id = ? AND {key} AND EXISTS (
+      SELECT 1 FROM message m
+      WHERE m.account_id = {table}.account_id AND m.id = {table}.message_id AND m.status IN {_STILL})
+    """  # noqa: S608 - the names stand in this file
+    for table, key in (("content", "message_id = ?"), ("delivery", "message_id = ? AND n = ?"))
+}
+_DELETE["message"] = f"DELETE FROM message WHERE account_id = ? AND id = ? AND status IN {_STILL}"  # noqa: S608
+_BEFORE_ALL: dict[str, Row] = {"content": ("",), "delivery": ("", 0), "message": ("",)}
+
 _EVENTS = """
 DELETE FROM event WHERE (account_id, message_id, id) IN (
   SELECT account_id, message_id, id FROM event WHERE account_id = ? AND message_id < ? LIMIT ?)
@@ -108,10 +124,10 @@ class Retention:
         total += await self._purged(now_ms - keep.event_days * DAY_MS)
         content = id_floor(now_ms - keep.content_hours * 3_600_000)
         for (account_id,) in await self._store.read(lambda tx: tx.rows(_ACCOUNTS)):
-            total += await self._sliced(_BY_MESSAGE["content"], (account_id, content))
+            total += await self._final("content", account_id, content)
             total += await self._sliced(_EVENTS, (account_id, events))
-            total += await self._sliced(_BY_MESSAGE["delivery"], (account_id, messages))
-            total += await self._sliced(_MESSAGES, (account_id, messages))
+            total += await self._final("delivery", account_id, messages)  # before the message that they name
+            total += await self._final("message", account_id, messages)
         return total
 
     async def _purged(self, before_ms: int) -> int:
@@ -122,6 +138,20 @@ class Retention:
             total += count
             if count < _SLICE:
                 return total
+
+    async def _final(self, table: str, account_id: str, floor: str) -> int:
+        """Deletes from `table` what belongs to final messages with ids below `floor`."""
+        total, seen = 0, _BEFORE_ALL[table]
+        while True:
+            search = (account_id, *seen, floor, _SEARCHED)
+            found = await self._store.read(partial(Tx.rows, sql=_SEARCH[table], row=search))
+            keys = [(account_id, *key) for *key, status in found if status in _FINAL]
+            for start in range(0, len(keys), _SLICE):
+                some = keys[start : start + _SLICE]
+                total += await self._store.write(partial(Tx.run_many, sql=_DELETE[table], rows=some))
+            if len(found) < _SEARCHED:
+                return total
+            seen = found[-1][:-1]
 
     async def _sliced(self, sql: str, key: tuple[object, ...]) -> int:
         """Runs a deletion slice by slice; between two slices other writes have their turn."""

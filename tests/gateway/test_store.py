@@ -3,12 +3,14 @@
 import asyncio
 import sqlite3
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from config.schema import Settings
 from gateway.store import leases, schema, sqlite
+from gateway.store import retention as retention_module
 from gateway.store.errors import StoreBusy, StoreError, StoreFailed
 from gateway.store.retention import Retention
 from gateway.store.store import Store
@@ -178,11 +180,7 @@ async def test_retention_drops_finished_days_and_keeps_what_is_not_final(tmp_pat
     defaults = Settings()
     settings = replace(defaults, retention=replace(defaults.retention, message_days=2, event_days=2))
     async with rig(tmp_path, [upstream], settings=settings, clock=clock) as one:
-        await one.store.write(
-            lambda tx: tx.run(
-                "INSERT INTO account (id, name, status, created_ms) VALUES (?, 'a', 'active', 0)", ("0" * 26,)
-            )
-        )
+        await one.store.write(add_account)
         old = await one.send_mail()
         await one.settled(old.id or "")
         waiting = await one.send_mail(send_at_ms=clock.now_ms() + 20 * 86_400_000)
@@ -199,3 +197,46 @@ async def test_retention_drops_finished_days_and_keeps_what_is_not_final(tmp_pat
         deliveries = await one.store.read(lambda tx: tx.rows("SELECT message_id FROM delivery"))
         assert sorted(deliveries) == [(waiting.id,), (young.id,)]
         assert len(await one.store.read(lambda tx: tx.rows("SELECT 1 FROM content"))) == 1
+
+
+@on_each_engine
+async def test_retention_passes_over_what_waits_in_steps_and_finds_all_that_is_final(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention_module, "_SEARCHED", 3)
+    monkeypatch.setattr(retention_module, "_SLICE", 2)
+    clock = FakeClock()
+    defaults = Settings()
+    keep = replace(defaults.retention, message_days=2, event_days=2, content_hours=1)
+    settings = replace(defaults, retention=keep)
+    async with rig(tmp_path, [FakeUpstream()], settings=settings, clock=clock) as one:
+        await one.store.write(add_account)
+        for number in range(12):
+            later_ms = clock.now_ms() + 20 * 86_400_000 if number % 3 else None
+            sent = await one.send_mail(send_at_ms=later_ms)
+            if later_ms is None:
+                await one.settled(sent.id or "")
+        retention = Retention(one.store, clock, settings, holder=HOLDER)
+        clock.advance(2 * 3600)
+        assert await retention.run() == 4  # the content of what is final
+        assert await counts(one.store) == {"content": 8, "delivery": 12, "message": 12}
+        clock.advance(4 * 86_400)
+        await retention.run()
+        assert await counts(one.store) == {"content": 8, "delivery": 8, "message": 8}
+        statuses = await one.store.read(lambda tx: tx.rows("SELECT DISTINCT status FROM message"))
+        assert statuses == [("scheduled",)]
+
+
+def add_account(tx: Tx) -> int:
+    """The account that the rig sends for."""
+    return tx.run(
+        "INSERT INTO account (id, name, status, created_ms) VALUES (?, 'a', 'active', 0)", ("0" * 26,)
+    )
+
+
+async def counts(store: Store) -> dict[str, int]:
+    """Rows by table."""
+    return {
+        table: (await store.read(partial(Tx.rows, sql=f"SELECT count(*) FROM {table}")))[0][0]
+        for table in ("content", "delivery", "message")
+    }
