@@ -16,7 +16,8 @@ from phonenumbers import PhoneMetadata, PhoneNumber, ValidationResult
 from policy.verdict import Reason, Refuse
 
 _LONGEST = 64
-_INTERNATIONAL = re.compile(r"\+[1-9][0-9]{6,14}\Z")  # ITU-T E.164 section 6.1: at most 15 digits
+_LONGEST_E164 = 16  # ITU-T E.164 section 6.1: at most 15 digits, here with the "+"
+_INTERNATIONAL = re.compile(r"\+[1-9][0-9]{6,14}\Z")
 _SIGNS = re.compile(r"\+?[0-9()./ \u00a0-]+\Z")
 _WHY = {
     ValidationResult.INVALID_COUNTRY_CODE: "has no country code that exists",
@@ -106,8 +107,20 @@ def _parse_any(text: str, default_country: str) -> Number | Refuse:
     possible = phonenumbers.is_possible_number_with_reason(number)
     if possible != ValidationResult.IS_POSSIBLE:
         return _refuse(_WHY[possible])
+    country = _country(number)
+    if number.italian_leading_zero and _has_trunk_zero(country):
+        return _refuse("has a 0 after its country code")
     e164 = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    return Number(e164, _country(number))
+    if len(e164) > _LONGEST_E164:
+        return _refuse("is too long")
+    return Number(e164, country)
+
+
+@lru_cache(maxsize=1000)
+def _has_trunk_zero(country: str) -> bool:
+    """Whether a 0 before the area code is for calls within the country alone, and no part of a number."""
+    metadata = PhoneMetadata.metadata_for_region(country, None)
+    return metadata is not None and metadata.national_prefix == "0"
 
 
 def _country(number: PhoneNumber) -> str:

@@ -24,6 +24,11 @@ from policy.verdict import Reason, Refuse
         ("+447400123456", Number("+447400123456", "GB")),
         ("+447797712345", Number("+447797712345", "JE")),
         ("+88212345678", Number("+88212345678", "001")),
+        ("+491512345678901", Number("+491512345678901", "DE")),  # 15 digits, the most there are
+        ("+49 0151 23456789", Number("+4915123456789", "DE")),  # a 0 for calls within the country
+        ("+410791234567", Number("+41791234567", "CH")),
+        ("+39 06 6982", Number("+39066982", "VA")),  # a 0 that belongs to the number
+        ("+2250123456789", Number("+2250123456789", "CI")),
     ],
 )
 def test_a_number_is_taken_however_it_is_written(text: str, number: Number) -> None:
@@ -53,6 +58,10 @@ def test_a_national_number_needs_a_default_country() -> None:
         ("+0041791234567", "has no country code that exists"),
         ("+4179", "is too short"),
         ("+417912345678901", "is too long"),
+        ("+4915123456789012", "is too long"),  # 16 digits, which German plans would allow
+        ("+49 1512 3456789 0123", "is too long"),
+        ("004930123456789012", "is too long"),
+        ("+41079123456", "has a 0 after its country code"),
         ("+41", "is no phone number"),
         ("++41791234567++", "is no phone number"),
     ],
