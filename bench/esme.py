@@ -11,6 +11,8 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 # Run as a file, this folder would come first on the path and hide modules of the same name.
@@ -18,8 +20,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import uvloop  # noqa: E402  the path had to be set first
 
-from smpp.constants import CommandStatus  # noqa: E402
-from smpp.esme import Esme, EsmeConfig, Outcome  # noqa: E402
+from smpp.esme import Esme, EsmeConfig, Outcome, SubmitResult  # noqa: E402
 from smpp.pdu import DataSm, DeliverSm, SubmitSm  # noqa: E402
 
 _WINDOW = 50
@@ -36,6 +37,7 @@ class Load:
         self._receipts = 0
         self._all = asyncio.Event()
         self._bound = asyncio.Event()
+        self._accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         config = EsmeConfig(
             host="127.0.0.1",
             port=arguments.port,
@@ -43,7 +45,7 @@ class Load:
             password=arguments.password,
             window=_WINDOW,
         )
-        self._esme = Esme(config, self._take, on_state=self._note)
+        self._esme = Esme(config, on_deliver_many=self._take, on_state=self._note)
         self._left = iter(range(self._messages))
         self.spent_ms: list[float] = []
 
@@ -51,31 +53,38 @@ class Load:
         if bound:
             self._bound.set()
 
-    async def _take(self, _pdu: DeliverSm | DataSm) -> CommandStatus:
-        self._receipts += 1
+    async def _take(self, pdus: Sequence[DeliverSm | DataSm]) -> list[int]:
+        self._receipts += len(pdus)
         if self._receipts >= self._messages:
             self._all.set()
-        return CommandStatus.ESME_ROK
+        return [0] * len(pdus)
 
-    async def _send(self) -> None:
-        """One place in the window, filled again and again."""
-        for number in self._left:
-            started = time.perf_counter()
-            submit_sm = SubmitSm(
-                source_addr_ton=5,
-                source_addr=self._sender,
-                dest_addr_ton=1,
-                dest_addr_npi=1,
-                destination_addr=f"4179{1_000_000 + number % 1000}",
-                registered_delivery=1,
-                short_message=b"Your code is 123456.",
-            )
-            result = await self._esme.submit_nowait(submit_sm)
-            while result.outcome is Outcome.THROTTLED:  # the link pauses by itself
-                result = await self._esme.submit_nowait(submit_sm)
-            if result.outcome is not Outcome.OK:
-                raise RuntimeError(str(result))
+    def _send(self) -> None:
+        """The next message, if one is left; its answer sends another."""
+        number = next(self._left, None)
+        if number is None:
+            return
+        submit_sm = SubmitSm(
+            source_addr_ton=5,
+            source_addr=self._sender,
+            dest_addr_ton=1,
+            dest_addr_npi=1,
+            destination_addr=f"4179{1_000_000 + number % 1000}",
+            registered_delivery=1,
+            short_message=b"Your code is 123456.",
+        )
+        self._esme.submit_told(submit_sm, partial(self._answered, submit_sm, time.perf_counter()))
+
+    def _answered(self, submit_sm: SubmitSm, started: float, result: SubmitResult) -> None:
+        if result.outcome is Outcome.OK:
             self.spent_ms.append((time.perf_counter() - started) * 1000)
+            if len(self.spent_ms) == self._messages:
+                self._accepted.set_result(None)
+            self._send()
+        elif result.outcome is Outcome.THROTTLED:  # the link pauses by itself
+            self._esme.submit_told(submit_sm, partial(self._answered, submit_sm, started))
+        elif not self._accepted.done():
+            self._accepted.set_exception(RuntimeError(str(result)))
 
     async def run(self) -> dict[str, float]:
         """The figures."""
@@ -83,9 +92,9 @@ class Load:
         async with asyncio.timeout(30):
             await self._bound.wait()
         started = time.monotonic()
-        async with asyncio.TaskGroup() as group:
-            for _ in range(_WINDOW):
-                group.create_task(self._send())
+        for _ in range(_WINDOW):
+            self._send()
+        await self._accepted
         seconds = time.monotonic() - started
         async with asyncio.timeout(_RECEIPTS_WITHIN_S):
             await self._all.wait()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, cast
 
@@ -18,7 +19,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import uvloop  # noqa: E402  the path had to be set first
 
-from smpp.constants import MessageState  # noqa: E402
+from smpp.constants import EsmClass, MessageState  # noqa: E402
 from smpp.framing import Splitter  # noqa: E402
 from smpp.pdu import (  # noqa: E402
     Bind,
@@ -28,6 +29,7 @@ from smpp.pdu import (  # noqa: E402
     BindTransceiverResp,
     BindTransmitter,
     BindTransmitterResp,
+    DeliverSm,
     EnquireLink,
     EnquireLinkResp,
     Pdu,
@@ -38,10 +40,12 @@ from smpp.pdu import (  # noqa: E402
     decode,
     encode,
 )
-from smpp.receipt import Receipt, deliver_sm  # noqa: E402
+from smpp.receipt import tlvs  # noqa: E402
 
 _PRINT_S: Final = 0.02
 _FIRST_ID: Final = 0x5E3A_0000_0000  # long enough that no id, read as decimal, is another one in hex
+_DELIVERY_RECEIPT: Final = int(EsmClass.DELIVERY_RECEIPT)
+_DATE: Final = f"{datetime.now(UTC):%y%m%d%H%M}"
 _BINDS: Final = {
     BindTransmitter: BindTransmitterResp,
     BindReceiver: BindReceiverResp,
@@ -85,14 +89,31 @@ class Connection(asyncio.Protocol):
             answers.append(encode(SubmitSmResp(number, 0, message_id)))
             if self._receipts and pdu.registered_delivery & 1:
                 self._sequence_number = self._sequence_number % 0x7FFFFFFF + 1
-                receipt = Receipt(message_id=message_id, state=MessageState.DELIVERED)
-                answers.append(encode(deliver_sm(receipt, pdu), self._sequence_number))
+                answers.append(encode(_receipt(message_id, pdu), self._sequence_number))
         elif isinstance(pdu, EnquireLink):
             answers.append(encode(EnquireLinkResp(number, 0)))
         elif isinstance(pdu, Unbind):
             answers.append(encode(UnbindResp(number, 0)))
         elif isinstance(pdu, Bind):
             answers.append(encode(_BINDS[type(pdu)](number, 0, "bench")))
+
+
+def _receipt(message_id: str, submit_sm: SubmitSm) -> DeliverSm:
+    """As `smpp.receipt.deliver_sm`, at a tenth of its cost."""
+    text = (
+        f"id:{message_id} sub:001 dlvrd:001 submit date:{_DATE} done date:{_DATE} stat:DELIVRD err:000 text:"
+    )
+    return DeliverSm(
+        source_addr_ton=submit_sm.dest_addr_ton,
+        source_addr_npi=submit_sm.dest_addr_npi,
+        source_addr=submit_sm.destination_addr,
+        dest_addr_ton=submit_sm.source_addr_ton,
+        dest_addr_npi=submit_sm.source_addr_npi,
+        destination_addr=submit_sm.source_addr,
+        esm_class=_DELIVERY_RECEIPT,
+        short_message=text.encode(),
+        tlvs=tlvs(message_id, MessageState.DELIVERED),
+    )
 
 
 async def serve(port: int, *, receipts: bool) -> None:

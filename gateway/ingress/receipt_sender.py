@@ -5,7 +5,8 @@ has its own window, and every one that has room gets its share in each round, so
 delays nobody (A5). A client is served by one process at a time, by lease, unless the store is ours alone.
 
 A receipt whose row was just committed here is offered from memory (`offer`), if its client has room and is
-not behind; the others are read back in rounds. Acknowledgements are written in bulk.
+not behind; the others are read back in rounds. Acknowledgements are written in bulk, every 0.2 s or 500: so
+many receipts may come again after a crash.
 """
 
 import asyncio
@@ -29,7 +30,8 @@ from smpp.link import Outcome, Result
 log = structlog.get_logger(__name__)
 
 POLL_S = 0.2
-_GATHER_S = 0.01  # answers of this long are written together
+_GATHER_S = 0.01  # between two rounds at least
+_ANSWERS_AT_ONCE = 500  # else they are written with the next round
 _AFTER_FAILURE_S = 1.0
 _TRIM_S = 10.0
 _DROPPED_AT_ONCE = 1000
@@ -254,6 +256,8 @@ class ReceiptSender:
         if result.outcome is Outcome.OK:
             self.acknowledged += 1
             self._acknowledged.append(one.key)
+            if not served.behind and len(self._acknowledged) < _ANSWERS_AT_ONCE:
+                return  # nothing waits for the room
         elif not receiver.bound.can_receive or result.outcome is Outcome.NOT_SENT:
             # For another bind, at once; this one is over, is being unbound, or has asked for a pause.
             served.held.discard(one.key)
