@@ -28,7 +28,10 @@ SELECT product, source, sum(granted),
   sum(CASE WHEN expires_ms IS NULL OR expires_ms > ? THEN remaining ELSE 0 END)
 FROM lot GROUP BY product, source
 """
-_SIZE = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+_SIZE = {
+    "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+    "postgresql": "SELECT pg_database_size(current_database())",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +40,14 @@ class Reading:
 
     queue: dict[str, tuple[int, int | None]]
     lots: list[tuple[str, str, int, int]]
-    size_octets: int | None
+    size_octets: int
 
 
 def read(tx: Tx, now_ms: int) -> Reading:
-    """The queue, all lots summed, and the size of the file (SQLite alone tells it)."""
+    """The queue, all lots summed, and the size of the database."""
     lots = [(row[0], row[1], int(row[2]), int(row[3])) for row in tx.rows(_LOTS, (now_ms,))]
-    size = tx.one(_SIZE) if tx.connection.dialect.name == "sqlite" else None
-    return Reading(query.queue_depth(tx), lots, int(size[0]) if size else None)
+    ((size,),) = tx.rows(_SIZE[tx.connection.dialect.name])
+    return Reading(query.queue_depth(tx), lots, int(size))
 
 
 class Readings:
@@ -102,6 +105,5 @@ class Readings:
             metrics.credits_granted.labels(word(product), word(source)).set(granted)
         for product, balance in balances.items():
             metrics.credits_balance.labels(word(product)).set(balance)
-        if reading.size_octets is not None:
-            metrics.store_size_octets.set(reading.size_octets)
+        metrics.store_size_octets.set(reading.size_octets)
         metrics.readings_timestamp_seconds.set(now_ms / 1000)

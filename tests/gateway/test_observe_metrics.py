@@ -284,6 +284,7 @@ def test_process_and_build_are_told(metrics: Metrics) -> None:
 # --- what the database knows -------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("engine")
 async def test_queue_and_balances_are_read_from_the_database(tmp_path: Path, metrics: Metrics) -> None:
     clock = FakeClock()
 
