@@ -81,7 +81,6 @@ class Limits:
 
     queue_memory_messages: Positive = 20_000
     queue_memory_octets: Octets = 268_435_456
-    per_lane: Positive = 1000
     auth_free_failures: Count = 5
     auth_delay_first_s: Seconds = 1.0
     auth_delay_max_s: Seconds = 60.0

@@ -50,13 +50,13 @@ def test_broken_toml(folder: Path) -> None:
 
 
 def test_unknown_keys_are_told_all_at_once(folder: Path) -> None:
-    _append(folder, "[limits]\nper_lan = 5\n[retention]\nmessage_day = 5\n")
+    _append(folder, "[limits]\nauth_remembere = 5\n[retention]\nmessage_day = 5\n")
     done = gateway("run", cwd=folder)
     assert (done.code, done.out) == (1, "")
     first, *faults = done.err.splitlines()
     assert first == "gateway: gateway.toml: 2 faults"
     assert sorted(faults) == [
-        "  limits.per_lan: unknown key, did you mean per_lane?",
+        "  limits.auth_remembere: unknown key, did you mean auth_remembered?",
         "  retention.message_day: unknown key, did you mean message_days?",
     ]
 

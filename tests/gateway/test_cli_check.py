@@ -49,10 +49,11 @@ def test_the_shipped_configuration_has_no_faults_before_the_first_start(cli: Cli
 
 def test_every_fault_of_the_file_comes_at_once_with_its_path_and_a_suggestion(cli: Cli) -> None:
     faults = _faults(
-        cli, '[smtp]\nprot = 2525\nport = "high"\n[htp]\n[metrics]\nport = 70000\n[limits]\nper_lane = 0\n'
+        cli,
+        '[smtp]\nprot = 2525\nport = "high"\n[htp]\n[metrics]\nport = 70000\n[limits]\nauth_remembered = 0\n',
     )
     assert [fault.partition(":")[0] for fault in sorted(faults)] == [
-        "htp", "limits.per_lane", "metrics.port", "smtp.port", "smtp.prot"
+        "htp", "limits.auth_remembered", "metrics.port", "smtp.port", "smtp.prot"
     ]  # fmt: skip
     assert "smtp.prot: unknown key, did you mean port?" in faults
 
