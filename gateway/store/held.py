@@ -3,6 +3,7 @@
 from gateway.ports import Clock
 from gateway.store import leases
 from gateway.store.store import Store
+from gateway.store.tx import Tx
 
 
 class HeldLeases:
@@ -17,11 +18,13 @@ class HeldLeases:
 
     async def take(self, name: str) -> bool:
         """Takes or renews a lease; False while another process has it."""
-        now_ms = self._clock.now_ms()
-        return await self._store.write(
-            lambda tx: leases.take(tx, name, self._holder, now_ms=now_ms, lease_ms=self._lease_ms),
-            urgent=True,
-        )
+        own_ms = self._clock.now_ms()
+
+        def take(tx: Tx) -> bool:
+            now_ms = leases.agreed_ms(tx, own_ms)
+            return leases.take(tx, name, self._holder, now_ms=now_ms, lease_ms=self._lease_ms)
+
+        return await self._store.write(take, urgent=True)
 
     async def drop(self, name: str) -> None:
         """Gives it back."""

@@ -13,6 +13,18 @@ WHERE lease.holder = excluded.holder OR lease.expires_ms <= ?
 """
 
 _EXPIRES = "SELECT expires_ms FROM lease WHERE name = ?"
+_CLOCK = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+
+
+def agreed_ms(tx: Tx, own_ms: int) -> int:
+    """The time by which everybody on this database judges a lease: the database's, where machines share it.
+
+    A machine whose own clock is ahead would take what another still holds. Alone, our own (`own_ms`) will do.
+    """
+    if not tx.shared:
+        return own_ms
+    ((now_ms,),) = tx.rows(_CLOCK)
+    return int(now_ms)
 
 
 def take(tx: Tx, name: str, holder: str, *, now_ms: int, lease_ms: int) -> bool:

@@ -12,12 +12,14 @@ from config.schema import Settings
 from gateway.store import leases, schema, sqlite
 from gateway.store import retention as retention_module
 from gateway.store.errors import StoreBusy, StoreError, StoreFailed
+from gateway.store.held import HeldLeases
 from gateway.store.retention import Retention
 from gateway.store.store import Store
 from gateway.store.tx import Tx
-from tests.gateway.databases import database_url
+from tests.gateway.databases import database_url, fresh_database
 from tests.gateway.fakes import FakeClock, FakeUpstream
 from tests.gateway.rig import rig
+from tests.postgres_server import PostgresServer
 
 HOLDER = "h" * 26
 
@@ -171,6 +173,22 @@ async def test_a_lease_is_one_holders_until_it_runs_out(tmp_path: Path) -> None:
     await store.write(lambda tx: leases.drop(tx, "bind", "b"))
     assert await take("a", 152)
     await store.close()
+
+
+async def test_a_clock_that_is_ahead_takes_nobodys_lease(postgresql: PostgresServer) -> None:
+    """Machines that share a database go by its clock."""
+    with fresh_database(postgresql) as database:
+        store = Store.open(database)
+        ahead = FakeClock()
+        ahead.advance(3600)
+        one = HeldLeases(store, FakeClock(), holder="a", lease_s=15)
+        two = HeldLeases(store, ahead, holder="b", lease_s=15)
+        assert await one.take("bind")
+        assert not await two.take("bind")
+        assert await one.take("bind")
+        await one.drop("bind")
+        assert await two.take("bind")
+        await store.close()
 
 
 @on_each_engine
