@@ -19,7 +19,7 @@ import smpplib.gsm
 from config.schema import Settings
 from gateway.ingress.smpp_submit import ESME_RINVDCS, INSUFFICIENT_CREDITS
 from smpp.constants import CommandStatus, MessageState, Tag
-from smpp.esme import Outcome
+from smpp.esme import Outcome, SubmitResult
 from smpp.pdu import (
     BindReceiver,
     BindReceiverResp,
@@ -315,6 +315,30 @@ async def test_lack_of_credits_has_a_status_of_its_own(tmp_path: Path) -> None:
         assert await client.send() == (INSUFFICIENT_CREDITS, "")
         assert one.observer.refusals == ["insufficient_credits"]
         assert await one.rig.balance("sms", one.login.account_id) == 0
+
+
+async def test_a_client_that_keeps_just_the_window_in_flight_is_never_throttled(tmp_path: Path) -> None:
+    """The room of a submit_sm is free before its answer can be read."""
+    async with door(tmp_path, window=20, sms_credits=2000) as one, one.client(window=20) as client:
+        results: list[SubmitResult] = []
+        done = asyncio.Event()
+        left = iter(range(1000))
+
+        def send() -> None:
+            if next(left, None) is not None:
+                client.esme.submit_told(submit_sm(registered_delivery=0), told)
+
+        def told(result: SubmitResult) -> None:
+            results.append(result)
+            if len(results) == 1000:
+                done.set()
+            send()  # at once, so that it leaves with the answer's own turn of the loop
+
+        for _ in range(20):
+            send()
+        async with asyncio.timeout(30):
+            await done.wait()
+        assert {result.outcome for result in results} == {Outcome.OK}
 
 
 async def test_submits_over_the_window_are_throttled(tmp_path: Path) -> None:

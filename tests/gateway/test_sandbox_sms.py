@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from config.schema_upstreams import SandboxSmsUpstream
 from gateway.messages.receipts import ApplyReceipts, PartReceipt
@@ -117,3 +118,12 @@ async def test_many_messages_share_the_window(tmp_path: Path) -> None:
             assert (await one.settled(verdict.id or "")).status == "delivered"
         assert len(upstream.messages()) == 100
         assert await one.balance("sms") == 0
+
+
+async def test_a_stop_of_our_own_is_no_warning(tmp_path: Path) -> None:
+    with capture_logs() as lines:
+        async with sandbox(tmp_path) as (one, _):
+            verdict = await one.send_sms()
+            await one.settled(verdict.id or "")
+    ends = [line for line in lines if line["event"] == "upstream_unbound"]
+    assert [line["log_level"] for line in ends] == ["info"]
