@@ -91,6 +91,8 @@ def verdicts(made: Sequence[Row]) -> Iterator[tuple[Case, Verdict]]:
 def table(made: Sequence[Row]) -> str:
     """Two Markdown tables: the figures, and the promises."""
     lines = [
+        "Logs: warnings only (LOGS=quiet)" if QUIET else "Logs: as each server comes, Kannel at level 0",
+        "",
         "| case | server | messages/s | CPU-s per 1,000 | peak MiB | p50, ms | p99, ms |",
         "|---|---|---|---|---|---|---|",
     ]
