@@ -72,8 +72,8 @@ class Call:
     """One request, from its header to its answer."""
 
     __slots__ = (
-        "_chunks", "_client", "_fault", "_reserved", "_size", "_waiting", "closes", "complete", "headers",
-        "method", "octets", "params", "parts", "path", "principal", "rate_fields", "request_id", "target",
+        "_chunks", "_client", "_fault", "_reserved", "_waiting", "closes", "complete", "headers", "method",
+        "octets", "params", "parts", "path", "principal", "rate_fields", "request_id", "size", "target",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +89,8 @@ class Call:
         self.params: Mapping[str, str] = {}
         self.octets = b""
         """The body, once it has been read."""
+        self.size = 0
+        """So many octets of the body have come."""
         self.complete = False
         """Whether the body is here to its end."""
         self.closes = False
@@ -98,7 +100,6 @@ class Call:
         self.principal: Principal | None = None
         self._client = client
         self._chunks: list[bytes] | None = []  # None: whatever comes is dropped
-        self._size = 0
         self._reserved = 0
         self._fault: Exception | None = None
         self._waiting: asyncio.Future[None] | None = None
@@ -163,7 +164,7 @@ class Call:
 
     async def body(self) -> bytes:
         """The whole body, never more than `http.max_body_octets`. Raises Problem 408, 413, 503, and Gone."""
-        if not self.complete or self._size > _SMALL_OCTETS or self._size > self.settings.http.max_body_octets:
+        if not self.complete or self.size > _SMALL_OCTETS or self.size > self.settings.http.max_body_octets:
             await self._arrive()
         chunks, self._chunks = self._chunks, None
         if chunks is not None:
@@ -179,7 +180,7 @@ class Call:
         self._waiting = asyncio.get_running_loop().create_future()
         self._bound()
         if self._fault is None and not self.complete:
-            self._client.more(ask=self.expects_continue and not self._size)
+            self._client.more(ask=self.expects_continue and not self.size)
             try:
                 async with asyncio.timeout(self.settings.http.request_timeout_s):
                     await self._waiting
@@ -191,7 +192,7 @@ class Call:
 
     def _bound(self) -> None:
         """Looks at the body's limits while a handler waits for it."""
-        limit, size = self.settings.http.max_body_octets, self._size
+        limit, size = self.settings.http.max_body_octets, self.size
         wanted = size - self._reserved if size > _SMALL_OCTETS else 0
         if size > limit:
             self._fail(_too_large(limit))
@@ -231,11 +232,11 @@ class Call:
 
     def feed(self, octets: bytes) -> None:
         """The next piece of the body is here."""
-        self._size += len(octets)
+        self.size += len(octets)
         if self._chunks is None:
             return
         self._chunks.append(octets)
-        if self._size > _SMALL_OCTETS:
+        if self.size > _SMALL_OCTETS:
             if self._waiting is None:
                 self._client.enough()
             else:

@@ -41,7 +41,7 @@ class Awaited(Enum):
 
     HEADER = "header"
     REST = "the rest of a body whose request is answered"
-    LAST = "the same, and then the connection closes"
+    LAST = "that it stops sending, before the connection closes"
     REQUEST = "the next request"
     READER = "that answers are read"
     END = "that the last answer has left"
@@ -73,8 +73,8 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_arriving", "_awaited", "_header_octets", "_headers", "_in_header", "_last", "_loop", "_parser",
-        "_reading", "_refusal", "_running", "_shared", "_since_s", "_target", "_transport", "_unread",
-        "_waiting", "address",
+        "_reading", "_refusal", "_running", "_shared", "_since_s", "_target", "_task", "_transport",
+        "_unread", "_waiting", "address",
     )  # fmt: skip
 
     def __init__(self, shared: Shared) -> None:
@@ -91,6 +91,7 @@ class Connection(asyncio.Protocol):
         self._refusal: Problem | None = None  # what follows the answers that are still due
         self._arriving: Call | None = None  # the one whose body is being read
         self._running: Call | None = None  # the one that is being answered
+        self._task: asyncio.Task[None]  # it
         self._waiting: deque[Call] = deque()
         self._reading = True
         self._unread = False
@@ -129,13 +130,16 @@ class Connection(asyncio.Protocol):
         parser = self._parser
         if parser is None:
             return
+        arriving = self._arriving
+        size = 0 if arriving is None else arriving.size
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._parser = None  # it is not taken up (RFC 9110 section 7.8): such a request is the last
         except httptools.HttpParserError as error:
-            self._spoiled(error)
-        if self._in_header:
+            why = error.__context__ if isinstance(error.__context__, _Refused) else _NOT_HTTP
+            self._spoiled(Problem("bad_request", str(why)))
+        if self._in_header or (arriving is not None and arriving is self._arriving and size == arriving.size):
             self._header_goes_on(len(data))
         if self._running is None:
             self._next()
@@ -176,7 +180,8 @@ class Connection(asyncio.Protocol):
         self._target += octets
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.lower()] = value
+        if self._in_header:  # a trailer is none of it (RFC 9110 section 6.5.1)
+            self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -203,6 +208,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, octets: bytes) -> None:
         if self._arriving is not None:
+            self._header_octets = 0
             self._arriving.feed(octets)
 
     def on_message_complete(self) -> None:
@@ -255,12 +261,13 @@ class Connection(asyncio.Protocol):
 
     def _next(self) -> None:
         """Goes on with the next request, or waits for one."""
-        if self._unread:
+        if self._unread or self._awaited is Awaited.LAST:
             return
         if self._waiting:
             self._since_s = None
             call = self._running = self._waiting.popleft()
-            self._shared.tasks.add(self._loop.create_task(self._serve(call)))
+            self._task = self._loop.create_task(self._serve(call))
+            self._shared.tasks.add(self._task)
         elif self._refusal is not None:
             self._refuse(self._refusal)
         else:
@@ -271,7 +278,7 @@ class Connection(asyncio.Protocol):
             self._resume()
 
     async def _serve(self, call: Call) -> None:
-        octets = b""
+        octets, task = b"", self._task
         try:
             octets = await self._shared.app.answer(call)
         except Gone:
@@ -282,18 +289,15 @@ class Connection(asyncio.Protocol):
         finally:
             call.release()
             self._running = None
-            self._shared.tasks.discard(asyncio.current_task())
+            self._shared.tasks.discard(task)
         if self._transport.is_closing():
             return
         self._transport.write(octets)
         if not call.closes:
             self._next()
         elif call.sending:
-            # The answer goes out before the connection closes, even though the client is still sending.
-            self._last = True
             self._waiting.clear()
-            self._await(Awaited.LAST)
-            self._resume()
+            self._linger()
         else:
             self._transport.close()
 
@@ -303,19 +307,18 @@ class Connection(asyncio.Protocol):
         if last is not None:
             self._last = last.closes = True
 
-    def _spoiled(self, error: Exception) -> None:
+    def _spoiled(self, problem: Problem) -> None:
         """What came is no request, or the request under way has two readings: nothing more is read."""
         self._parser = None
         self._in_header = False
         if self._last and self._arriving is None:
             return  # it came behind the last request
-        why = error.__context__ if isinstance(error.__context__, _Refused) else _NOT_HTTP
-        self._refusal = Problem("bad_request", str(why))
+        self._refusal = problem
         broken, self._arriving = self._arriving, None
         if broken is not None:
             broken.leave()
             if broken is self._running:
-                self._refuse(self._refusal)
+                self._refuse(problem)
             elif broken in self._waiting:
                 self._waiting.remove(broken)
 
@@ -336,16 +339,25 @@ class Connection(asyncio.Protocol):
                 body,
             )
         )
-        self._transport.close()
+        if self in self._shared.connections and self._transport.can_write_eof():
+            self._transport.write_eof()
+            self._linger()
+        else:
+            self._transport.close()
+
+    def _linger(self) -> None:
+        """The answer arrives before the connection closes, even though the client is still sending."""
+        self._last = True
+        self._await(Awaited.LAST)
+        self._resume()
 
     # --- the flow ----------------------------------------------------------------------------------------
 
     def _header_goes_on(self, octets: int) -> None:
+        """More of a header, or of what stands between chunks and behind them (section 7.1)."""
         self._header_octets += octets
         if self._header_octets > _HEADER_MAX_OCTETS:
-            self._in_header = False
-            self._parser = None
-            self._refusal = Problem("header_too_large")
+            self._spoiled(Problem("header_too_large"))
 
     def _await(self, awaited: Awaited) -> None:
         """From now on; what is waited for already, is so since then."""
