@@ -70,6 +70,37 @@ async def test_a_good_secret_is_recognised_without_a_read(tmp_path: Path) -> Non
         assert spy.reads == 0
 
 
+async def test_a_header_field_is_known_from_its_first_success_until_anything_changes(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        key = await rig.credentials.create(account.id, CredentialKind.API)
+        field, other = f"Bearer {key.secret}".encode(), b"Bearer gw_0123456789ab_" + b"0" * 32
+        assert rig.auth.known(field) is None
+        principal = await rig.auth.api_field(field, key.secret, HERE)
+        await refusal(rig.auth.api_field(other, other.decode(), HERE))
+        spy = CountingStore(rig.store)
+        assert rig.auth.known(field) is principal
+        assert rig.auth.known(field + b" ") is None
+        assert rig.auth.known(other) is None
+        assert spy.reads == 0
+        await rig.accounts.suspend(account.id)
+        assert rig.auth.known(field) is None
+        assert (await refusal(rig.auth.api_field(field, key.secret, HERE))).reason == "suspended"
+        assert rig.auth.known(field) is None
+
+
+async def test_a_header_field_looked_up_during_a_change_is_not_known_after_it(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        key = await rig.credentials.create(account.id, CredentialKind.API)
+        field = f"Bearer {key.secret}".encode()
+        look = asyncio.create_task(rig.auth.api_field(field, key.secret, HERE))
+        await asyncio.sleep(0)  # it is reading
+        rig.caches.generation += 1  # what emptying does
+        await look
+        assert rig.auth.known(field) is None
+
+
 async def test_wrong_secret_and_unknown_user_look_the_same(tmp_path: Path) -> None:
     async with services(tmp_path) as rig:
         account = await rig.account()

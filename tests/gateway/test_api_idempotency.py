@@ -2,7 +2,11 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from gateway.api import submit
 from tests.gateway.api_world import MAIL, SMS, make_settings, world
 from tests.gateway.fakes import FakeClock
 
@@ -145,6 +149,53 @@ async def test_a_batch_has_a_verdict_for_each_in_order(tmp_path: Path) -> None:
         assert problems[4]["errors"][0]["pointer"] == "/items/4/to/1"
         assert problems[6]["status"] == 422
         assert await api.count("message") == 2
+
+
+async def test_a_batch_has_the_same_verdicts_however_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good: list[Any] = [{"type": "sms", **SMS}, {"type": "mail", **MAIL}, {"type": "sms", **SMS, "text": ""}]
+    bad: list[Any] = [{"type": "fax"}, {"type": "sms", **SMS, "text": 7}, {"type": "mail", "to": []}, None]
+    async with world(tmp_path) as api:
+        told = []
+        for at_once in (submit._AT_ONCE_OCTETS, -1):
+            monkeypatch.setattr(submit, "_AT_ONCE_OCTETS", at_once)
+            for items in (good, [*good, *bad], bad, [], [good[0]] * 501):
+                answer = await api.client.post("/v1/batch", json={"items": items})
+                body = answer.json()
+                for item in body.get("items", []):
+                    item.pop("id", None)
+                told.append((answer.status_code, body))
+        assert [status for status, _ in told[:5]] == [202, 202, 422, 422, 422]
+        assert told[:5] == told[5:]
+
+
+async def test_a_long_batch_lets_others_have_their_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submit, "_TURN_S", -1.0)  # over at once
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with world(tmp_path) as api:
+        shape = api.road.sms.shape
+        before = []
+
+        async def shaped(*args: Any, **kwargs: Any) -> Any:
+            before.append(turns)
+            return await shape(*args, **kwargs)
+
+        monkeypatch.setattr(api.road.sms, "shape", shaped)
+        counting = asyncio.create_task(count())
+        answer = await api.client.post("/v1/batch", json={"items": [{"type": "sms", **SMS}] * 20})
+        counting.cancel()
+        assert answer.status_code == 202
+        assert len(set(before)) == 20
 
 
 async def test_a_batch_is_accepted_as_far_as_the_credits_go(tmp_path: Path) -> None:

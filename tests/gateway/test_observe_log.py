@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def stream(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     stream = io.StringIO()
     monkeypatch.setattr(logs._state, "sink", Sink(stream))
     monkeypatch.setattr(logs._state, "level", logging.INFO)
+    monkeypatch.setattr(logs._state, "json", True)
     monkeypatch.setattr(logs._state, "processors", logs.processors(Log(format="json")))
     return stream
 
@@ -128,6 +130,59 @@ def test_a_stream_that_is_gone_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(logs._state, "sink", Sink(Gone()))
     logs.Lines("x").info("a line")
+
+
+class Counted(logs.Frequent, kw_only=True):
+    """A line for the tests below."""
+
+    event: str = "thing_counted"
+    logger: str = "gateway.test"
+    word: str
+    number: int
+
+
+def told(stream: io.StringIO, word: str) -> str:
+    """What `word` in a frequent line becomes."""
+    logs.tell(Counted(timestamp=datetime(2026, 11, 21, 8, 5, 0, 250, tzinfo=UTC), word=word, number=7))
+    logs.flush()
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("word", ["plain", 'a"b\\c', "two\nlines\r", "\x1b[2J", "é\u2028"])
+def test_a_frequent_line_is_one_line_of_json_like_all_others(stream: io.StringIO, word: str) -> None:
+    text = told(stream, word)
+    assert text.count("\n") == 1
+    assert json.loads(text) == {
+        "event": "thing_counted",
+        "word": word,
+        "number": 7,
+        "logger": "gateway.test",
+        "level": "info",
+        "timestamp": "2026-11-21T08:05:00.000250Z",
+    }
+
+
+def test_a_frequent_line_for_people_cannot_steer_the_terminal(
+    stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs._state, "json", False)
+    monkeypatch.setattr(logs._state, "processors", logs.processors(Log(format="console")))
+    text = told(stream, "a\n\x1b[2Jb")
+    assert text.count("\n") == 1
+    assert "\x1b" not in text
+    assert "2026-11-21T08:05:00.000250Z" in text
+    assert "thing_counted" in text
+    assert "number=7" in text
+
+
+def test_a_frequent_line_stays_in_order_and_below_the_level_out(
+    stream: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told(stream, "first")
+    bridged(stream, logging.WARNING, "store_batch_failed operations=%d error=%s", 3, "Locked")
+    monkeypatch.setattr(logs._state, "level", logging.WARNING)
+    events = [json.loads(line)["event"] for line in told(stream, "second").splitlines()]
+    assert events == ["thing_counted", "store_batch_failed"]
 
 
 def test_every_event_in_the_source_has_a_constant_name() -> None:
