@@ -4,7 +4,8 @@ A connection has no task. Commands run in the callback that brings them, and whe
 answer at hand, the reply leaves in that callback too; else the connection is *busy* and keeps what comes
 (`server_input`) until the answer is there. Only AUTH and TLS, which are conversations, run as tasks.
 
-- Replies gather in `_out` and leave in one write when no complete command is left to read (RFC 2920).
+- Replies gather in `_out` and leave in one write when no complete command is left to read (RFC 2920), or
+  after a turn of many.
 - Deadlines are a number per connection, looked at by one ticking timer of the server; none runs while the
   application is asked.
 - Nothing cancels a question because the client went away; only `abort` (the end of a drain) does.
@@ -29,8 +30,7 @@ from smtp.server_state import NEVER, ServerState
 log = structlog.get_logger(__name__)
 
 LONGEST_LINE_OCTETS = 12_288  # RFC 4954 section 4, which outdoes every other command
-_FLUSH_OCTETS = 16_384  # replies held back at most, however much is pipelined
-_COMMANDS_PER_TURN = 64  # then the other sessions come first (A5)
+_COMMANDS_PER_TURN = 64  # then their replies leave, and the other sessions come first (A5)
 _CLOSE_S = 5.0  # for the last replies to leave; who does not read them is cut off
 
 
@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
         self._reader: Callable[[bytes], bytes] | None = None  # takes a message's octets, returns the rest
         self._line: asyncio.Future[bytes] | None = None  # what the AUTH conversation waits for
         self._out: list[bytes] = []
-        self._out_octets = 0
+        self._direct = False  # what comes can be used at once: no busyness, no unread input
         self._busy = False
         self._writable = True
         self._ended = False  # the client sends no more
@@ -122,25 +122,26 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Use the octets at once where nothing is in their way: one command, or a piece of a message."""
-        if self._busy or not self._writable or not self._input.is_clear:
+        if self._direct and self._reader is not None:
+            self._direct = False
+            self.deadline = NEVER
+            rest = self._guarded(self._reader, data)
+            if rest:
+                self._input.give_back(rest)
+                self._go_on()
+            else:
+                self._settle()
+        elif self._direct and data.find(b"\n") == len(data) - 1 < LONGEST_LINE_OCTETS:
+            self._direct = False
+            self.deadline = NEVER
+            self._guarded(self._execute, data)
+            self._settle()
+        elif not self._closing:
             self._input.feed(data)
             if self._line is not None:
                 self._offer_line()
             elif not self._busy:
                 self._go_on()
-        elif self._closing:
-            return
-        elif self._reader is not None:
-            self.deadline = NEVER
-            self._input.give_back(self._guarded(self._reader, data) or b"")
-            self._go_on()
-        elif data.find(b"\n") == len(data) - 1 < LONGEST_LINE_OCTETS:
-            self.deadline = NEVER
-            self._guarded(self._execute, data)
-            self._settle()
-        else:
-            self._input.feed(data)
-            self._go_on()
 
     def eof_received(self) -> bool:
         """Let what was sent still get its replies; TLS knows no half-closed connections."""
@@ -154,13 +155,14 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
         """Forget the client; an answer that is still to come ends the session itself."""
         self._lost = self._closing = True
+        self._direct = False
         self._end()
         if not self._busy:
             self._finish()
 
     def pause_writing(self) -> None:
         """The client does not read its replies: stop making more."""
-        self._writable = False
+        self._writable = self._direct = False
 
     def resume_writing(self) -> None:
         """It does again."""
@@ -191,10 +193,9 @@ class Connection(asyncio.Protocol):
                 break
             self.deadline = NEVER
             self._guarded(self._execute, line)
-            if self._out_octets > _FLUSH_OCTETS:
-                self._write_out()
             turn += 1
             if turn == _COMMANDS_PER_TURN and not self._busy:
+                self._write_out()
                 self._busy = True
                 self.loop.call_soon(self._free)
             elif self._state.draining:
@@ -222,7 +223,7 @@ class Connection(asyncio.Protocol):
             self._close()
             return
         if self._writable:
-            self._input.resume()
+            self._direct = self._input.resume()
         if self._reader is not None:
             self.deadline = self._content_deadline()
         elif self.deadline == NEVER:  # else half a line has come, which does not earn more time
@@ -343,14 +344,12 @@ class Connection(asyncio.Protocol):
 
     def _queue(self, data: bytes) -> None:
         self._out.append(data)
-        self._out_octets += len(data)
 
     def _write_out(self) -> None:
         out, transport = self._out, self.transport
         if out and transport is not None and not transport.is_closing():
             transport.write(out[0] if len(out) == 1 else b"".join(out))
         out.clear()
-        self._out_octets = 0
 
     def drain(self) -> None:
         """Say goodbye at once when idle; a transaction under way ends first."""
@@ -384,6 +383,7 @@ class Connection(asyncio.Protocol):
 
     def _close(self) -> None:
         self._closing = True
+        self._direct = False
         if self.transport is None:
             return
         if not self.transport.is_closing():

@@ -28,11 +28,6 @@ class InputBuffer:
     def __len__(self) -> int:
         return len(self._buffer)
 
-    @property
-    def is_clear(self) -> bool:
-        """Whether the next octets begin a line: nothing is held, and no overlong line is being dropped."""
-        return not self._buffer and not self._dropping
-
     def attach(self, transport: asyncio.ReadTransport) -> None:
         """Read from this transport from now on."""
         self.resume()
@@ -45,11 +40,12 @@ class InputBuffer:
             self._transport.pause_reading()
             self._paused = True
 
-    def resume(self) -> None:
-        """More is wanted."""
+    def resume(self) -> bool:
+        """More is wanted. True where it begins a line: nothing is held, no overlong line is being dropped."""
         if self._paused and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
+        return not self._buffer and not self._dropping
 
     def take_line(self, limit_octets: int) -> bytes | None:
         """The next line with its line end, `OVERLONG` for one beyond the limit, None while incomplete."""

@@ -4,7 +4,10 @@ The server (`smtp.server`) speaks the protocol; here a session becomes an accoun
 and a verdict a reply. Texts to clients say what to do and tell nothing of anybody else.
 """
 
+import asyncio
 import hashlib
+from collections.abc import Awaitable
+from functools import partial
 
 from gateway.accounts.auth import Authenticator, AuthRefused, Principal
 from gateway.accounts.secrets import CredentialKind
@@ -39,6 +42,12 @@ _CODES = {
     "bad_sender": (Code.BAD_MAILBOX, Status.SENDER_SYNTAX),
     "bad_header": (Code.FAILED, Status.CONTENT),
     "no_route": (Code.REFUSED, Status.NO_SUCH_DOMAIN),
+}
+_EXCUSES: dict[type[Exception], Reply] = {
+    StoreBusy: _BUSY,
+    StoreFailed: _FULL,
+    KeyInUse: _KEY_IN_USE,
+    KeyReused: _KEY_REUSED,
 }
 
 
@@ -99,7 +108,7 @@ class SmtpIngress:
         del size, params
         principal = self._peek(session, identity)
         if principal is not None and (
-            sender is None or self._shaper.may_send(principal.account_id, str(sender))
+            sender is None or self._shaper.may_send(principal.account_id, sender.domain)
         ):
             return None
         return self._check_sender(session, identity, sender)
@@ -153,9 +162,30 @@ class SmtpIngress:
             "Not enough mail credits for this recipient; buy some",
         )
 
-    async def submit(self, session: Session, identity: Identity | None, envelope: Envelope) -> Reply:
+    def submit(
+        self, session: Session, identity: Identity | None, envelope: Envelope
+    ) -> Reply | Awaitable[Reply]:
         """250 once the message is durable and paid for (A1)."""
-        principal = self._peek(session, identity) or await self._principal(session, identity)
+        principal = self._peek(session, identity)
+        if principal is None:
+            return self._submit(session, identity, envelope)
+        now_ms = self._clock.now_ms()
+        shaped = self._shaper.shape_now(_submission(principal, session, envelope), now_ms=now_ms)
+        if shaped is None or shaped.key is not None:
+            return self._submit(session, identity, envelope)
+        try:
+            verdicts = self._acceptor.begin(principal.account_id, [shaped.slot], ingress=INGRESS)
+        except StoreBusy:
+            return _BUSY
+        if isinstance(verdicts, list):
+            return _reply(verdicts[0])
+        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        verdicts.add_done_callback(partial(_pass_on, reply))
+        return reply
+
+    async def _submit(self, session: Session, identity: Identity | None, envelope: Envelope) -> Reply:
+        """The same, where something has to be looked up first, or a key to be kept."""
+        principal = await self._principal(session, identity)
         if principal is None:
             return _REVOKED
         now_ms = self._clock.now_ms()
@@ -169,17 +199,9 @@ class SmtpIngress:
             (verdict,) = await self._acceptor.accept(
                 principal.account_id, [shaped.slot], key, ingress=INGRESS
             )
-        except StoreBusy:
-            return _BUSY
-        except StoreFailed:
-            return _FULL
-        except KeyInUse:
-            return _KEY_IN_USE
-        except KeyReused:
-            return _KEY_REUSED
-        if verdict.accepted:
-            return Reply(Code.OK, Status.OK, f"Ok: queued as {verdict.id}")
-        return _refusal(verdict)
+        except (StoreBusy, StoreFailed, KeyInUse, KeyReused) as error:
+            return _EXCUSES[type(error)]
+        return _reply(verdict)
 
     def _peek(self, session: Session, identity: Identity | None) -> Principal | None:
         """The session's account as it is now, if that is known without a read; None: ask `_principal`."""
@@ -240,6 +262,25 @@ def _digest(envelope: Envelope) -> bytes:
     for address in (envelope.mail_from, *(one.mailbox for one in envelope.rcpt_tos)):
         digest.update(f"\0{address}".encode())
     return digest.digest()
+
+
+def _pass_on(reply: "asyncio.Future[Reply]", done: "asyncio.Future[list[Verdict]]") -> None:
+    """The reply for what became of the message; one who has gone away gets none."""
+    if reply.done():
+        return
+    error = asyncio.InvalidStateError("cancelled") if done.cancelled() else done.exception()
+    if error is None:
+        reply.set_result(_reply(done.result()[0]))
+    elif isinstance(error, Exception) and type(error) in _EXCUSES:
+        reply.set_result(_EXCUSES[type(error)])
+    else:
+        reply.set_exception(error)
+
+
+def _reply(verdict: Verdict) -> Reply:
+    if verdict.accepted:
+        return Reply(Code.OK, Status.OK, f"Ok: queued as {verdict.id}")
+    return _refusal(verdict)
 
 
 def _refusal(verdict: Verdict) -> Reply:

@@ -80,6 +80,22 @@ class Acceptor:
     async def _submit(
         self, account_id: str, slots: Sequence[Message | Verdict], key: IdempotencyKey | None, ingress: str
     ) -> list[Verdict]:
+        verdicts = self.begin(account_id, slots, key, ingress=ingress)
+        return verdicts if isinstance(verdicts, list) else await verdicts
+
+    def begin(
+        self,
+        account_id: str,
+        slots: Sequence[Message | Verdict],
+        key: IdempotencyKey | None = None,
+        *,
+        ingress: str = "other",
+    ) -> "list[Verdict] | asyncio.Future[list[Verdict]]":
+        """The same without a task: the verdicts where nothing is to be stored, or their future.
+
+        For a `key` the caller sees to it that no other request with it runs. Raises `StoreBusy`; the future
+        raises the rest.
+        """
         now_ms = self._clock.now_ms()
         messages = []
         for slot in slots:
@@ -108,7 +124,7 @@ class Acceptor:
         except BaseException:
             self._forget(messages)
             raise
-        return await future
+        return future
 
     def _hand_over(self, operation: AcceptMessages, verdicts: list[Verdict]) -> None:
         """Right after COMMIT: durable messages go to delivery, the room of the others is given back."""

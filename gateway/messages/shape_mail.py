@@ -127,7 +127,7 @@ class MailShaper:
         if not head.senders:
             return _refused("bad_header", "The From field is missing. Add one with an address of yours.")
         for address in head.senders:
-            if not self.may_send(mail.account_id, address):
+            if not self._may_send(mail.account_id, address):
                 return None
         return self._shape(mail, head, now_ms)
 
@@ -186,8 +186,11 @@ class MailShaper:
         )
         return judge(self._policies, view)
 
-    def may_send(self, account_id: str, address: str) -> bool:
-        """Whether the account may send from this address; False: ask `check_sender_address`."""
+    def may_send(self, account_id: str, domain: str) -> bool:
+        """Whether the account may send from this domain; False: ask `check_sender_address`."""
+        return self._domains.peek_allowed(account_id, domain)
+
+    def _may_send(self, account_id: str, address: str) -> bool:
         try:
             return self._domains.peek_allowed(account_id, _domain(address))
         except AddressError:
