@@ -61,6 +61,8 @@ class Table:
         """The text. An unknown escape pair shows the character of the basic table, as section 6.2.1.1 asks;
         an escape at the end shows a space.
         """
+        if ESCAPE not in septets:
+            return self._decode_basic(septets)
         head, *escaped = septets.split(b"\x1b")
         pieces = [self._decode_basic(head)]
         for piece in escaped:

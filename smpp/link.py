@@ -249,9 +249,9 @@ class Link(asyncio.Protocol):
     def _ready(self, now: float) -> bool:
         return (
             self._writable
+            and now >= self._throttle.until
             and self.session.window_free > 0
-            and now >= self._rate.ready_at()
-            and now >= self._throttle.ready_at()
+            and (not self._rate.limited or now >= self._rate.ready_at())
         )
 
     def _pump(self, now: float) -> None:
@@ -278,8 +278,10 @@ class Link(asyncio.Protocol):
         except StateError as error:
             told(Result(Outcome.NOT_SENT, detail=str(error)))
         else:
-            self._rate.sent(now)
-            self._schedule_flush()
+            if self._rate.limited:
+                self._rate.sent(now)
+            if not self._flush_scheduled:
+                self._schedule_flush()
 
     def _schedule_flush(self) -> None:
         if not self._flush_scheduled:
@@ -316,7 +318,7 @@ class Link(asyncio.Protocol):
             due = min(due, self._clock() + self.session.shortest_timer_s)
         if self._waiting:
             turn = self._waiting[0][2]
-            paced = max(self._rate.ready_at(), self._throttle.ready_at())
+            paced = max(self._rate.ready_at(), self._throttle.until)
             if self._writable and self.session.window_free > 0:
                 turn = min(turn, paced)
             due = turn if due is None else min(due, turn)

@@ -15,6 +15,7 @@ class Rate:
     """
 
     def __init__(self, per_s: float) -> None:
+        self.limited = per_s > 0
         self._interval_s = 1.0 / per_s if per_s else 0.0
         self._burst_s = max(0.0, _BURST_S - self._interval_s)
         self._next = 0.0
@@ -37,20 +38,17 @@ class Throttle:
     def __init__(self, *, initial_s: float = 0.25, max_s: float = 30.0, decay_s: float = 10.0) -> None:
         self._initial_s, self._max_s, self._decay_s = initial_s, max_s, decay_s
         self._delay_s = 0.0
-        self._until = 0.0
-
-    def ready_at(self) -> float:
+        self.until = 0.0
         """The end of the pause."""
-        return self._until
 
     def throttled(self, now: float, random: float) -> None:
         """The peer throttled. Answers to what was sent before the pause do not make it longer."""
-        if now < self._until:
+        if now < self.until:
             return
-        quiet_s = now - self._until
+        quiet_s = now - self.until
         decayed_s = self._delay_s * 0.5 ** (quiet_s / self._decay_s)
         self._delay_s = min(self._max_s, max(self._initial_s, 2 * decayed_s))
-        self._until = now + self._delay_s * (0.75 + 0.5 * random)
+        self.until = now + self._delay_s * (0.75 + 0.5 * random)
 
 
 class Reconnect:

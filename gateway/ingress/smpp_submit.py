@@ -189,10 +189,11 @@ def _text(octets: bytes, data_coding: int, alphabet: Alphabet) -> _Content | Ref
     try:
         if codec:
             return _Content(text=octets.decode(codec))
-        octets.decode("ascii")  # septets have no eighth bit
-        return _Content(text=sms_text.decode(octets, 0))
+        if octets.isascii():  # septets have no eighth bit
+            return _Content(text=sms_text.decode(octets, 0))
     except UnicodeDecodeError:
-        return Refusal(ESME_RINVDCS, "bad_data_coding")
+        pass
+    return Refusal(ESME_RINVDCS, "bad_data_coding")
 
 
 # --- addresses --------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def test_no_rate_is_no_limit() -> None:
 
 def pause(throttle: Throttle, now: float) -> float:
     throttle.throttled(now, 0.5)
-    return throttle.ready_at() - now
+    return throttle.until - now
 
 
 def test_pause_doubles_while_the_peer_goes_on_throttling_up_to_its_limit() -> None:
@@ -48,17 +48,17 @@ def test_pause_doubles_while_the_peer_goes_on_throttling_up_to_its_limit() -> No
     now, pauses = 100.0, []
     for _ in range(4):
         pauses.append(round(pause(throttle, now), 1))
-        now = throttle.ready_at()
+        now = throttle.until
     assert pauses == [1.0, 2.0, 4.0, 4.0]
 
 
 def test_answers_to_what_was_sent_before_the_pause_do_not_lengthen_it() -> None:
     throttle = Throttle(initial_s=1)
     throttle.throttled(100.0, 0.5)
-    end = throttle.ready_at()
+    end = throttle.until
     for _ in range(50):
         throttle.throttled(100.5, 0.5)
-    assert throttle.ready_at() == end
+    assert throttle.until == end
 
 
 def test_quiet_time_makes_the_next_pause_short_again() -> None:
@@ -66,7 +66,7 @@ def test_quiet_time_makes_the_next_pause_short_again() -> None:
     now = 100.0
     for _ in range(5):
         throttle.throttled(now, 0.5)
-        now = throttle.ready_at()
+        now = throttle.until
     assert 0.9 < pause(throttle, now + 100) < 1.1
 
 
