@@ -18,7 +18,7 @@ from gateway.ports import Clock
 from gateway.store import leases
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.store import Store
-from gateway.store.tx import Row, Tx
+from gateway.store.tx import Row, Tx, placeholders
 from gateway.webhooks import outbox
 from policy.retention import DAY_MS, first_kept_day
 
@@ -28,38 +28,40 @@ LEASE = "retention"
 _SLICE = 500
 _LEASE_MS = 600_000
 _ACCOUNTS = "SELECT id FROM account"
-_FINAL = ("delivered", "partly_delivered", "failed", "cancelled")
+_FINAL = "('delivered', 'partly_delivered', 'failed', 'cancelled')"
 _SEARCHED = 2000  # rows that one search looks at, final or not
 
-# What belongs to an account's final messages is searched for by readers, in bounded steps along the key: a
-# million queued messages to pass over would hold up the writer. (account_id, key seen last, id floor, rows)
-_SEARCH = {
+# What belongs to an account's final messages is searched for by readers, in steps along the key: a million
+# queued messages to pass over would hold up the writer. Each table with the rest of its key.
+_KEYS = {"content": ("message_id",), "delivery": ("message_id", "n"), "message": ("id",)}
+_BEFORE_ALL: dict[str, Row] = {"content": ("",), "delivery": ("", -1), "message": ("",)}
+_STEP_END = {  # where a step ends: (account_id, key seen last, id floor, rows)
     table: f"""
-    SELECT {key}, m.status
-    FROM (SELECT account_id, {columns} FROM {table}
-          WHERE account_id = ? AND ({columns}) > ({unseen}) AND message_id < ? ORDER BY {columns} LIMIT ?) t
-    LEFT JOIN message m ON m.account_id = t.account_id AND m.id = t.message_id ORDER BY {key}
+    SELECT {", ".join(key)} FROM {table}
+    WHERE account_id = ? AND ({", ".join(key)}) > ({placeholders(key)[1:-1]}) AND {key[0]} < ?
+    ORDER BY {", ".join(key)} LIMIT 1 OFFSET ?
     """  # noqa: S608 - the names stand in this file
-    for table, columns, key, unseen in (
-        ("content", "message_id", "t.message_id", "?"),
-        ("delivery", "message_id, n", "t.message_id, t.n", "?, ?"),
-    )
+    for table, key in _KEYS.items()
 }
-_SEARCH["message"] = """
-SELECT id, status FROM message WHERE account_id = ? AND id > ? AND id < ? ORDER BY id LIMIT ?
-"""
+_STEP = {  # what is final in a step: (account_id, key seen last, the step's end, both as ids of messages)
+    table: f"""
+    SELECT {", ".join("t." + name for name in key)} FROM {table} t
+    CROSS JOIN message m WHERE m.account_id = t.account_id AND m.id = t.{key[0]} AND t.account_id = ?
+    AND ({", ".join("t." + name for name in key)}) > ({placeholders(key)[1:-1]})
+    AND ({", ".join("t." + name for name in key)}) <= ({placeholders(key)[1:-1]})
+    AND m.id >= ? AND m.id <= ? AND m.status IN {_FINAL}
+    """  # noqa: S608 - the names stand in this file
+    for table, key in _KEYS.items()
+}
 # Then it is deleted by key. A final message stays final; it is asked again, so that no mistake loses a mail.
-_STILL = "('" + "', '".join(_FINAL) + "')"
 _DELETE = {
     table: f"""
-    DELETE FROM {table} WHERE account_id = ? AND {key} AND EXISTS (
+    DELETE FROM {table} WHERE account_id = ? AND {" AND ".join(name + " = ?" for name in key)} AND EXISTS (
       SELECT 1 FROM message m
-      WHERE m.account_id = {table}.account_id AND m.id = {table}.message_id AND m.status IN {_STILL})
+      WHERE m.account_id = {table}.account_id AND m.id = {table}.{key[0]} AND m.status IN {_FINAL})
     """  # noqa: S608 - the names stand in this file
-    for table, key in (("content", "message_id = ?"), ("delivery", "message_id = ? AND n = ?"))
+    for table, key in _KEYS.items()
 }
-_DELETE["message"] = f"DELETE FROM message WHERE account_id = ? AND id = ? AND status IN {_STILL}"  # noqa: S608
-_BEFORE_ALL: dict[str, Row] = {"content": ("",), "delivery": ("", 0), "message": ("",)}
 
 _EVENTS = """
 DELETE FROM event WHERE (account_id, message_id, id) IN (
@@ -141,17 +143,14 @@ class Retention:
 
     async def _final(self, table: str, account_id: str, floor: str) -> int:
         """Deletes from `table` what belongs to final messages with ids below `floor`."""
-        total, seen = 0, _BEFORE_ALL[table]
-        while True:
-            search = (account_id, *seen, floor, _SEARCHED)
-            found = await self._store.read(partial(Tx.rows, sql=_SEARCH[table], row=search))
-            keys = [(account_id, *key) for *key, status in found if status in _FINAL]
-            for start in range(0, len(keys), _SLICE):
-                some = keys[start : start + _SLICE]
-                total += await self._store.write(partial(Tx.run_many, sql=_DELETE[table], rows=some))
-            if len(found) < _SEARCHED:
-                return total
-            seen = found[-1][:-1]
+        total, end = 0, _BEFORE_ALL[table]
+        while end[0] < floor:
+            step = partial(_step, table=table, account_id=account_id, seen=end, floor=floor)
+            end, found = await self._store.read(step)
+            for start in range(0, len(found), _SLICE):
+                keys = [(account_id, *key) for key in found[start : start + _SLICE]]
+                total += await self._store.write(partial(Tx.run_many, sql=_DELETE[table], rows=keys))
+        return total
 
     async def _sliced(self, sql: str, key: tuple[object, ...]) -> int:
         """Runs a deletion slice by slice; between two slices other writes have their turn."""
@@ -162,6 +161,12 @@ class Retention:
             if count < _SLICE:
                 return total
             await asyncio.sleep(0)
+
+
+def _step(tx: Tx, *, table: str, account_id: str, seen: Row, floor: str) -> tuple[Row, list[Row]]:
+    """Where the step after `seen` ends (at `floor`, if it is the last), and the keys in it that are final."""
+    end = tx.one(_STEP_END[table], (account_id, *seen, floor, _SEARCHED - 1)) or (floor, *seen[1:])
+    return end, tx.rows(_STEP[table], (account_id, *seen, *end, seen[0], end[0]))
 
 
 def _purge(tx: Tx, before_ms: int) -> int:
