@@ -24,13 +24,13 @@ from bench.tree import ROOT
 def arguments() -> argparse.Namespace:
     """The command line; the environment gives the defaults."""
     get = os.environ.get
-    names = ", ".join(case.key + ("*" if case.extra else "") for case in CASES)
+    names = ", ".join(case.key for case in CASES)
     parser = argparse.ArgumentParser(prog="bench", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument(
         "--peers", default=get("PEERS") or "postfix,kannel", help=f"none, all, or some of {', '.join(PEERS)}"
     )
     parser.add_argument("--runs", type=int, default=int(get("RUNS") or "3"), help="of each (3)")
-    parser.add_argument("--cases", default=get("CASES") or "", help=f"some of {names} (* only when named)")
+    parser.add_argument("--cases", default=get("CASES") or "", help=f"some of {names}")
     parser.add_argument("--scale", type=float, default=float(get("SCALE") or "1"), help="of the load (1)")
     parser.add_argument("--messages", type=int, default=0, help="in each run, whatever the case")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results" / "latest.json")
@@ -48,7 +48,7 @@ def chosen(names: str) -> list[Case]:
     wanted = words(names)
     if unknown := set(wanted) - {case.key for case in CASES}:
         raise SystemExit(f"bench: no such case: {', '.join(sorted(unknown))}")
-    return [case for case in CASES if (case.key in wanted if wanted else not case.extra)]
+    return [case for case in CASES if not wanted or case.key in wanted]
 
 
 def wanted_peers(text: str) -> list[str]:

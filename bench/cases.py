@@ -41,7 +41,6 @@ class Case:
     """One row of the table, and its peers' rows.
 
     `paced`: the load at full speed only finds the rate; then this one drives half of it, and is what counts.
-    `extra`: it takes long, so it runs only when it is named.
     """
 
     key: str
@@ -54,7 +53,6 @@ class Case:
     needs: tuple[str, ...] = ()
     peers: tuple[Peer, ...] = ()
     promises: tuple[Promise, ...] = ()
-    extra: bool = False
 
 
 def _cpu(peer: str, most: float, aim: float | None = None, case: str = "") -> Promise:
@@ -101,10 +99,10 @@ def _mail_tls(*, reuse: bool, messages: int) -> Case:
 _MAIL_CASES = (
     _mail(dkim=False, reuse=False, messages=6000),
     _mail(dkim=False, reuse=True, messages=6000),
-    _mail(dkim=True, reuse=False, messages=4000),
-    _mail(dkim=True, reuse=True, messages=4000),
-    _mail_tls(reuse=False, messages=2000),
-    _mail_tls(reuse=True, messages=5000),
+    _mail(dkim=True, reuse=False, messages=3000),
+    _mail(dkim=True, reuse=True, messages=3000),
+    _mail_tls(reuse=False, messages=1500),
+    _mail_tls(reuse=True, messages=3000),
     Case(
         key="mail-postgresql",
         title="mail, kept connections, PostgreSQL",
@@ -132,7 +130,7 @@ _MAIL_CASES = (
         load=MailLoad(reuse=True, size_octets=10_000_000, sessions=3),  # the probe is the fourth
         sink=mail_sink,
         gateway=lambda home: Gateway(template=home / "sqlite"),
-        messages=200,
+        messages=120,
         needs=_MAIL,
         promises=(_LARGE_MEMORY,),
     ),
@@ -156,7 +154,6 @@ _MAIL_CASES = (
         needs=_MAIL,
         peers=(Peer(make=lambda home: Backlogged(template=home / "empty")),),
         promises=(Promise(figure="accepted_per_s", peer="gateway, empty queue", least=0.9),),
-        extra=True,
     ),
 )
 
@@ -196,7 +193,7 @@ _SMS_CASES = (
         load=SmppLoad(),
         sink=receipts_sink,
         gateway=lambda home: Gateway(template=home / "sqlite", kind="sms", receipts=True),
-        messages=20_000,
+        messages=15_000,
         promises=(_cpu("Kannel", 1 / 2, 1 / 4, case="sms-http"), _MEMORY),
     ),
     Case(
