@@ -247,6 +247,8 @@ WIRE = (
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"EHLO x\r\n", b"\x16\x03\x01\x02\0\1", b"CONNECT a:1 HTTP/1.1\r\n",
     b"Content-Length: -1\r\n", b"Content-Length : 5\r\n", b"HEAD /docs HTTP/1.1\r\n", b"?q=\xff#",
     b"Authorization: Bearer x\r\n", b"Content-Type: application/json\r\n", b"GET /v1/messages HTTP/1.0\r\n",
+    b"0\r\nX: y\r\n\r\n", b"0\r\nContent-Length: 5\r\n", b"5;x=y\r\nhello\r\n", b"Connection: keep-alive\r\n",
+    b"POST /nowhere HTTP/1.1\r\nHost: x\r\n", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
 )  # fmt: skip
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
 _FIELD = re.compile(rb"[!-9;-~]+: [\x20-\x7e]*")
@@ -273,3 +275,5 @@ async def _converse(server: HttpServer, pieces: list[bytes]) -> None:
     assert connection not in shared.connections
     for status in _STATUS_LINE.findall(bytes(peer.transport.written)):
         assert 100 <= int(status) < 500, status
+    _, closing, behind = bytes(peer.transport.written).partition(b"\r\nconnection: close\r\n")
+    assert not closing or not _STATUS_LINE.search(behind), "an answer behind the last one"
