@@ -161,7 +161,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._unread = False
-        self._since_s = None
+        if self._awaited is Awaited.READER:
+            self._since_s = None
         if self._running is None and not self._transport.is_closing():
             self._next()
 
@@ -324,7 +325,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, problem: Problem) -> None:
         """Answers outside of any request, and closes."""
-        self._parser = None
+        self._parser = self._refusal = None
         if self._transport.is_closing():
             return
         body = msgspec.json.encode(problem.details)

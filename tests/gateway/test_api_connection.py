@@ -387,3 +387,49 @@ async def test_a_fault_of_ours_outside_of_handlers_closes_and_is_logged(
         await one.send(HEALTH)
         assert await one.rest() == b""
         assert not api.server.shared.tasks
+
+
+async def test_answers_that_are_not_read_hold_up_the_next_and_then_go_on(tmp_path: Path) -> None:
+    async with world(tmp_path) as api:
+        one, transport = Connection(api.server.shared), MemoryTransport()
+        one.connection_made(transport)
+        one.pause_writing()
+        one.data_received(HEALTH * 3 + b"nonsense\r\n\r\n")
+        assert transport.paused
+        assert not api.server.shared.tasks
+        one.resume_writing()
+        while api.server.shared.tasks:
+            await asyncio.wait(set(api.server.shared.tasks))
+        assert statuses(bytes(transport.written)) == [200, 200, 200, 400]
+        one.pause_writing()
+        one.resume_writing()
+        assert statuses(bytes(transport.written)) == [200, 200, 200, 400]
+        one.connection_lost(None)
+
+
+async def test_who_does_not_read_a_refusal_is_cut_off_all_the_same(tmp_path: Path) -> None:
+    class HalfOpen(MemoryTransport):
+        ended = False
+
+        def can_write_eof(self) -> bool:
+            return True
+
+        def write_eof(self) -> None:
+            self.ended = True
+
+        def write(self, data: bytes | bytearray | memoryview) -> None:
+            super().write(data)
+            one.pause_writing()
+
+    async with world(tmp_path) as api:
+        one, transport = Connection(api.server.shared), HalfOpen()
+        one.connection_made(transport)
+        one.data_received(b"nonsense\r\n\r\n")
+        one.resume_writing()
+        now_s = asyncio.get_running_loop().time()
+        one.close_if_slow(now_s + 1.0)
+        assert (transport.ended, transport.closed) == (True, False)
+        one.close_if_slow(now_s + 3.0)
+        assert transport.closed
+        assert statuses(bytes(transport.written)) == [400]
+        one.connection_lost(None)
