@@ -67,7 +67,7 @@ class Mailbox(Struct, frozen=True, gc=False):
 
     def __str__(self) -> str:
         """The address as it stands on the wire, the local part quoted where it must be."""
-        if _U_DOT_ATOM.fullmatch(self.local):
+        if self.local.isalnum() or _U_DOT_ATOM.fullmatch(self.local):
             return f"{self.local}@{self.domain}"
         quoted = self.local.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{quoted}"@{self.domain}'

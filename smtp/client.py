@@ -20,6 +20,8 @@ from base64 import b64encode
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from msgspec import Struct
+
 from smtp.codes import Permanent, Reply, SmtpError, Status, Temporary
 from smtp.headers import has_bare_line_end
 from smtp.outcome import Envelope, Outcome
@@ -314,8 +316,7 @@ def _capabilities(reply: Reply) -> dict[str, str]:
     return capabilities
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(Struct, frozen=True, gc=False):
     """A message as DATA carries it, looked through once for any number of transactions (`of`).
 
     `size_octets` as RFC 1870 counts: before dot-stuffing. With `bare_line_end` it must not be sent.
@@ -326,9 +327,12 @@ class Content:
     bare_line_end: bool
 
     @classmethod
-    def of(cls, octets: bytes) -> Content:
-        """The content of a message with CRLF line ends; no copy is made where no line begins with a dot."""
-        if has_bare_line_end(octets):
+    def of(cls, octets: bytes, *, checked: bool = False) -> Content:
+        """The content of a message with CRLF line ends; no copy is made where no line begins with a dot.
+
+        `checked` spares the look for bare line ends where somebody has looked already.
+        """
+        if not checked and has_bare_line_end(octets):
             return cls(b"", len(octets), bare_line_end=True)
         return cls(stuff_dots(octets), len(octets), bare_line_end=False)
 

@@ -124,11 +124,14 @@ class DataReceiver(_Receiver):
     def __init__(self, size_limit_octets: int, budget: Budget, line_endings: LineEndings) -> None:
         super().__init__(size_limit_octets, budget, line_endings)
         self._buffer += b"\r\n"  # the end of the DATA line: a dot may stand right at the start
+        self._whole: bytes | None = None
         # Doubled dots do not count (RFC 1870 section 5); how many there are is known only at the end.
         self._raw_limit = size_limit_octets + size_limit_octets // 8 + 1024
 
     def feed(self, data: bytes) -> bytes | None:
         """None while the message goes on; at its end, the octets that follow it (often b"")."""
+        if not self.received_octets and self._take_whole(data):
+            return b""
         buffer = self._buffer
         start = max(0, len(buffer) - len(_END) + 1)
         buffer += data
@@ -143,7 +146,23 @@ class DataReceiver(_Receiver):
             del buffer[: 1 - len(_END)]  # enough to recognise the end in two pieces
         return rest
 
+    def _take_whole(self, data: bytes) -> bool:
+        """The usual mail: one piece, of which one look tells that no line but the last begins with a dot.
+
+        A bare line feed counts, since it may yet become a line end (`clean`).
+        """
+        last = len(data) - len(_END)
+        if not data.endswith(_END) or data.startswith(b".") or data.find(b"\n.") != last + 1:
+            return False
+        self.received_octets = len(data)
+        self._reserve(len(data), self._raw_limit, last)
+        self._whole = data[: last + 2]
+        self._stuffed = False
+        return True
+
     def _take(self) -> bytes:
+        if self._whole is not None:
+            return self._whole
         with memoryview(self._buffer) as view:
             text = bytes(view[2:])
         self._buffer = bytearray()

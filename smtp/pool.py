@@ -121,6 +121,7 @@ class ConnectionPool:
         self._tasks: set[asyncio.Task[None]] = set()  # connections being closed, or replaced
         self._begun: set[Connection] = set()  # whose outcomes go to a callback
         self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None  # asking asyncio for it costs a system call
         self.opened = 0  # connections made since the start
         self.busy = 0  # deliveries under way
 
@@ -133,6 +134,7 @@ class ConnectionPool:
         self, destination: Destination, envelope: Envelope, content: bytes | Content
     ) -> list[Outcome]:
         """One transaction at the destination: an outcome for each recipient, in the order of the envelope."""
+        self._loop = asyncio.get_running_loop()
         key = destination.key
         line = self._lines.get(key)
         if line is None:
@@ -301,7 +303,7 @@ class ConnectionPool:
         if not connection.is_ready or self._closed or connection.session.transactions >= limit:
             self._close(connection)
             return
-        loop = asyncio.get_running_loop()
+        loop = self._loop or asyncio.get_running_loop()
         line.idle.append((loop.time() + self._limits.idle_s, connection))
         if self._sweeper is None:
             self._sweeper = loop.call_later(self._limits.idle_s, self._sweep)

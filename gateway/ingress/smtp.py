@@ -179,7 +179,7 @@ class SmtpIngress:
             return _BUSY
         if isinstance(verdicts, list):
             return _reply(verdicts[0])
-        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        reply: asyncio.Future[Reply] = verdicts.get_loop().create_future()
         verdicts.add_done_callback(partial(_pass_on, reply))
         return reply
 
@@ -225,17 +225,12 @@ class SmtpIngress:
 
 
 def _submission(principal: Principal, session: Session, envelope: Envelope) -> MailSubmission:
-    recipients = [str(one.mailbox) for one in envelope.rcpt_tos]
-    notify = {
-        address: ",".join(one.notify)
-        for address, one in zip(recipients, envelope.rcpt_tos, strict=True)
-        if one.notify
-    }
+    notify = {str(one.mailbox): ",".join(one.notify) for one in envelope.rcpt_tos if one.notify}
     return MailSubmission(
         account_id=principal.account_id,
         ingress=INGRESS,
         mail_from="" if envelope.mail_from is None else str(envelope.mail_from),
-        recipients=recipients,
+        recipients=[str(one.mailbox) for one in envelope.rcpt_tos],
         content=envelope.content,
         protocol=_protocol(session, envelope),
         peer=session.peer_host,

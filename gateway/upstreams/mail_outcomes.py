@@ -49,13 +49,18 @@ def _outcome(result: wire.Outcome, rest_s: float) -> Outcome:
 
 
 def begin(
-    pool: ConnectionPool, destination: Destination, work: Work, content: Content, *, rest_s: float
-) -> "asyncio.Future[Sequence[Outcome]] | None":
-    """The outcomes to come, over a kept connection; None where none is free: `pool.deliver` waits for one."""
-    attempt: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
+    attempt: "asyncio.Future[Sequence[Outcome]]",
+    pool: ConnectionPool,
+    destination: Destination,
+    work: Work,
+    content: Content,
+    *,
+    rest_s: float,
+) -> bool:
+    """Sends over a kept connection; False where none is free: `pool.deliver` waits for one."""
 
     def done(results: Sequence[wire.Outcome]) -> None:
         if not attempt.done():
             attempt.set_result(outcomes_of(results, rest_s=rest_s))
 
-    return attempt if pool.begin(destination, envelope_of(work), content, done) else None
+    return pool.begin(destination, envelope_of(work), content, done)

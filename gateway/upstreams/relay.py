@@ -59,6 +59,7 @@ class Relay:
             ),
         )
         self._resolve_at_s = float("-inf")
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def serving(self) -> bool:
@@ -80,11 +81,12 @@ class Relay:
 
     def deliver(self, work: Work) -> Awaitable[Sequence[Outcome]]:
         """One transaction for all recipients of the work."""
-        if self._rate.is_unlimited and asyncio.get_running_loop().time() < self._resolve_at_s:
+        loop = self._loop
+        if loop is not None and loop.time() < self._resolve_at_s and self._rate.is_unlimited:
             content = self._signing.outgoing_now(work.message)
             if content is not None:
-                attempt = begin(self._pool, self._destination, work, content, rest_s=_REST_S)
-                if attempt is not None:
+                attempt: asyncio.Future[Sequence[Outcome]] = loop.create_future()
+                if begin(attempt, self._pool, self._destination, work, content, rest_s=_REST_S):
                     return attempt
         return self._deliver(work)
 
@@ -101,7 +103,7 @@ class Relay:
         return outcomes_of(results, rest_s=_REST_S)
 
     async def _resolve(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         if loop.time() < self._resolve_at_s:
             return
         host, port = self._settings.host, self._settings.port

@@ -44,7 +44,8 @@ class Signing:
             if message.prepared is None:
                 message.prepared = self._sign_now(message)
             if message.prepared is not None:
-                message.outgoing = Content.of(message.prepared)
+                # Shaped in this process, from octets whose line ends its door has seen to.
+                message.outgoing = Content.of(message.prepared, checked=message.author_domain is not None)
         return message.outgoing
 
     def _sign_now(self, message: Message) -> bytes | None:
