@@ -29,7 +29,7 @@ FROM sms_part p
 LEFT JOIN delivery d ON d.account_id = p.account_id AND d.message_id = p.message_id AND d.n = p.n
 LEFT JOIN message m ON m.account_id = p.account_id AND m.id = p.message_id
 WHERE p.upstream = ? AND p.upstream_id IN """
-_AT_ONCE = (1, 10, 100)  # ids in one statement: few texts, so that each stays prepared
+_AT_ONCE = (1, 2, 4, 8, 16, 32, 64, 128)  # ids in one statement: few texts, so that each stays prepared
 _MARK = "UPDATE sms_part SET status = ? WHERE upstream = ? AND upstream_id = ?"
 _PARTS = "SELECT DISTINCT status FROM sms_part WHERE account_id = ? AND message_id = ? AND n = ?"
 _LOCK_DELIVERY = "SELECT 1 FROM delivery WHERE account_id = ? AND message_id = ? AND n = ?"
@@ -202,15 +202,23 @@ def _look_up(tx: Tx, receipts: Sequence[PartReceipt]) -> _Parts:
 
 
 def _find(tx: Tx, receipts: Sequence[PartReceipt]) -> _Parts:
-    wanted: dict[str, set[str]] = {}
-    for one in receipts:
-        wanted.setdefault(one.upstream, set()).update(one.ids)
+    """By the ids as they stand; by their other readings only where that finds nothing."""
     found: _Parts = {}
-    for upstream, ids in wanted.items():
-        for some in _slices(sorted(ids)):
+    _add(tx, found, [(one.upstream, one.ids[:1]) for one in receipts])
+    missing = [one for one in receipts if len(one.ids) > 1 and _meant(found, one) is None]
+    if missing:
+        _add(tx, found, [(one.upstream, one.ids[1:]) for one in missing])
+    return found
+
+
+def _add(tx: Tx, found: _Parts, asked: Sequence[tuple[str, tuple[str, ...]]]) -> None:
+    wanted: dict[str, dict[str, None]] = {}
+    for upstream, ids in asked:
+        wanted.setdefault(upstream, {}).update(dict.fromkeys(ids))
+    for upstream, members in wanted.items():
+        for some in _slices(list(members)):
             for row in tx.rows(_FIND + placeholders(some), (upstream, *some)):
                 found[upstream, row[0]] = _Part._make(row)
-    return found
 
 
 def _slices(ids: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -225,10 +233,12 @@ def _slices(ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _meant(parts: _Parts, receipt: PartReceipt) -> _Part | None:
     """The part that bears the id as it stands; else one that bears another reading of it."""
-    found = [part for one in receipt.ids if (part := parts.get((receipt.upstream, one))) is not None]
-    if not found or found[0].upstream_id == receipt.ids[0]:
-        return found[0] if found else None
-    return next((part for part in found if part.status == part.delivery_status == _SENT), found[0])
+    exact = parts.get((receipt.upstream, receipt.ids[0]))
+    if exact is not None or len(receipt.ids) == 1:
+        return exact
+    found = [part for one in receipt.ids[1:] if (part := parts.get((receipt.upstream, one))) is not None]
+    waiting = (part for part in found if part.status == part.delivery_status == _SENT)
+    return next(waiting, found[0] if found else None)
 
 
 # --- what it does -----------------------------------------------------------------------------------------
