@@ -5,7 +5,7 @@ from html import escape
 
 from bench.report import Row
 
-_WIDTH, _LEFT, _RIGHT = 780, 290, 170
+_WIDTH, _LEFT, _RIGHT = 820, 290, 220
 _BAR, _GAP, _TOP = 16, 18, 56
 _HEAD = """\
 <svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"

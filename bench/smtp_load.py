@@ -1,8 +1,8 @@
 """An SMTP client as a load, for what smtp-source cannot do: STARTTLS, and a fixed rate.
 
 Closed loop: `--sessions` sessions send one mail after the other. Open loop (`--rate`): mails leave at even
-distances, each over a session that is free; there are as many as it takes. Commands are not pipelined, as
-smtp-source's are not. Prints JSON figures; exits 1 when a reply is not the expected one.
+distances, each over a session that is free; there are as many as it takes, up to fifty. Commands are not
+pipelined, as smtp-source's are not. Prints JSON figures; exits 1 when a reply is not the expected one.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from bench.pacing import figures, paced  # noqa: E402
 
 _HEAD = b"From: a@bench.example\r\nTo: b@example.net\r\nSubject: load\r\n\r\n"
 _LINE = b"A line of seventy characters or so, as mail programs write them.\r\n"
+_SESSIONS_MAX = 50
 _ENVELOPE = (b"MAIL FROM:<a@bench.example>\r\n", b"RCPT TO:<b@example.net>\r\n", b"DATA\r\n")
 
 
@@ -82,6 +83,7 @@ class Client:
         lines = max(1, (arguments.size - len(_HEAD)) // len(_LINE))
         self._mail = (*_ENVELOPE, _HEAD + _LINE * lines + b".\r\n")
         self._idle: list[Session] = []
+        self._room = asyncio.Semaphore(_SESSIONS_MAX)
         self._tls = ssl.create_default_context()
         self._tls.check_hostname = False
         self._tls.verify_mode = ssl.CERT_NONE
@@ -100,13 +102,14 @@ class Client:
 
     async def send(self) -> None:
         """One mail, accepted."""
-        session = self._idle.pop() if self._idle else await self._open()
-        await session.say(*self._mail)
-        if self._arguments.reconnect:
-            await session.say(b"QUIT\r\n")
-            session.transport.close()
-        else:
-            self._idle.append(session)
+        async with self._room:
+            session = self._idle.pop() if self._idle else await self._open()
+            await session.say(*self._mail)
+            if self._arguments.reconnect:
+                await session.say(b"QUIT\r\n")
+                session.transport.close()
+            else:
+                self._idle.append(session)
 
     async def run(self) -> dict[str, float]:
         """The figures."""
