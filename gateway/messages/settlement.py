@@ -146,9 +146,12 @@ def finish_messages(
     are among them need not be looked at again.
     """
     by_message: dict[tuple[str, str], list[Settlement]] = {}
-    for one in settlements:
-        by_message.setdefault((one.account_id, one.message_id), []).append(one)
     updates: list[tuple[str, int | None, str, str]] = []
+    for one in settlements:
+        if sure and one.recipients == 1:
+            updates.append((one.status.value, one.at_ms, one.account_id, one.message_id))
+        else:
+            by_message.setdefault((one.account_id, one.message_id), []).append(one)
     doubtful = []
     for key, members in by_message.items():
         if sure and len(members) == members[0].recipients:
