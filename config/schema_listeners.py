@@ -35,7 +35,7 @@ class Smtp:
     max_connections: Positive = 1000
     max_connections_per_peer: Positive = 100
     idle_timeout_s: Seconds = 300.0  # RFC 5321 section 4.5.3.2.7: at least 5 minutes
-    data_timeout_s: Seconds = 180.0  # RFC 5321 section 4.5.3.2.5: 3 minutes per block
+    data_timeout_s: Seconds = 180.0  # a whole message; 1 s more per KiB (RFC 5321 section 4.5.3.2.5)
     in_flight_octets: Octets = 268_435_456
     auth_failures_max: Positive = 3
     trusted: tuple[SmtpTrusted, ...] = ()

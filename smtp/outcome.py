@@ -66,11 +66,9 @@ class Envelope(Struct, frozen=True, kw_only=True):
     @property
     def needs_smtputf8(self) -> bool:
         """Whether only a server with SMTPUTF8 can take it (RFC 6531 section 3.2)."""
-        return (
-            self.smtputf8
-            or not self.mail_from.isascii()
-            or not all(recipient.address.isascii() for recipient in self.recipients)
-        )
+        if self.smtputf8 or not self.mail_from.isascii():
+            return True
+        return any(not recipient.address.isascii() for recipient in self.recipients)
 
 
 class Outcome(Struct, frozen=True):

@@ -1,8 +1,8 @@
 """AUTH PLAIN and LOGIN (RFC 4954, RFC 4616): the conversation is aiosmtpd's, the verdict the application's.
 
-aiosmtpd's session class is not the connection here: measured for each mail, its command loop costs ten times
-ours, and its constructor looks up every hook for each client anew. What it knows of AUTH lives in
-`Conversation`, made for the client that logs in.
+aiosmtpd's session class is not the connection here: a task for each client, an await and a timer for each
+command cost several times what the commands themselves do, and its constructor looks up every hook for each
+client anew. What it knows of AUTH lives in `Conversation`, made for the client that logs in.
 
 Passwords travel under TLS, or in clear where the configuration allows it. Each refused password waits for the
 configured delay, a few of them close the connection.

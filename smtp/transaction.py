@@ -54,14 +54,15 @@ class Transaction:
         self._lines: list[str] = []  # RSET, MAIL, RCPT …, DATA; cut short where the rest has lost its point
         self.needs_rset = False  # whether MAIL was accepted and DATA did not end it
         self.phase = Phase.COMMANDS
-        refusal = _refusal(envelope, size_octets, capabilities)
+        smtputf8 = envelope.needs_smtputf8
+        refusal = _refusal(envelope, size_octets, capabilities, smtputf8=smtputf8)
         if refusal is not None:
             self._settle_open(judge(refusal), refusal, Stage.MAIL)
             self.phase = Phase.DONE
             return
         with_dsn = "DSN" in capabilities
         lines = ["RSET"] if rset_first else []
-        lines.append(_mail(envelope, size_octets, capabilities))
+        lines.append(_mail(envelope, size_octets, capabilities, smtputf8=smtputf8))
         lines += [_rcpt(recipient, with_dsn=with_dsn) for recipient in envelope.recipients]
         lines.append("DATA")
         self._lines = lines
@@ -186,9 +187,11 @@ class Transaction:
         self.phase = Phase.DONE
 
 
-def _refusal(envelope: Envelope, size_octets: int, capabilities: Mapping[str, str]) -> Reply | None:
+def _refusal(
+    envelope: Envelope, size_octets: int, capabilities: Mapping[str, str], *, smtputf8: bool
+) -> Reply | None:
     """Our own verdict where the server has already said that it cannot take such a message."""
-    if envelope.needs_smtputf8 and "SMTPUTF8" not in capabilities:
+    if smtputf8 and "SMTPUTF8" not in capabilities:
         return Reply(550, Status.NON_ASCII_ADDRESS, "The server does not take internationalised mail")
     if envelope.body_8bit and "8BITMIME" not in capabilities:  # RFC 6152 section 3: convert or fail
         return Reply(554, "5.6.3", "The server does not take 8-bit content")
@@ -198,13 +201,13 @@ def _refusal(envelope: Envelope, size_octets: int, capabilities: Mapping[str, st
     return None
 
 
-def _mail(envelope: Envelope, size_octets: int, capabilities: Mapping[str, str]) -> str:
+def _mail(envelope: Envelope, size_octets: int, capabilities: Mapping[str, str], *, smtputf8: bool) -> str:
     line = f"MAIL FROM:<{envelope.mail_from}>"
     if "SIZE" in capabilities:  # RFC 1870 section 6
         line += f" SIZE={size_octets}"
     if envelope.body_8bit:
         line += " BODY=8BITMIME"
-    if envelope.needs_smtputf8:
+    if smtputf8:
         line += " SMTPUTF8"
     if "DSN" in capabilities:
         if envelope.ret:
