@@ -101,10 +101,6 @@ class SmppIngress:
         """How many binds are open."""
         return len(self.application.binds)
 
-    def wake(self) -> None:
-        """A settlement was committed: receipts leave now instead of at the next poll (0.2 s)."""
-        self.application.receipts.wake()
-
     def offer(self, receipts: Sequence[Due]) -> None:
         """Receipts were queued by this process just now: those that have room leave from memory."""
         self.application.receipts.offer(receipts)

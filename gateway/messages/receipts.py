@@ -159,22 +159,11 @@ class ApplyReceipts(Operation[list[str | None]]):
         statuses: list[str | None] = [None] * len(receipts)
         for ended in applied.ended:
             statuses[ended.place] = ended.one.status.value
-        return _shared_out(operations, applied, statuses)
-
-
-def _shared_out(
-    operations: Sequence[ApplyReceipts], applied: Applied, statuses: Sequence[str | None]
-) -> list[Any]:
-    """The result of each operation; what is to be told after COMMIT goes with the first."""
-    results: list[Any] = []
-    start = 0
-    for one in operations:
-        end = start + len(one.receipts)
-        results.append(list(statuses[start:end]))
-        one.applied, one.owing = [], []
-        start = end
-    operations[0].applied, operations[0].owing = applied.ended, applied.owed  # told together
-    return results
+        for one in operations:
+            one.applied, one.owing = [], []
+        operations[0].applied, operations[0].owing = applied.ended, applied.owed  # told together
+        rest = iter(statuses)
+        return [[next(rest) for _ in one.receipts] for one in operations]
 
 
 # --- which part a receipt is for --------------------------------------------------------------------------
