@@ -1,4 +1,7 @@
-"""What happens in an SMPP session, as values: `smpp.session` makes them, the shells act on them."""
+"""What happens in an SMPP session, as values: `smpp.session` makes them, the shells act on them.
+
+The two that come with every message are not looked at by the garbage collector: nobody keeps them.
+"""
 
 from typing import Any
 
@@ -8,7 +11,7 @@ from smpp.framing import PduError
 from smpp.operations import Pdu, Response
 
 
-class RequestReceived(msgspec.Struct, frozen=True):
+class RequestReceived(msgspec.Struct, frozen=True, gc=False):
     """A request that the application has to answer with `Session.respond` (outbind and alert_notification
     excepted). enquire_link, unbind and everything out of order are answered by the session itself.
     """
@@ -16,7 +19,7 @@ class RequestReceived(msgspec.Struct, frozen=True):
     request: Pdu
 
 
-class ResponseReceived(msgspec.Struct, frozen=True):
+class ResponseReceived(msgspec.Struct, frozen=True, gc=False):
     """The answer to a request of ours: its response, or a generic_nack. `context` is what `send` got."""
 
     request: Pdu

@@ -48,7 +48,7 @@ class Outcome(Enum):
     NOT_SENT = "not_sent"
 
 
-class Result(msgspec.Struct, frozen=True):
+class Result(msgspec.Struct, frozen=True, gc=False):
     """The outcome of one request. `command_status` is the peer's, or ours for a PDU that does not encode."""
 
     outcome: Outcome

@@ -163,7 +163,7 @@ def parse(pdu: DeliverSm | DataSm) -> Receipt | None:
     )
 
 
-class Told(msgspec.Struct, frozen=True):
+class Told(msgspec.Struct, frozen=True, gc=False):
     """What a receipt says of a message's fate; as in `Receipt`."""
 
     message_id: str

@@ -101,7 +101,7 @@ class ClientEnvelope(SmsEnvelope, frozen=True, kw_only=True, omit_defaults=True)
     failure_only: bool = False  # registered_delivery 2, section 5.2.17
 
 
-class ClientReceipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ClientReceipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One receipt as it is kept: the addresses are those of the client's submit_sm, not yet swapped."""
 
     message_id: str
@@ -114,7 +114,7 @@ class ClientReceipt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     service_type: str = ""
 
 
-class Due(msgspec.Struct, frozen=True):
+class Due(msgspec.Struct, frozen=True, gc=False):
     """A receipt to offer now; it was offered `attempts` times before."""
 
     key: Key
@@ -122,7 +122,7 @@ class Due(msgspec.Struct, frozen=True):
     attempts: int
 
 
-class _Client(msgspec.Struct, frozen=True):
+class _Client(msgspec.Struct, frozen=True, gc=False):
     """What a ClientEnvelope says of the client alone."""
 
     client: str | None = None

@@ -53,7 +53,7 @@ _SENT, _DELIVERED, _FAILED = Status.SENT.value, Status.DELIVERED.value, Status.F
 _encode = msgspec.json.Encoder().encode
 
 
-class PartReceipt(msgspec.Struct, frozen=True, kw_only=True):
+class PartReceipt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What an upstream says of one part. `ids` are all forms its message id may stand for, as it is first."""
 
     upstream: str
