@@ -45,8 +45,7 @@ class TlsInfo:
     cipher: str
 
 
-@dataclass(slots=True, kw_only=True)
-class Session:
+class Session(Struct, kw_only=True):
     """One connection, as the application may see it. To be read, never written, by the application."""
 
     id: str

@@ -42,25 +42,25 @@ class Connection(asyncio.Protocol):
     """Transport, unread input and deadline of one session; what the octets mean is the subclasses' part."""
 
     client: Session
+    transport: asyncio.Transport | None = None
+    deadline = NEVER
+    running: asyncio.Future[Any] | None = None  # what keeps the connection busy, where that is one
+    _reader: Callable[[bytes], bytes] | None = None  # takes a message's octets, returns the rest
+    _line: asyncio.Future[bytes] | None = None  # what the AUTH conversation waits for
+    _admitted = False
+    _direct = False  # what comes can be used at once: no busyness, no unread input
+    _busy = False
+    _writable = True
+    _ended = False  # the client sends no more
+    _lost = False  # and does not read either
+    _closing = False
 
     def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.transport: asyncio.Transport | None = None
-        self.deadline = NEVER
-        self.running: asyncio.Future[Any] | None = None  # what keeps the connection busy, where that is one
         self._state = state
         self._config = state.config
-        self._admitted = False
         self._input = InputBuffer()
-        self._reader: Callable[[bytes], bytes] | None = None  # takes a message's octets, returns the rest
-        self._line: asyncio.Future[bytes] | None = None  # what the AUTH conversation waits for
         self._out: list[bytes] = []
-        self._direct = False  # what comes can be used at once: no busyness, no unread input
-        self._busy = False
-        self._writable = True
-        self._ended = False  # the client sends no more
-        self._lost = False  # and does not read either
-        self._closing = False
 
     # What the subclasses provide
 
@@ -122,8 +122,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Use the octets at once where nothing is in their way: one command, or a piece of a message."""
-        if self._direct and self._reader is not None:
-            self._direct = False
+        direct, self._direct = self._direct, False  # `_settle` finds out anew
+        if direct and self._reader is not None:
             self.deadline = NEVER
             rest = self._guarded(self._reader, data)
             if rest:
@@ -131,8 +131,7 @@ class Connection(asyncio.Protocol):
                 self._go_on()
             else:
                 self._settle()
-        elif self._direct and data.find(b"\n") == len(data) - 1 < LONGEST_LINE_OCTETS:
-            self._direct = False
+        elif direct and data.find(b"\n") == len(data) - 1 < LONGEST_LINE_OCTETS:
             self.deadline = NEVER
             self._guarded(self._execute, data)
             self._settle()
@@ -179,6 +178,7 @@ class Connection(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """Use the unread input until it is used up or something has to be waited for."""
+        self._direct = False
         unread = self._input
         turn = 0
         while not self._busy and self._writable and not self._closing:

@@ -42,16 +42,7 @@ class SubmissionSession(TransactionConnection):
     """One client's session. Commands are the `_command_…` methods, taking the argument's octets."""
 
     def _greet_client(self) -> None:
-        self._queue(self._rendered("greeting", lambda: f"{self._config.hostname} ESMTP", Code.READY))
-
-    def _rendered(self, kind: str, text: Callable[[], str], code: Code) -> bytes:
-        """A reply that is the same for every client in the same position, made once."""
-        config = self._state.config
-        key = (kind, config.tls_context is not None and self.client.tls is None, self._may_authenticate())
-        reply = self._state.replies.get(key)
-        if reply is None:
-            reply = self._state.replies[key] = Reply(code, "", text()).render()
-        return reply
+        self._out.append(self._state.greeting)
 
     def _execute(self, line: bytes) -> None:
         """Answer one command line."""
@@ -107,17 +98,8 @@ class SubmissionSession(TransactionConnection):
 
     def _command_ehlo(self, argument: bytes) -> None:
         self._greeted(argument, esmtp=True)
-        self._queue(self._rendered("ehlo", self._extensions, Code.OK))
-
-    def _extensions(self) -> str:
-        lines = [self._config.hostname, "PIPELINING", f"SIZE {self._config.size_limit_octets}", "8BITMIME"]
-        lines += ["SMTPUTF8", "DSN", "CHUNKING", "ENHANCEDSTATUSCODES"]
-        if self._state.config.tls_context is not None and self.client.tls is None:
-            lines.append("STARTTLS")
-        if self._may_authenticate():
-            lines.append("AUTH PLAIN LOGIN")
-        lines.append("HELP")
-        return "\n".join(lines)
+        starttls = self._state.config.tls_context is not None and self.client.tls is None
+        self._out.append(self._state.ehlo_reply(starttls=starttls, auth=self._may_authenticate()))
 
     def _greeted(self, argument: bytes, *, esmtp: bool) -> None:
         name = argument.partition(b" ")[0].decode("utf-8", "replace")

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from smtp.codes import Reply
+from smtp.codes import Code, Reply
 from smtp.data import Budget
 from smtp.server_api import Application, ServerConfig
 from smtp.server_replies import SHUTTING_DOWN, TOO_MANY_CONNECTIONS, TOO_MANY_FROM_PEER
@@ -47,10 +47,27 @@ class ServerState:
     draining: bool = False
     connections: set[Watched] = field(default_factory=set)
     per_peer: dict[str, int] = field(default_factory=dict)
-    replies: dict[tuple[str, bool, bool], bytes] = field(default_factory=dict)
-    """Greetings rendered once: by kind, whether STARTTLS and whether AUTH is offered."""
+    greeting: bytes = b""
+    _ehlo_replies: dict[tuple[bool, bool], bytes] = field(default_factory=dict)
     _ticker: asyncio.TimerHandle | None = None
     _emptied: asyncio.Future[None] | None = None
+
+    def __post_init__(self) -> None:
+        """What every client is told first."""
+        self.greeting = Reply(Code.READY, "", f"{self.config.hostname} ESMTP").render()
+
+    def ehlo_reply(self, *, starttls: bool, auth: bool) -> bytes:
+        """The extensions offered to a client in this position, rendered once."""
+        reply = self._ehlo_replies.get((starttls, auth))
+        if reply is None:
+            lines = [self.config.hostname, "PIPELINING", f"SIZE {self.config.size_limit_octets}", "8BITMIME"]
+            lines += ["SMTPUTF8", "DSN", "CHUNKING", "ENHANCEDSTATUSCODES"]
+            lines += ["STARTTLS"] if starttls else []
+            lines += ["AUTH PLAIN LOGIN"] if auth else []
+            lines.append("HELP")
+            reply = Reply(Code.OK, "", "\n".join(lines)).render()
+            self._ehlo_replies[starttls, auth] = reply
+        return reply
 
     def admit(self, connection: Watched, peer: str) -> Reply | None:
         """Count one more connection, or say why not."""

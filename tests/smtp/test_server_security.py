@@ -9,6 +9,7 @@ import pytest
 
 from smtp.codes import Reply
 from smtp.server import Envelope
+from smtp.server_connection import Connection
 from tests.smtp.submission_support import PLAIN, Running, new_server_context, running, until
 
 EVIL = b"MAIL FROM:<evil@a.example>\r\nRCPT TO:<victim@b.example>\r\nDATA\r\nSubject: smuggled\r\n\r\nx"
@@ -167,6 +168,46 @@ async def test_login_split_over_packets_is_one_login(pieces: int) -> None:
             await wire.writer.drain()
         assert (await wire.reply())[0] == 235
         assert server.application.logins == [("user", "secret")]
+
+
+async def test_line_of_a_login_is_no_command_whatever_came_before_it() -> None:
+    async with running() as server, server.client() as wire:
+        await wire.reply()
+        assert await wire.codes(b"EHLO client.example\r\nAUTH PLAIN\r\n", 2) == [250, 334]
+        assert (await wire.ask(PLAIN.encode() + b"\r\n"))[0] == 235
+        assert server.application.logins == [("user", "secret")]
+
+
+async def test_commands_wait_while_the_application_is_asked() -> None:
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def submit(_: Envelope) -> Reply:
+        asked.set()
+        await answered.wait()
+        return Reply(250, "2.0.0", "Queued")
+
+    async with running() as server, server.logged_in() as wire:
+        server.application.on_submit = submit
+        assert (
+            await wire.codes(b"NOOP\r\nMAIL FROM:<a@a.example>\r\nRCPT TO:<b@b.example>\r\n", 3) == [250] * 3
+        )
+        assert (await wire.ask(b"DATA\r\n"))[0] == 354
+        wire.send(b"x\r\n.\r\nNOOP\r\n")
+        await asked.wait()
+        wire.send(b"QUIT\r\n")
+        await until(lambda: len(_connection(server)._input) > len(b"NOOP\r\n"))
+        answered.set()
+        assert [await wire.reply() for _ in range(3)] == [
+            (250, "2.0.0 Queued"),
+            (250, "2.0.0 OK"),
+            (221, "2.0.0 Bye"),
+        ]
+
+
+def _connection(server: Running) -> Connection:
+    (connection,) = server.server._state.connections
+    assert isinstance(connection, Connection)
+    return connection
 
 
 async def test_disconnect_in_the_middle_of_data_leaves_nothing() -> None:
