@@ -21,7 +21,7 @@ Load = Callable[[Target, Work], Accepted]
 _MAIL = ("smtp-source", "smtp-sink")
 _MEMORY = Promise(figure="memory_mib", most=250_000_000 / (1 << 20))
 # docs/limits.md: the program, four times what is in DATA, three times limits.queue_memory_octets.
-_LARGE_MEMORY = Promise(figure="memory_mib", most=110 + 4 * 40_000_000 / (1 << 20) + 3 * 256)
+_LARGE_MEMORY = Promise(figure="memory_mib", most=110 + 4 * 40_000_000 / (1 << 20) + 3 * 64)
 _P99 = Promise(figure="p99_ms", most=5.0, fsyncs=10.0)
 
 

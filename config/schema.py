@@ -80,7 +80,7 @@ class Limits:
     """`[limits]`: what pushes back (invariant A6), and how guessing is slowed."""
 
     queue_memory_messages: Positive = 20_000
-    queue_memory_octets: Octets = 268_435_456
+    queue_memory_octets: Octets = 67_108_864
     auth_free_failures: Count = 5
     auth_delay_first_s: Seconds = 1.0
     auth_delay_max_s: Seconds = 60.0

@@ -1,7 +1,6 @@
 """One process of the daemon on the reactor: signals, start, drain, and what became of it."""
 
 import asyncio
-import gc
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +9,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from config.schema import Settings
+from gateway import memory
 from gateway.daemon import Gateway
 from gateway.starting import Ports
 from gateway.supervisor import Supervisor
 from gateway.worker import Birth, tell_ready, when_orphaned
-
-_GARBAGE = (20_000, 20, 20)
-"""The collector's thresholds. Messages die by their reference counts; with Python's own thresholds
-(700, 10, 10) the search for cycles takes a tenth of the CPU."""
 
 
 def run(
@@ -29,6 +25,7 @@ def run(
     """
     from twisted.internet import reactor  # noqa: PLC0415 - importing it chooses the reactor
 
+    memory.return_large_blocks()
     birth = Birth.from_environment()
     if birth is not None:
         worker = Gateway(settings, config_path=config_path, birth=birth)
@@ -75,9 +72,7 @@ class _Process:
     async def _start(self) -> None:
         try:
             ports = await self._gateway.start()
-            gc.collect()
-            gc.freeze()  # what is there now stays: the collector need not look at it again
-            gc.set_threshold(*_GARBAGE)
+            memory.collect_seldom()
             self._on_ready(ports)
         except Exception as error:  # noqa: BLE001 - handed to whoever called `run`
             self._failure = error

@@ -36,6 +36,13 @@ UPDATE delivery SET holder = ?
 WHERE (account_id, message_id, n) IN (SELECT account_id, message_id, n FROM due) AND holder IS NULL
 RETURNING account_id, message_id, n, address, destination, status, price_credits, attempts
 """
+_SIZES = """
+SELECT d.message_id, m.size_octets FROM delivery d
+JOIN message m ON m.account_id = d.account_id AND m.id = d.message_id
+WHERE d.holder IS NULL AND d.status IN ('queued', 'sent')
+  AND d.destination = ? AND d.account_id = ? AND d.next_attempt_ms <= ?
+ORDER BY d.next_attempt_ms LIMIT ?
+"""
 _MESSAGE = """
 SELECT m.account_id, m.id, m.channel, m.ingress, m.sender, m.subject, m.envelope, m.accepted_ms, m.expires_ms,
   m.recipients, m.metadata, m.tags, c.data
@@ -81,6 +88,22 @@ def claim(tx: Tx, lane: LaneKey, *, holder: str, now_ms: int, limit: int) -> lis
     """Takes up to `limit` due deliveries of `lane`, the longest due first; their rows."""
     sql = _CLAIM.format(skip_locked=tx.skip_locked)
     return tx.rows(sql, (lane.destination, lane.account_id, now_ms, limit, holder))
+
+
+def fitting(tx: Tx, lane: LaneKey, *, now_ms: int, limit: int, octets: int) -> tuple[int, int]:
+    """How many of the deliveries that `claim` would take have content that fits into `octets`, and how much
+    that is: content is loaded only where there is memory for it.
+    """
+    used = 0
+    seen: set[str] = set()
+    rows = tx.rows(_SIZES, (lane.destination, lane.account_id, now_ms, limit))
+    for count, (message_id, size) in enumerate(rows):
+        if message_id not in seen:
+            if used + size > octets:
+                return count, used
+            seen.add(message_id)
+            used += size
+    return len(rows), used
 
 
 def load(tx: Tx, rows: Sequence[Row]) -> Claimed:

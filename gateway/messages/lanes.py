@@ -66,6 +66,11 @@ class Lanes:
         self.deliveries = 0
         self.octets = 0
 
+    @property
+    def free_octets(self) -> int:
+        """How much more content there is memory for."""
+        return max(0, self._octets_max - self.octets)
+
     def lane(self, destination: str) -> Lane:
         """The lane of `destination`, made when it is new."""
         lane = self._lanes.get(destination)

@@ -9,7 +9,7 @@ import asyncio
 import structlog
 
 from gateway.messages import takeover
-from gateway.messages.claim import Claimed, LaneKey, claim, due_lanes, load
+from gateway.messages.claim import Claimed, LaneKey, claim, due_lanes, fitting, load
 from gateway.messages.deliver import Dispatcher
 from gateway.messages.model import Message, Work
 from gateway.messages.route import Router
@@ -157,7 +157,11 @@ class QueueKeeper:
         self._place = next_place or _START
         wanted = [(lane, room) for lane in lanes if (room := self._room(lane)) > 0]
         if wanted and not self._unloaded:
-            self._unloaded = await self._store.write(lambda tx: self._claim(tx, wanted, now_ms))
+            lanes_now = self._dispatcher.lanes
+            octets, alone = lanes_now.free_octets, not lanes_now.octets
+            self._unloaded = await self._store.write(
+                lambda tx: self._claim(tx, wanted, now_ms, octets, alone=alone)
+            )
         brought = 0
         if rows := self._unloaded:
             claimed = await self._store.read(lambda tx: load(tx, rows))
@@ -172,10 +176,21 @@ class QueueKeeper:
             return 0
         return min(self._dispatcher.lanes.room(lane.destination), _CLAIM_MAX)
 
-    def _claim(self, tx: Tx, wanted: list[tuple[LaneKey, int]], now_ms: int) -> list[Row]:
+    def _claim(
+        self, tx: Tx, wanted: list[tuple[LaneKey, int]], now_ms: int, octets: int, *, alone: bool
+    ) -> list[Row]:
+        """Claims from each lane what there is room for, with no more than `octets` of content in all.
+
+        While nothing else is in memory (`alone`), one message may be larger than that.
+        """
         rows: list[Row] = []
         for lane, room in wanted:
-            rows += claim(tx, lane, holder=self._holder, now_ms=now_ms, limit=room)
+            count, used = fitting(tx, lane, now_ms=now_ms, limit=room, octets=octets)
+            if not count and alone and not rows:
+                count, used = 1, octets
+            if count:
+                rows += claim(tx, lane, holder=self._holder, now_ms=now_ms, limit=count)
+                octets -= used
             if len(rows) >= _CLAIM_MAX * 5:
                 break
         return rows

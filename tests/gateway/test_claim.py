@@ -1,10 +1,13 @@
-"""Finding lanes: what a lane holds must not cost those who only pass it."""
+"""Claiming: what a lane holds costs nobody who only passes it, and no more is loaded than fits."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.messages.claim import LaneKey, due_lanes
 from gateway.store.store import Store
 from gateway.store.tx import Tx
+from tests.gateway.fakes import FakeUpstream
+from tests.gateway.rig import MAIL, make_settings, rig
 
 NOW_MS = 1_000
 INSERT = """
@@ -70,3 +73,30 @@ async def test_a_long_lane_is_passed_in_one_jump(tmp_path: Path) -> None:
         await store.close()
     assert lanes == [LaneKey("dead", "acct"), LaneKey("live", "acct")]
     assert taken < 500, taken
+
+
+async def test_no_more_content_is_loaded_than_there_is_memory_for(tmp_path: Path) -> None:
+    defaults = make_settings()
+    settings = replace(defaults, limits=replace(defaults.limits, queue_memory_octets=30_000))
+    upstream = FakeUpstream(per_domain=True)
+    upstream.gate.clear()
+    small = MAIL + b"x" * 9_000 + b"\r\n"
+    larger_than_all = MAIL + b"x" * 50_000 + b"\r\n"
+    async with rig(tmp_path, [upstream], settings=settings) as one:
+        sent = [
+            await one.send_mail(f"{number}@{domain}.example", content=content)
+            for number, (domain, content) in enumerate(
+                [("a", small)] * 4 + [("b", small)] * 4 + [("c", larger_than_all)] + [("a", small)] * 4
+            )
+        ]
+        lanes = one.road.dispatcher.lanes
+        for _ in range(4):
+            await one.road.queue.claim_round()
+            assert 0 < lanes.octets <= 30_000
+            held = await one.store.read(lambda tx: tx.one("SELECT count(*) FROM delivery WHERE holder <> ''"))
+            assert held == (lanes.deliveries,)  # nothing is claimed only to be put back
+        upstream.gate.set()
+        for verdict in sent:
+            assert verdict.id is not None
+            await one.settled(verdict.id, "delivered")
+        assert (lanes.octets, lanes.deliveries) == (0, 0)

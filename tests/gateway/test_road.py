@@ -184,7 +184,7 @@ async def test_what_a_dead_process_held_is_delivered_by_the_next(tmp_path: Path)
         # What SIGKILL leaves behind: the row is held by a process that is gone.
         one.road.dispatcher.holder = "z" * 26
         one.road.queue._holder = "z" * 26
-        for task in list(one.road.dispatcher._tasks):
+        for task in list(one.road.dispatcher._attempts):
             task.cancel()
     held = FakeUpstream()
     async with rig(tmp_path, [held], mail_credits=0, sms_credits=0) as one:
