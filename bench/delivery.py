@@ -20,9 +20,9 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import uvloop  # noqa: E402  the path had to be set first
 
-from smtp.client import Tls  # noqa: E402
+from smtp.client import Content, Tls  # noqa: E402
 from smtp.options import Options, Peer  # noqa: E402
-from smtp.outcome import Envelope, Recipient, Result  # noqa: E402
+from smtp.outcome import Envelope, Outcome, Recipient, Result  # noqa: E402
 from smtp.pool import ConnectionPool, Destination, Limits  # noqa: E402
 from smtp.tls import TlsPolicy  # noqa: E402
 
@@ -78,12 +78,17 @@ async def deliver(port: int, messages: int, connections: int, content: bytes) ->
     options = Options(helo="bench.example", tls=TlsPolicy(mode=Tls.OFF))
     peers = [Peer("localhost", "127.0.0.1", port)]
     destination = Destination(name="sink", peers=peers, options=options)
+    loop = asyncio.get_running_loop()
     pool = ConnectionPool(Limits(per_destination=connections, messages_per_connection=messages))
 
     async def worker() -> None:
         for _ in range(messages // connections):
             envelope = Envelope(mail_from="s@example.org", recipients=[Recipient("r@example.net")])
-            (outcome,) = await pool.deliver(destination, envelope, content)
+            ended: asyncio.Future[list[Outcome]] = loop.create_future()
+            if pool.begin(destination, envelope, Content.of(content), ended.set_result):
+                (outcome,) = await ended
+            else:  # the first on its connection
+                (outcome,) = await pool.deliver(destination, envelope, content)
             if outcome.result is not Result.DELIVERED:
                 raise RuntimeError(outcome.reply.line())
 

@@ -4,8 +4,7 @@ A connection has no task. Commands run in the callback that brings them, and whe
 answer at hand, the reply leaves in that callback too; else the connection is *busy* and keeps what comes
 (`server_input`) until the answer is there. Only AUTH and TLS, which are conversations, run as tasks.
 
-- Replies gather in `_out` and leave in one write when no complete command is left to read (RFC 2920), or
-  after a turn of many.
+- Replies gather in `_out` and leave in one write when no complete command is left to read (RFC 2920).
 - Deadlines are a number per connection, looked at by one ticking timer of the server; none runs while the
   application is asked.
 - Nothing cancels a question because the client went away; only `abort` (the end of a drain) does.
