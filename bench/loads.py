@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.servers import MAIL_FROM, SENDER_NAME, Target
 from bench.tree import ROOT, SUPERVISED
 
-SESSIONS = 10
+SESSIONS = 50
 MAIL_OCTETS = 4096
 _WITHIN_S = 900
 

@@ -6,11 +6,12 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from bench.loads import SESSIONS, Accepted, Work
+from bench.loads import Accepted, Work
 from bench.servers import SENDER_NAME, Target
 from bench.tree import SUPERVISED
 
 _CONNECTIONS = 50
+_BATCH_CONNECTIONS = 10
 _WITHIN_S = 900
 
 # 1,000 numbers in turn. The count is kept where requests are made; wrk drops what is under way at the end,
@@ -47,7 +48,7 @@ class HttpLoad:
 
     def __call__(self, target: Target, work: Work) -> Accepted:
         """Sends the messages in requests."""
-        connections = SESSIONS if self.batch else _CONNECTIONS
+        connections = _BATCH_CONNECTIONS if self.batch else _CONNECTIONS
         requests = max(work.messages // (self.batch or 1), 4 * connections)
         script = work.folder / f"load-{time.monotonic_ns()}.lua"
         script.write_text(_LUA.format(format=self._format(target), count=requests))
