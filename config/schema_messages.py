@@ -22,8 +22,10 @@ from config.kinds import (
 )
 from config.schema_upstreams import Channel
 
-Refund = Literal["cancelled", "failed", "rejected", "expired"]
-"""Why a message ended unsent or undelivered: by its sender, the upstream, a receipt, its lifetime."""
+Refund = Literal["cancelled", "rejected", "undelivered", "expired", "unknown"]
+"""Why a message ended unsent or undelivered: by its sender, the other side, a receipt, its lifetime, or for
+want of any answer or receipt.
+"""
 
 _SELECTOR = Text(
     lambda text: text.isascii() and text.replace("-", "").isalnum() and 1 <= len(text) <= 40,

@@ -234,6 +234,7 @@ class Dispatcher:
                 reply="no receipt came in time",
                 kind=EventKind.FAILED,
                 detail={"reason": "no_receipt"},
+                refund="unknown" in self._rules[message.channel].refund_on,
                 sms=True,
             )
             self._write(Work(message, delivery.destination, [delivery]), [one], reserved=False)

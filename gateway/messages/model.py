@@ -156,7 +156,7 @@ class Deferred(Outcome, frozen=True, kw_only=True):
 
 
 class Failed(Outcome, frozen=True, kw_only=True):
-    """A permanent failure. `reason` (bounded set) decides about a refund: rejected, expired, undelivered."""
+    """A permanent failure. `reason` (bounded set, `config.schema_messages.Refund`) decides about a refund."""
 
     reason: str = "rejected"
 

@@ -1,16 +1,18 @@
 """Which message a receipt is for, where ids can be read in more than one way, and that it is used once."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from config.schema_messages import Refund
 from gateway.messages.late import TakeLateAnswer
-from gateway.messages.model import Deferred, Message, Outcome, Submitted, Unknown, Work
+from gateway.messages.model import Channel, Deferred, Message, Outcome, Submitted, Unknown, Work
 from gateway.messages.receipts import ApplyReceipts, PartReceipt
 from smpp.receipt import keys
 from tests.gateway.fakes import FakeUpstream
-from tests.gateway.rig import Rig, rig
+from tests.gateway.rig import Rig, make_settings, rig
 
 pytestmark = pytest.mark.usefixtures("engine")  # on SQLite and on PostgreSQL
 
@@ -69,6 +71,27 @@ async def test_the_exact_id_wins_over_its_hex_and_decimal_readings(tmp_path: Pat
         assert await apply(one, receipt(one, "10000000")) == ["delivered"]
         assert await apply(one, receipt(one, "10000000")) == [None], "told twice, it changes nothing more"
         assert await statuses(one, first.id, second.id) == ["queued", "delivered"]
+
+
+@pytest.mark.parametrize("refund_on", [(), ("undelivered",)])
+async def test_credits_come_back_for_what_a_receipt_says_was_not_delivered_where_asked_for(
+    tmp_path: Path, refund_on: tuple[Refund, ...]
+) -> None:
+    defaults = make_settings()
+    settings = replace(defaults, sms=replace(defaults.sms, refund_on=refund_on))
+    async with rig(tmp_path, [FakeUpstream("mail"), operator("a1")], settings=settings) as one:
+        sent = await one.send_sms()
+        await recorded(one, 1)
+        assert await one.balance("sms") == 99
+        operation = ApplyReceipts(
+            receipt(one, "a1", delivered=False),
+            refund_on=one.road.rules[Channel.SMS].refund_on,
+            keep_content=False,
+            parked_max=100,
+        )
+        assert await one.store.submit(operation) == ["failed"]
+        assert await statuses(one, sent.id) == ["failed"]
+        assert await one.balance("sms") == (100 if refund_on else 99)
 
 
 async def test_a_decimal_receipt_finds_the_hex_id_of_its_answer(tmp_path: Path) -> None:
