@@ -63,6 +63,7 @@ def measure(case: Case, server: Server, messages: int, *, own: bool) -> Run:
     """One run in a folder of its own. Raises RuntimeError or TimeoutError when messages do not arrive."""
     load_before = os.getloadavg()[0]
     with folder() as home, _sink(case, home) as sink:
+        os.sync()  # what the last server left to be written is not this one's load
         disk_ms = fsyncs_ms(home)
         try:
             began = time.monotonic()

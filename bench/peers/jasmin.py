@@ -97,7 +97,8 @@ class Jasmin:
         wait_for_port(ports["amqp"], within_s=60)
         wait_for_port(ports["redis"])
         command = [str(JASMIN / "bin" / "python"), str(JASMIN / "bin" / "jasmind.py"), "-c", str(settings)]
-        self.trees.append(Tree(command, folder / "jasmin.log", env={"ROOT_PATH": str(home)}, cwd=home))
+        environment = {"ROOT_PATH": str(home), "PYTHONPATH": ""}  # its `smpp` is another one than ours
+        self.trees.append(Tree(command, folder / "jasmin.log", env=environment, cwd=home))
         wait_for_port(ports["http"])
         wait_for_port(ports["jcli"])
         _configure(ports["jcli"], _DIALOGUE.format(sink_port=sink_port).split("\n")[1:-1])
