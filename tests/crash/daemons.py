@@ -17,6 +17,7 @@ from typing import Any, Literal
 import httpx
 import psycopg
 
+from tests.installation_toml import installation_toml
 from tests.postgres_server import postgres_server
 
 Engine = Literal["sqlite", "postgresql"]
@@ -36,47 +37,15 @@ class Daemon:
         self.process: asyncio.subprocess.Process | None = None
         self.up = asyncio.Event()
         (folder / "gateway.toml").write_text(
-            f"""
-            [store]
-            url = "{store_url}"
-            lease_s = 3
-            [smtp]
-            port = {self.smtp_port}
-            tls_port = 0
-            plain_auth_on_loopback = true
-            [http]
-            port = {self.http_port}
-            rate_per_s = 100000
-            [smpp]
-            port = {self.smpp_port}
-            [metrics]
-            enabled = false
-            [probe]
-            enabled = false
-            [log]
-            level = "warning"
-            [mail.retry]
-            first_s = 0.2
-            max_s = 1.0
-            [sms.retry]
-            first_s = 0.2
-            max_s = 1.0
-            [upstream.sink]
-            type = "relay"
-            host = "127.0.0.1"
-            port = {mail_port}
-            tls = "none"
-            [upstream.operator]
-            type = "smpp"
-            host = "127.0.0.1"
-            port = {smsc_port}
-            system_id = "sandbox"
-            password = "sandbox"
-            window = 50
-            reconnect_min_s = 0.1
-            reconnect_max_s = 0.5
-            response_timeout_s = 2
-            """
+            installation_toml(
+                store_url=store_url,
+                smtp_port=self.smtp_port,
+                http_port=self.http_port,
+                smpp_port=self.smpp_port,
+                mail_port=mail_port,
+                smsc_port=smsc_port,
+                response_timeout_s=2,
+            )
         )
 
     async def cli(self, *arguments: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from gateway.store.store import Store
 from smpp.simulator import Simulator, SimulatorConfig
 from smpp.smsc import SmscConfig
 from tests.crash.daemons import free_ports
+from tests.installation_toml import installation_toml
 from tests.smtp.fake_mx import FakeMx
 
 CREDITS = 10_000_000
@@ -31,50 +32,7 @@ DOMAIN = "faults.example"
 NAME = "Faults"
 _START_S = 40.0
 _STOP_S = 60.0
-
-_CONFIG = """
-[server]
-drain_s = 5
-[store]
-url = "{url}"
-lease_s = 3
-[smtp]
-port = {smtp}
-tls_port = 0
-plain_auth_on_loopback = true
-[http]
-port = {http}
-rate_per_s = 100000
-[smpp]
-port = {smpp}
-[metrics]
-enabled = false
-[probe]
-enabled = false
-[log]
-level = "warning"
-[mail.retry]
-first_s = 0.2
-max_s = 1.0
-[sms.retry]
-first_s = 0.2
-max_s = 1.0
-[upstream.sink]
-type = "relay"
-host = "127.0.0.1"
-port = {sink}
-tls = "none"
-[upstream.operator]
-type = "smpp"
-host = "127.0.0.1"
-port = {smsc}
-system_id = "sandbox"
-password = "sandbox"
-window = 50
-reconnect_min_s = 0.1
-reconnect_max_s = 0.5
-response_timeout_s = 5
-"""
+_SERVER = "[server]\ndrain_s = 5\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +59,15 @@ class Installation:
         self.smtp_port, self.http_port, self.smpp_port = free_ports(3)
         self.config = folder / "gateway.toml"
         self.config.write_text(
-            _CONFIG.format(
-                url=url,
-                smtp=self.smtp_port,
-                http=self.http_port,
-                smpp=self.smpp_port,
-                sink=sink.port,
-                smsc=smsc.port,
+            _SERVER
+            + installation_toml(
+                store_url=url,
+                smtp_port=self.smtp_port,
+                http_port=self.http_port,
+                smpp_port=self.smpp_port,
+                mail_port=sink.port,
+                smsc_port=smsc.port,
+                response_timeout_s=5,
             )
         )
         self.url = load(self.config).store.url
