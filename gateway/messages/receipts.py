@@ -13,8 +13,8 @@ import msgspec
 
 from gateway.ingress import client_receipts
 from gateway.ingress.client_receipts import Due
-from gateway.messages import events, settlement
-from gateway.messages.events import Event, EventKind
+from gateway.messages import settlement
+from gateway.messages.events import EventKind
 from gateway.messages.model import Status
 from gateway.messages.settlement import Settlement
 from gateway.store.tx import Tx, placeholders
@@ -321,7 +321,7 @@ def _end(tx: Tx, ended: Sequence[_Ended], *, keep_content: bool) -> list[Due]:
             for one in settlements
         ],
     )
-    events.record(tx, [_event(tx, one) for one in settlements])
+    settlement.record_events(tx, settlements)
     owed = [
         due
         for _, part, one in ended
@@ -332,20 +332,8 @@ def _end(tx: Tx, ended: Sequence[_Ended], *, keep_content: bool) -> list[Due]:
     for one in settlements:
         if one.refund:
             settlement.refund(tx, one)
-    settlement.finish_messages(tx, settlements, sure=True, keep_content=keep_content)
+    settlement.finish_messages(tx, settlements, keep_content=keep_content)
     return owed
-
-
-def _event(tx: Tx, one: Settlement) -> Event:
-    return Event(
-        account_id=one.account_id,
-        message_id=one.message_id,
-        id=tx.new_id(one.at_ms),
-        kind=EventKind.DELIVERED if one.status is Status.DELIVERED else EventKind.FAILED,
-        n=one.n,
-        at_ms=one.at_ms,
-        detail=one.detail,
-    )
 
 
 # --- receipts that come too early -------------------------------------------------------------------------

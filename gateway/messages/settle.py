@@ -18,6 +18,10 @@ _SETTLE = """
 UPDATE delivery SET status = ?, attempts = ?, next_attempt_ms = ?, holder = NULL, reply = ?, updated_ms = ?
 WHERE account_id = ? AND message_id = ? AND n = ? AND holder = ?
 """
+_OURS = """
+SELECT 1 FROM delivery WHERE account_id = ? AND message_id = ? AND n = ? AND holder IS NULL
+  AND status = ? AND attempts = ? AND updated_ms = ?
+"""
 _FINAL = (Status.DELIVERED, Status.FAILED, Status.CANCELLED)
 
 
@@ -63,31 +67,45 @@ class SettleDeliveries(Operation[None]):
 
     @classmethod
     def run_batch(cls, tx: Tx, operations: "Sequence[SettleDeliveries]") -> list[Any]:
-        all_settlements = [one for operation in operations for one in operation.settlements]
-        touched = tx.run_many(
-            _SETTLE,
-            [
-                (one.status.value, one.attempts, one.next_attempt_ms, one.reply, one.at_ms,
-                 one.account_id, one.message_id, one.n, operation.holder)
-                for operation in operations
-                for one in operation.settlements
-            ],
-        )  # fmt: skip
-        alone = touched == len(all_settlements)  # else another process settled some of them
-        receipts.lock_parts(tx, {one.upstream for one in all_settlements if one.upstream_ids}, shared=True)
-        record_parts(tx, all_settlements)
-        write_events(tx, all_settlements)
-        for one in all_settlements:
+        written = _written(tx, operations)
+        settlements = [one for _, ones in written for one in ones]
+        receipts.lock_parts(tx, {one.upstream for one in settlements if one.upstream_ids}, shared=True)
+        record_parts(tx, settlements)
+        write_events(tx, settlements)
+        for one in settlements:
             if one.refund:
                 refund(tx, one)
-        final = [one for one in all_settlements if one.status in _FINAL]
         keep = any(operation.keep_content for operation in operations)
-        finish_messages(tx, final, sure=alone, keep_content=keep)
-        submitted = [one for one in all_settlements if one.upstream_ids]
-        if submitted:
-            sms = next(one for one in operations if one.settlements and one.settlements[0].sms)
-            receipts.apply_parked(tx, submitted, sms.refund_on, keep_content=keep)
-        for operation in operations:
-            if operation.reports:
+        finish_messages(tx, [one for one in settlements if one.status in _FINAL], keep_content=keep)
+        for operation, ones in written:
+            if any(one.upstream_ids for one in ones):  # the rules of SMS, which are the same for all
+                receipts.apply_parked(tx, settlements, operation.refund_on, keep_content=keep)
+                break
+        for operation, ones in written:
+            if ones and operation.reports:
                 durable.insert_free(tx, operation.reports)
         return [None] * len(operations)
+
+
+def _written(
+    tx: Tx, operations: Sequence[SettleDeliveries]
+) -> list[tuple[SettleDeliveries, Sequence[Settlement]]]:
+    """Writes the deliveries. Each operation with those of its settlements that counted: no other process has
+    taken the delivery over.
+    """
+    rows = [
+        (one.status.value, one.attempts, one.next_attempt_ms, one.reply, one.at_ms,
+         one.account_id, one.message_id, one.n, operation.holder)
+        for operation in operations
+        for one in operation.settlements
+    ]  # fmt: skip
+    if tx.run_many(_SETTLE, rows) == len(rows):
+        return [(operation, operation.settlements) for operation in operations]
+    return [
+        (operation, [one for one in operation.settlements if _counted(tx, one)]) for operation in operations
+    ]
+
+
+def _counted(tx: Tx, one: Settlement) -> bool:
+    key = (one.account_id, one.message_id, one.n)
+    return tx.one(_OURS, (*key, one.status.value, one.attempts, one.at_ms)) is not None

@@ -65,6 +65,12 @@ class Settlement(msgspec.Struct, kw_only=True):
 
 def write_events(tx: Tx, settlements: Sequence[Settlement]) -> None:
     """One event per settlement that has a kind, and the receipts that are owed to SMPP clients."""
+    record_events(tx, settlements)
+    client_receipts.enqueue(tx, [one for one in settlements if one.ingress in _MAY_OWE_RECEIPTS])
+
+
+def record_events(tx: Tx, settlements: Sequence[Settlement]) -> None:
+    """The events alone, where the caller sees to the receipts."""
     events.record(
         tx,
         [
@@ -81,7 +87,6 @@ def write_events(tx: Tx, settlements: Sequence[Settlement]) -> None:
             if one.kind is not None
         ],
     )
-    client_receipts.enqueue(tx, [one for one in settlements if one.ingress in _MAY_OWE_RECEIPTS])
 
 
 def record_parts(tx: Tx, settlements: Sequence[Settlement]) -> None:
@@ -137,24 +142,20 @@ def _slice(parts: ledger.Parts, skip: int, wanted: int) -> ledger.Parts:
     return taken
 
 
-def finish_messages(
-    tx: Tx, settlements: Sequence[Settlement], *, keep_content: bool, sure: bool = False
-) -> None:
-    """Brings the status of each message in line with its deliveries, after these final `settlements`.
-
-    `sure` says that every one of them was written as it stands here: then a message all of whose recipients
-    are among them need not be looked at again.
+def finish_messages(tx: Tx, settlements: Sequence[Settlement], *, keep_content: bool) -> None:
+    """Brings the status of each message in line with its deliveries, after these final `settlements`, which
+    were all written. A message all of whose recipients are among them need not be looked at again.
     """
     by_message: dict[tuple[str, str], list[Settlement]] = {}
     updates: list[tuple[str, int | None, str, str]] = []
     for one in settlements:
-        if sure and one.recipients == 1:
+        if one.recipients == 1:
             updates.append((one.status.value, one.at_ms, one.account_id, one.message_id))
         else:
             by_message.setdefault((one.account_id, one.message_id), []).append(one)
     doubtful = []
     for key, members in by_message.items():
-        if sure and len(members) == members[0].recipients:
+        if len(members) == members[0].recipients:
             updates.append((_overall([one.status for one in members]), members[-1].at_ms, *key))
         else:
             doubtful.append(key)

@@ -191,6 +191,31 @@ async def test_what_a_dead_process_held_is_delivered_by_the_next(tmp_path: Path)
         assert (await one.settled(verdict.id or "")).status == "delivered"
 
 
+async def test_the_outcome_of_a_delivery_that_another_process_has_taken_over_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    upstream = FakeUpstream(
+        answer=lambda _w, _a: [Failed(reply="ESME_RINVDSTADR", reason="rejected")], recipients_per_work=1
+    )
+    upstream.gate.clear()
+    async with rig(tmp_path, [upstream]) as one:
+        sent = await one.send_sms("+41791234567", "+41791234568")
+        await upstream.wait_for(2)
+        await one.store.write(lambda tx: tx.run("UPDATE delivery SET holder = ? WHERE n = 0", ("z" * 26,)))
+        upstream.gate.set()
+        async with asyncio.timeout(5):
+            while one.road.dispatcher.lanes.deliveries:
+                await asyncio.sleep(0.005)  # polls until both outcomes are settled; bounded above
+        view = await one.view(sent.id or "")
+        assert [recipient.status for recipient in view.recipients] == ["queued", "failed"]
+        assert view.status == "queued"
+        assert [event.recipient for event in view.events if event.type == "message.failed"] == [
+            "+41791234568"
+        ]
+        assert await one.balance("sms") == 99, "one refund, for the delivery that was still ours"
+        await one.store.write(lambda tx: tx.run("UPDATE delivery SET holder = NULL WHERE n = 0"))
+
+
 async def test_the_same_key_gives_the_same_answer_and_another_payload_is_refused(tmp_path: Path) -> None:
     async with rig(tmp_path, [FakeUpstream()]) as one:
         key = IdempotencyKey("k", b"digest", one.clock.now_ms() + 86_400_000)
