@@ -1,7 +1,6 @@
 """Housekeeping: once an hour, voids expired credits (R4) and drops what retention no longer keeps."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
@@ -31,8 +30,7 @@ class Housekeeping:
             self._loop.stop()
         if self._running is not None:
             self._running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._running
+            await asyncio.wait([self._running])
 
     def _begin(self) -> Deferred[None]:
         self._running = asyncio.ensure_future(self._round())
