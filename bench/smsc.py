@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
@@ -19,6 +20,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import uvloop  # noqa: E402  the path had to be set first
 
+from bench.counting import Counter, serve  # noqa: E402
 from smpp.constants import EsmClass, MessageState  # noqa: E402
 from smpp.framing import Splitter  # noqa: E402
 from smpp.pdu import (  # noqa: E402
@@ -42,7 +44,6 @@ from smpp.pdu import (  # noqa: E402
 )
 from smpp.receipt import tlvs  # noqa: E402
 
-_PRINT_S: Final = 0.02
 _FIRST_ID: Final = 0x5E3A_0000_0000  # long enough that no id, read as decimal, is another one in hex
 _DELIVERY_RECEIPT: Final = int(EsmClass.DELIVERY_RECEIPT)
 _DATE: Final = f"{datetime.now(UTC):%y%m%d%H%M}"
@@ -51,12 +52,6 @@ _BINDS: Final = {
     BindReceiver: BindReceiverResp,
     BindTransceiver: BindTransceiverResp,
 }
-
-
-class Counter:
-    """What all connections have taken."""
-
-    taken = 0
 
 
 class Connection(asyncio.Protocol):
@@ -116,27 +111,15 @@ def _receipt(message_id: str, submit_sm: SubmitSm) -> DeliverSm:
     )
 
 
-async def serve(port: int, *, receipts: bool) -> None:
-    """Listen on loopback and print until terminated."""
-    counter = Counter()
-    loop = asyncio.get_running_loop()
-    await loop.create_server(lambda: Connection(counter, receipts=receipts), "127.0.0.1", port)
-    printed = 0
-    while True:
-        await asyncio.sleep(_PRINT_S)
-        if counter.taken != printed:
-            printed = counter.taken
-            sys.stdout.write(f"count={printed}\n")
-            sys.stdout.flush()
-
-
 def main() -> None:
     """Serve."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--receipts", action="store_true")
     arguments = parser.parse_args()
-    uvloop.run(serve(arguments.port, receipts=arguments.receipts))
+    counter = Counter()
+    connection = partial(Connection, counter, receipts=arguments.receipts)
+    uvloop.run(serve(arguments.port, counter, connection))
 
 
 if __name__ == "__main__":

@@ -10,19 +10,19 @@ import argparse
 import asyncio
 import ssl
 import sys
+from functools import partial
+from pathlib import Path
 from typing import cast
 
-import uvloop
+# Run as a file, this folder would come first on the path and hide modules of the same name.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-_PRINT_S = 0.02
+import uvloop  # noqa: E402  the path had to be set first
+
+from bench.counting import Counter, serve  # noqa: E402
+
 _EHLO = b"250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 STARTTLS\r\n"
 _EHLO_TLS = b"250-sink\r\n250-PIPELINING\r\n250 8BITMIME\r\n"
-
-
-class Counter:
-    """What all sessions have taken."""
-
-    taken = 0
 
 
 class Session(asyncio.Protocol):
@@ -86,29 +86,17 @@ class Session(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, secured)
 
 
-async def serve(arguments: argparse.Namespace) -> None:
-    """Listen on loopback and print until terminated."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(arguments.certificate, arguments.key)
-    counter = Counter()
-    loop = asyncio.get_running_loop()
-    await loop.create_server(lambda: Session(counter, context), "127.0.0.1", arguments.port)
-    printed = 0
-    while True:
-        await asyncio.sleep(_PRINT_S)
-        if counter.taken != printed:
-            printed = counter.taken
-            sys.stdout.write(f"count={printed}\n")
-            sys.stdout.flush()
-
-
 def main() -> None:
     """Serve."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--certificate", required=True)
     parser.add_argument("--key", required=True)
-    uvloop.run(serve(parser.parse_args()))
+    arguments = parser.parse_args()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(arguments.certificate, arguments.key)
+    counter = Counter()
+    uvloop.run(serve(arguments.port, counter, partial(Session, counter, context)))
 
 
 if __name__ == "__main__":
