@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import lru_cache, partial
 from typing import Any, cast
@@ -37,7 +38,7 @@ class ConnectionClosed(Exception):
     """The client is gone; the session ends without a word."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol, ABC):
     """Transport, unread input and deadline of one session; what the octets mean is the subclasses' part."""
 
     client: Session
@@ -63,26 +64,26 @@ class Connection(asyncio.Protocol):
 
     # What the subclasses provide
 
+    @abstractmethod
     def _greet_client(self) -> None:
         """Queue the greeting."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _execute(self, line: bytes) -> None:
         """Answer one command line, or become busy."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _content_deadline(self) -> float:
         """Until when the rest of a message has to come."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _reset_transaction(self) -> None:
         """Forget the message under way, and give back the memory it has taken."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def in_transaction(self) -> bool:
         """Whether a message is under way, which a drain lets finish."""
-        raise NotImplementedError
 
     # Life of the connection: asyncio.Protocol
 
@@ -383,9 +384,7 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         self._closing = True
         self._direct = False
-        if self.transport is None:
-            return
-        if not self.transport.is_closing():
+        if self.transport is not None and not self.transport.is_closing():
             self.transport.close()
             self.deadline = self.loop.time() + _CLOSE_S
 

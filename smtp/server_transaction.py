@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -267,9 +268,9 @@ class TransactionConnection(AuthConnection):
             self._errors = 0
         self._decline(reply)
 
+    @abstractmethod
     def _refuse(self, reply: Reply) -> None:
         """Answer a broken rule."""
-        raise NotImplementedError
 
 
 @lru_cache(maxsize=_SENDERS_REMEMBERED)
