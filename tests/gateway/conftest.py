@@ -2,14 +2,18 @@
 
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from gateway.cli.db import upgrade_to_head
+from smtp import dkim
 from tests.gateway.cli_rig import CONFIG, Cli
 from tests.gateway.databases import database_of, fresh_database, make_template
 from tests.postgres_server import MISSING, PostgresServer, postgres_server, programs
+
+_make_keys = cache(dkim.make_keys)
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +58,9 @@ def cli(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GATEWAY_CONFIG", raising=False)
     return Cli(tmp_path, capsys)
+
+
+@pytest.fixture
+def cheap_rsa(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RSA keys are made once and shared: a domain needs several, and their making is not what is tested."""
+    monkeypatch.setattr(dkim, "make_keys", _make_keys)

@@ -12,7 +12,7 @@ from gateway.accounts.auth import Authenticator
 from gateway.accounts.credentials import Credentials
 from gateway.accounts.service import Account, Accounts
 from gateway.domains.dns import DnsUnavailableError
-from gateway.domains.service import Domains
+from gateway.domains.service import Domain, Domains
 from gateway.domains.signers import Signers
 from gateway.domains.spf import judge_spf
 from gateway.ids import IdFactory
@@ -128,6 +128,13 @@ class Services:
             return [(row[0], row[1]) for row in tx.rows(sql, (account_id,))]
 
         return await self.store.read(select)
+
+
+def publish(rig: Services, domain: Domain) -> None:
+    """The owner of the domain publishes the records of its keys that are not retired."""
+    for key in domain.keys:
+        if key.state in {"new", "active"}:
+            rig.dns.texts[key.record.name] = [key.record.value]
 
 
 @asynccontextmanager

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
+
 from config.schema import Settings
 from gateway.accounts.auth import Authenticator
 from gateway.accounts.credentials import Credentials
@@ -19,12 +21,12 @@ from gateway.messages.observer import Observer
 from gateway.store.cache import Caches
 from smpp.constants import CommandStatus
 from smpp.esme import Esme
-from smpp.pdu import DataSm, DeliverSm, SubmitSm
+from smpp.pdu import BindTransceiver, BindTransceiverResp, DataSm, DeliverSm, SubmitSm
 from smpp.receipt import Receipt, parse
 from smpp.states import BindMode
 from tests.gateway.fakes import FakeUpstream
 from tests.gateway.rig import Rig, make_settings, rig
-from tests.smpp.servers import connected, soon
+from tests.smpp.servers import BareClient, connected, soon
 
 
 class CountingObserver(Observer):
@@ -141,6 +143,18 @@ def submit_sm(text: str = "Hi", to: str = "41791234567", **fields: Any) -> Submi
         "short_message": text.encode("ascii"),
     }
     return SubmitSm(**{**usual, **fields})
+
+
+def numbered_as(pdu: SubmitSm, number: int) -> SubmitSm:
+    """The same with another sequence_number, for a bare client, which chooses its own."""
+    return msgspec.structs.replace(pdu, sequence_number=number)
+
+
+async def bind(client: BareClient, login: Login) -> None:
+    """Binds a bare client as a transceiver, with sequence_number 1."""
+    answer = await client.ask(BindTransceiver(1, login.system_id, login.password))
+    assert isinstance(answer, BindTransceiverResp)
+    assert answer.command_status == CommandStatus.ESME_ROK
 
 
 @asynccontextmanager
