@@ -28,30 +28,31 @@ Late = Callable[[Work, Sequence[SubmitResult]], None]
 
 
 class Segment:
-    """One submit_sm; the link calls it with the result."""
+    """One submit_sm; the link calls it with the result. The submission knows no segment, so that both are
+    gone, with the message, when the last answer has come.
+    """
 
-    __slots__ = ("_esme", "_tries", "owner", "pdu", "result")
+    __slots__ = ("_esme", "_pdu", "_place", "_submission", "_tries")
 
-    def __init__(self, owner: "Submission", esme: Esme, pdu: SubmitSm) -> None:
-        self.owner = owner
+    def __init__(self, submission: "Submission", place: int, esme: Esme, pdu: SubmitSm) -> None:
+        self._submission = submission
+        self._place = place
         self._esme = esme
+        self._pdu = pdu
         self._tries = _THROTTLED_TRIES
-        self.pdu = pdu
-        self.result: SubmitResult = _NO_RESULT
 
     def __call__(self, result: SubmitResult) -> None:
         if result.outcome is Answer.THROTTLED and self._tries:
             self._tries -= 1
-            self._esme.submit_told(self.pdu, self)
-            return
-        self.result = result
-        self.owner.answered()
+            self._esme.submit_told(self._pdu, self)
+        else:
+            self._submission.answered(self._place, result)
 
     def answered_late(self, response: Response) -> None:
         """The SMSC's answer after the result was UNKNOWN; a refusal changes nothing, the next try tells."""
-        if response.command_status == CommandStatus.ESME_ROK and self.result.outcome is Answer.UNKNOWN:
-            self.result = SubmitResult(Answer.OK, 0, getattr(response, "message_id", ""))
-            self.owner.answered_late()
+        if response.command_status == CommandStatus.ESME_ROK:
+            message_id = getattr(response, "message_id", "")
+            self._submission.taken_late(self._place, SubmitResult(Answer.OK, 0, message_id))
 
 
 class Submission:
@@ -59,7 +60,7 @@ class Submission:
     answers.
     """
 
-    __slots__ = ("_ended", "_late", "_left", "_segments", "future", "work")
+    __slots__ = ("_ended", "_late", "_left", "_results", "future", "work")
 
     def __init__(self, work: Work, esme: Esme, pdus: Sequence[SubmitSm], ended: Ended, late: Late) -> None:
         self.work = work
@@ -67,24 +68,24 @@ class Submission:
         self._ended = ended
         self._late = late
         self._left = len(pdus)
-        self._segments = [Segment(self, esme, pdu) for pdu in pdus]
-        for segment in self._segments:
-            esme.submit_told(segment.pdu, segment)
+        self._results = [_NO_RESULT] * len(pdus)
+        for place, pdu in enumerate(pdus):
+            esme.submit_told(pdu, Segment(self, place, esme, pdu))
 
-    def answered(self) -> None:
+    def answered(self, place: int, result: SubmitResult) -> None:
         """One more segment has its answer."""
+        self._results[place] = result
         self._left -= 1
         if not self._left and not self.future.done():
-            self.future.set_result([self._ended(self.work, self._results())])
+            self.future.set_result([self._ended(self.work, self._results)])
 
-    def answered_late(self) -> None:
-        """A segment that was unknown has been taken after all."""
-        results = self._results()
-        if not self._left and all(one.outcome is Answer.OK for one in results):
-            self._late(self.work, results)
-
-    def _results(self) -> list[SubmitResult]:
-        return [segment.result for segment in self._segments]
+    def taken_late(self, place: int, result: SubmitResult) -> None:
+        """A segment has been taken after all, if it was unknown whether."""
+        if self._results[place].outcome is not Answer.UNKNOWN:
+            return
+        self._results[place] = result
+        if not self._left and all(one.outcome is Answer.OK for one in self._results):
+            self._late(self.work, self._results)
 
 
 _NO_RESULT = SubmitResult(Answer.NOT_SENT)
