@@ -86,7 +86,7 @@ class Call(Operation[T]):
 
 _STOP = object()
 _CROWD = 3  # operations
-_GATHER_S = 0.0015  # a moment more for others to come, while many do: a commit costs as much as several mails
+_GATHER_S = 0.00075  # a moment more for others to come, while many do: a commit costs as much as several mails
 _BACK_OFF_S = (0.05, 2.0)  # the first wait for a database that is away, and the longest
 _PATIENCE_S = 5.0  # so long what waits may hope that it comes back
 _AWAY = "The database is away for the moment."
