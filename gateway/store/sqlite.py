@@ -88,7 +88,7 @@ def _engine(path: Path, begin: str, *, pool_size: int, busy_timeout_s: float) ->
             connection.execute(f"PRAGMA {pragma}")
 
     def begin_transaction(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        connection.connection.driver_connection.execute(begin)  # type: ignore[union-attr]  # it is open
 
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", begin_transaction)
