@@ -85,8 +85,10 @@ class Call(Operation[T]):
 
 
 _STOP = object()
-_CROWD = 3  # operations
-_GATHER_S = 0.00075  # a moment more for others to come, while many do: a commit costs as much as several mails
+_COMPANY_S = ((24, 0.0015), (3, 0.00075))
+"""While operations come in numbers, a commit waits a moment for more, as it costs as much as several mails: after
+a batch of at least so many operations, so long. The shorter moment is for latency, the longer for CPU.
+"""
 _BACK_OFF_S = (0.05, 2.0)  # the first wait for a database that is away, and the longest
 _PATIENCE_S = 5.0  # so long what waits may hope that it comes back
 _AWAY = "The database is away for the moment."
@@ -119,7 +121,7 @@ class Writer:
         """True while the database cannot be reached."""
         self._gathered: list[Operation[Any]] = []  # of this turn of the loop, which pass to the thread as one
         self._kept: deque[Any] = deque()  # taken from the queue and not yet in a batch; of the thread alone
-        self._crowded = False  # the last batch was one of many operations
+        self._company_s = 0.0  # how long the next batch waits for more
         self._stopping = False
         self._gave_up = False
 
@@ -194,8 +196,8 @@ class Writer:
         kept = self._kept
         if not kept:
             kept.extend(self._queue.get())
-            if self._crowded:
-                time.sleep(_GATHER_S)
+            if self._company_s:
+                time.sleep(self._company_s)
         while len(kept) < self._batch_max and not self._queue.empty():
             kept.extend(self._queue.get())
         batch: list[Operation[Any]] = []
@@ -204,7 +206,7 @@ class Writer:
             if item is _STOP:
                 return batch, False
             batch.append(item)
-        self._crowded = len(batch) >= _CROWD
+        self._company_s = next((wait_s for least, wait_s in _COMPANY_S if len(batch) >= least), 0.0)
         return batch, True
 
     def _commit(self, batch: list[Operation[Any]]) -> list[Any]:
