@@ -86,8 +86,8 @@ class Call(Operation[T]):
 
 _STOP = object()
 _COMPANY_S = ((24, 0.0015), (3, 0.00075))
-"""While operations come in numbers, a commit waits a moment for more, as it costs as much as several mails: after
-a batch of at least so many operations, so long. The shorter moment is for latency, the longer for CPU.
+"""While operations come in numbers, a commit waits a moment for more, as it costs as much as several mails:
+after a batch of at least so many operations, so long. The shorter moment is for latency, the longer for CPU.
 """
 _BACK_OFF_S = (0.05, 2.0)  # the first wait for a database that is away, and the longest
 _PATIENCE_S = 5.0  # so long what waits may hope that it comes back
