@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
-from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 
 log = structlog.get_logger(__name__)
 
@@ -17,30 +15,23 @@ class Housekeeping:
 
     def __init__(self, chores: Sequence[Callable[[], Awaitable[object]]]) -> None:
         self._chores = chores
-        self._loop = LoopingCall(self._begin)
-        self._running: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begins the first round."""
-        self._loop.start(_EVERY_S, now=True)
+        self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
         """Ends a round under way; what it deleted so far stays deleted, and the next start goes on."""
-        if self._loop.running:
-            self._loop.stop()
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait([self._running])
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
 
-    def _begin(self) -> Deferred[None]:
-        self._running = asyncio.ensure_future(self._round())
-        return Deferred.fromFuture(self._running)
-
-    async def _round(self) -> None:
-        try:
-            for chore in self._chores:
-                await chore()
-        except asyncio.CancelledError:
-            return
-        except Exception:
-            log.exception("housekeeping_failed")
+    async def _run(self) -> None:
+        while True:
+            try:
+                for chore in self._chores:
+                    await chore()
+            except Exception:
+                log.exception("housekeeping_failed")
+            await asyncio.sleep(_EVERY_S)
