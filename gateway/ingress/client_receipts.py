@@ -249,6 +249,7 @@ class SettleReceipts(Operation[None]):
     def __init__(self, acknowledged: Sequence[Key], postponed: Sequence[tuple[int, Key]]) -> None:
         self.acknowledged = acknowledged
         self.postponed = postponed
+        self.weight = len(acknowledged) + len(postponed)
 
     @classmethod
     def run_batch(cls, tx: Tx, operations: "Sequence[SettleReceipts]") -> list[None]:

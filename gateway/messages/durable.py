@@ -32,6 +32,8 @@ _INSERT_DELIVERY = Insert(
 )
 _INSERT_CONTENT = Insert(tables.content, "account_id", "message_id", "data")
 
+_LIGHT_OCTETS = 16 << 10  # so much content takes as long as the rows of one delivery
+
 _encode = msgspec.json.Encoder().encode
 _decode_answer = msgspec.json.Decoder(list[Verdict]).decode
 
@@ -68,6 +70,11 @@ class AcceptMessages(Operation[list[Verdict]]):
         self.holder = holder
         self.key = key
         self.terms = terms
+        self.weight = sum(
+            len(slot.deliveries) + len(slot.content) // _LIGHT_OCTETS
+            for slot in slots
+            if isinstance(slot, Message)
+        )
         self._on_commit = on_commit
         self._on_failure = on_failure
         self.balances: dict[str, int] = {}

@@ -24,6 +24,8 @@ WHERE account_id = ? AND message_id = ? AND n = ? AND status = 'queued' AND hold
 class TakeLateAnswer(Operation[bool]):
     """Whether the delivery of `work` still waited, so that it counts as submitted now."""
 
+    weight = 1
+
     def __init__(
         self,
         work: Work,

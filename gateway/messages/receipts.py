@@ -133,6 +133,7 @@ class ApplyReceipts(Operation[list[str | None]]):
         owed: Callable[[Sequence[Due]], None] = lambda _owed: None,
     ) -> None:
         self.receipts = receipts
+        self.weight = len(receipts)
         self.refund_on = refund_on
         self.keep_content = keep_content
         self.parked_max = parked_max

@@ -1,7 +1,8 @@
 """The writer's connection: one batch is one transaction, and its end is always known.
 
-`Session` is all that SQLite needs. What PostgreSQL adds (locks first, deadlocks, lost connections, and the
-COMMIT whose answer never came) is in `gateway.store.postgresql`.
+What SQLite adds (statements and COMMIT on two threads) is in `gateway.store.sqlite`; what PostgreSQL adds
+(locks first, deadlocks, lost connections, and the COMMIT whose answer never came) in
+`gateway.store.postgresql`.
 """
 
 from collections.abc import Callable, Collection
@@ -65,13 +66,21 @@ class Session:
             self._connection.close()
             self._connection = None
 
+    def begin(self, work: Work) -> list[Any]:
+        """Runs `work` in a transaction that is left open for `commit`; its results. Not where it is `shared`.
+
+        Raises what `work` raised, after a rollback, and at once when another process is writing.
+        """
+        raise NotImplementedError
+
+    def commit(self) -> None:
+        """Commits what `begin` began, on another thread even. Raises what COMMIT raised, after a rollback."""
+        raise NotImplementedError
+
     def run(self, work: Work, locks: Collection[str]) -> list[Any]:
         """Runs `work` in a transaction and commits it; its results.
 
         Raises what `work` or COMMIT raised, after a rollback, and Lost when the connection broke. `locks` are
         the names that are to be locked before anything else.
         """
-        del locks
-        tx = self.tx
-        with tx.connection.begin():
-            return work(tx)
+        raise NotImplementedError

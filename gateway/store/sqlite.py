@@ -9,14 +9,16 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, Transaction, create_engine, event
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from gateway.store.errors import StoreError
+from gateway.store.session import Session, Work
 
 _READERS = 4
 
@@ -93,6 +95,56 @@ def _engine(path: Path, begin: str, *, pool_size: int, busy_timeout_s: float) ->
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", begin_transaction)
     return engine
+
+
+class SqliteSession(Session):
+    """The writer's connection. Only `run` waits while another process (the command line) is writing."""
+
+    def __init__(self, engine: Engine, *, busy_timeout_s: float) -> None:
+        super().__init__(engine)
+        self._busy_timeout_ms = int(busy_timeout_s * 1000)
+        self._patient = True
+
+    def begin(self, work: Work) -> list[Any]:
+        self._wait(patient=False)
+        return self._begin(work)
+
+    def commit(self) -> None:
+        transaction = self.tx.connection.get_transaction()
+        if transaction is None:
+            raise RuntimeError("nothing was begun")
+        try:
+            transaction.commit()
+        except BaseException:
+            self._roll_back(transaction)
+            raise
+
+    def run(self, work: Work, locks: Collection[str]) -> list[Any]:
+        del locks  # BEGIN IMMEDIATE locks everything
+        self._wait(patient=True)
+        results = self._begin(work)
+        self.commit()
+        return results
+
+    def _begin(self, work: Work) -> list[Any]:
+        transaction = self.tx.connection.begin()
+        try:
+            return work(self.tx)
+        except BaseException:
+            self._roll_back(transaction)
+            raise
+
+    def _roll_back(self, transaction: Transaction) -> None:
+        """Ends it on both sides: a COMMIT that SQLite refuses leaves its transaction open."""
+        transaction.rollback()
+        connection = self.tx.connection.connection.driver_connection
+        if connection is not None and connection.in_transaction:
+            connection.rollback()
+
+    def _wait(self, *, patient: bool) -> None:
+        if patient is not self._patient:
+            self.tx.run(f"PRAGMA busy_timeout = {self._busy_timeout_ms if patient else 0}")
+            self._patient = patient
 
 
 class DaemonLock:

@@ -65,7 +65,7 @@ class Store:
         else:
             path = sqlite_path(url)
             writer_engine, reader_engine = sqlite.open_engines(path, busy_timeout_s=busy_timeout_s)
-            session = Session(writer_engine)
+            session = sqlite.SqliteSession(writer_engine, busy_timeout_s=busy_timeout_s)
             lock = sqlite.DaemonLock(path) if exclusive else None
         writer = Writer(session, batch_max=batch_max, queue_max=queue_max, observe=observe)
         store = cls(writer_engine, reader_engine, writer)

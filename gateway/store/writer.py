@@ -1,9 +1,14 @@
-"""The single writer: one thread, one connection, one commit for whatever has gathered.
+"""The single writer: one connection, one commit for whatever has gathered.
 
 A caller on the event loop submits an operation and gets a future that resolves only after COMMIT (A1), so one
 fsync serves every operation of the batch. Operations of one type run together (`run_batch`), which lets them
-read and write in bulk. When a batch fails, it is rolled back and its operations run again one by one, so that
-one bad operation never takes others with it.
+read and write in bulk.
+
+COMMIT, with its fsync, is the thread's. The statements before it are the event loop's where SQLite answers at
+once: a thread that must ask for the interpreter's lock at each of them takes several times as long. They are
+the thread's as well on PostgreSQL, when the batch is heavy, and when another process is writing just now. A
+batch that fails is rolled back and its operations run again one by one, so that one bad operation never takes
+others with it.
 
 While the database is away (PostgreSQL only) new operations are refused with `StoreBusy`, those that wait are
 refused after a few seconds, and urgent ones (outcomes, lease renewals) wait until it is back.
@@ -19,7 +24,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from queue import Empty, SimpleQueue
+from functools import partial
+from queue import SimpleQueue
 from typing import Any, ClassVar, Generic, TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -42,6 +48,8 @@ class Operation(Generic[T]):
     priority: ClassVar[int] = 1  # lower runs first within a batch
     future: "asyncio.Future[T] | None" = None
     urgent = False
+    weight = 1_000
+    """How long it takes, as a number of deliveries whose few small rows are written by their keys."""
 
     @classmethod
     def locks(cls, operations: Sequence[Any]) -> Collection[str]:
@@ -84,10 +92,11 @@ class Call(Operation[T]):
         return results
 
 
-_STOP = object()
-_COMPANY_S = ((24, 0.0015), (3, 0.00075))
-"""While operations come in numbers, a commit waits a moment for more, as it costs as much as several mails:
-after a batch of at least so many operations, so long. The shorter moment is for latency, the longer for CPU.
+_LIGHT_MAX = 128
+"""A batch of this weight is the event loop's: at most some 10 ms in which nothing else happens there."""
+_CROWD, _COMPANY_S = 40, 0.002
+"""After a batch of so many operations the next one waits so long for company: a commit costs as much as
+several messages, and those whose operations were just answered are about to send the next.
 """
 _BACK_OFF_S = (0.05, 2.0)  # the first wait for a database that is away, and the longest
 _PATIENCE_S = 5.0  # so long what waits may hope that it comes back
@@ -110,25 +119,22 @@ class Writer:
         self._batch_max = batch_max
         self._queue_max = queue_max
         self._observe = observe
-        self._queue: SimpleQueue[Any] = SimpleQueue()
-        self._waiting = 0  # touched on the event loop only
-        self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._soon: Callable[..., Any] = lambda *_: None  # the loop's call_soon_threadsafe
+        self._thread: threading.Thread | None = None
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()  # of the thread; None ends it
+        self._gathered: deque[Operation[Any]] = deque()  # for the batches to come
+        self._waiting = 0
+        self._writing = False  # a batch is under way, or about to be
+        self._stopping = False
+        self._gave_up = False
         self.failing = False
         """True while the last batch could not be committed: the store is not writable."""
         self.away = False
         """True while the database cannot be reached."""
-        self._gathered: list[Operation[Any]] = []  # of this turn of the loop, which pass to the thread as one
-        self._kept: deque[Any] = deque()  # taken from the queue and not yet in a batch; of the thread alone
-        self._company_s = 0.0  # how long the next batch waits for more
-        self._stopping = False
-        self._gave_up = False
 
     def start(self) -> None:
         """Connects and starts the thread; to be called on the event loop that will submit."""
         self._loop = asyncio.get_running_loop()
-        self._soon = self._loop.call_soon_threadsafe
         self._session.open()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
@@ -143,146 +149,67 @@ class Writer:
 
         `urgent` operations (outcomes, lease renewals) pass the limit: they are bounded by what was accepted.
         """
-        if self._loop is None:
-            raise StoreBusy("The store is not running.")
         self.post(operation, urgent=urgent)
-        future = operation.future = self._loop.create_future()
+        future = operation.future = self._running().create_future()
         return future
 
     def post(self, operation: Operation[Any], *, urgent: bool = False) -> None:
         """Queues `operation`, whose end only its own `committed` or `failed` is told."""
-        if self._loop is None or self._thread is None:
-            raise StoreBusy("The store is not running.")
+        loop = self._running()
         if not urgent and (self.away or self._waiting >= self._queue_max):
             raise StoreBusy(_AWAY if self.away else "Too many operations wait for the disk.")
         self._waiting += 1
         operation.urgent = urgent
-        if not self._gathered:  # the thread is woken once for all that a turn of the loop brings
-            self._loop.call_soon(self._pass_on)
         self._gathered.append(operation)
-
-    def _pass_on(self) -> None:
-        if self._gathered:
-            self._queue.put(self._gathered)
-            self._gathered = []
+        if not self._writing:
+            self._writing = True
+            loop.call_soon(self._next)  # and with it all else that this turn of the loop brings
 
     async def stop(self) -> None:
         """Commits what was submitted, then ends the thread."""
         if self._thread is None:
             return
         self._stopping = True
-        self._pass_on()
-        self._queue.put([_STOP])
+        if not self._writing:
+            self._next()
         await asyncio.to_thread(self._thread.join)
-        self._thread = None
 
-    # --- in the thread ---------------------------------------------------------------------------------
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            raise StoreBusy("The store is not running.")
+        return self._loop
 
-    def _run(self) -> None:
-        running = True
+    # --- on the event loop -----------------------------------------------------------------------------
+
+    def _next(self) -> None:
+        """Begins the next batch; none is under way."""
+        gathered = self._gathered
+        if not gathered:
+            self._writing = False
+            if self._stopping:
+                self._loop = None
+                self._jobs.put(None)
+            return
+        batch = [gathered.popleft() for _ in range(min(len(gathered), self._batch_max))]
+        if self._session.shared or sum(one.weight for one in batch) > _LIGHT_MAX:
+            self._jobs.put(partial(self._write, batch))
+            return
+        began = time.perf_counter()
         try:
-            while running:
-                batch, running = self._gather()
-                if batch:
-                    self._tell(batch, self._commit(batch))
-        finally:
-            self._session.close()
+            results = self._session.begin(partial(_run_groups, batch, _grouped(batch)))
+        except Exception:  # noqa: BLE001 - another process writes, or an operation failed: the thread sees to it
+            self._jobs.put(partial(self._write, batch))
+        else:
+            self._jobs.put(partial(self._finish, batch, results, began))
 
-    def _tell(self, batch: list[Operation[Any]], results: list[Any]) -> None:
-        self._soon(self._resolve, batch, results)
-
-    def _gather(self) -> tuple[list[Operation[Any]], bool]:
-        """The next batch, waited for; False with the last one."""
-        kept = self._kept
-        if not kept:
-            kept.extend(self._queue.get())
-            if self._company_s:
-                time.sleep(self._company_s)
-        while len(kept) < self._batch_max and not self._queue.empty():
-            kept.extend(self._queue.get())
-        batch: list[Operation[Any]] = []
-        while kept and len(batch) < self._batch_max:
-            item = kept.popleft()
-            if item is _STOP:
-                return batch, False
-            batch.append(item)
-        self._company_s = next((wait_s for least, wait_s in _COMPANY_S if len(batch) >= least), 0.0)
-        return batch, True
-
-    def _commit(self, batch: list[Operation[Any]]) -> list[Any]:
-        started = time.perf_counter()
-        groups = _grouped(batch)
-        locks: list[str] = []
-        if self._session.shared:
-            locks = [name for kind, ones in groups for name in kind.locks([batch[index] for index in ones])]
-        try:
-            results = self._session.run(lambda tx: _run_groups(tx, batch, groups), locks)
-        except Lost as lost:
-            return self._outlast(batch, lost)
-        except Exception as error:  # noqa: BLE001 - A7: no operation ends the writer
-            log.warning("store_batch_failed operations=%d error=%s", len(batch), type(error).__name__)
-            if len(batch) > 1:
-                return [result for one in batch for result in self._commit([one])]
-            self.failing = self._session.tx.is_database_error(error)
-            failure = StoreFailed(f"The store could not write: {_cause(error)}")
-            failure.__cause__ = error
-            return [failure]
-        self.failing = False
-        self._observe(len(batch), time.perf_counter() - started)
-        return results
-
-    # --- in the thread, while the database is away ------------------------------------------------------
-
-    def _outlast(self, batch: list[Operation[Any]], lost: Lost) -> list[Any]:
-        """Waits until the database is back, then finds out what became of `batch`, or runs it again."""
-        log.warning("store_lost error=%s committing=%s", lost, lost.committing)
-        self.away = self.failing = True
-        gone_s = time.monotonic()
-        wait_s = 0.0
-        while not self._session.reopen():
-            self._keep(max(0.001, wait_s * random.uniform(0.5, 1)))  # noqa: S311 - jitter
-            wait_s = min(max(wait_s * 2, _BACK_OFF_S[0]), _BACK_OFF_S[1])
-            away_s = time.monotonic() - gone_s
-            if away_s > _PATIENCE_S:
-                self._refuse([] if lost.committing else batch)
-            if self._gave_up or (self._stopping and away_s > _STOP_S):
-                self._gave_up = True
-                return [StoreFailed(_AWAY)] * len(batch)
-        self.away = self.failing = False
-        away_s = time.monotonic() - gone_s
-        log.warning("store_found_again away_s=%.1f", away_s)
-        if lost.committing and self._session.confirmed():
-            return lost.results
-        again = [one for one in batch if one.urgent or away_s <= _PATIENCE_S]
-        results = iter(self._commit(again) if again else [])
-        wanted = {id(one) for one in again}
-        return [next(results) if id(one) in wanted else StoreBusy(_AWAY) for one in batch]
-
-    def _keep(self, wait_s: float) -> None:
-        """Takes over what comes in within `wait_s`."""
-        until_s = time.monotonic() + wait_s
-        while (left_s := until_s - time.monotonic()) > 0:
-            try:
-                self._kept.extend(self._queue.get(timeout=left_s))
-            except Empty:
-                break
-
-    def _refuse(self, batch: list[Operation[Any]]) -> None:
-        """Answers what waits that it should come again; what is urgent goes on waiting."""
-        refused = [one for one in self._kept if one is not _STOP and not one.urgent]
-        if refused:
-            self._kept = deque(one for one in self._kept if one is _STOP or one.urgent)
-            self._tell(refused, [StoreBusy(_AWAY)] * len(refused))
-        self._soon(self._answer, [one for one in batch if not one.urgent])
-
-    # --- back on the event loop ------------------------------------------------------------------------
-
-    @staticmethod
-    def _answer(refused: list[Operation[Any]]) -> None:
-        """Tells callers that wait; the operations themselves are resolved when their batch is given up."""
-        for operation in refused:
-            if operation.future is not None and not operation.future.done():
-                operation.future.set_exception(StoreBusy(_AWAY))
+    def _written(self, batch: list[Operation[Any]], results: list[Any]) -> None:
+        """Answers those of `batch`, and goes on with what gathered meanwhile."""
+        loop = self._running()
+        self._resolve(batch, results)
+        if len(batch) >= _CROWD and not self._stopping:
+            loop.call_later(_COMPANY_S, self._next)
+        else:
+            loop.call_soon(self._next)
 
     def _resolve(self, batch: list[Operation[Any]], results: list[Any]) -> None:
         self._waiting -= len(batch)
@@ -303,6 +230,96 @@ class Writer:
             else:
                 future.set_result(result)
 
+    def _refuse(self, batch: list[Operation[Any]]) -> None:
+        """Answers what waits that it should come again; what is urgent goes on waiting.
+
+        The operations of `batch` itself are resolved when it is given up.
+        """
+        refused = [one for one in self._gathered if not one.urgent]
+        self._gathered = deque(one for one in self._gathered if one.urgent)
+        self._resolve(refused, [StoreBusy(_AWAY)] * len(refused))
+        for operation in batch:
+            if not operation.urgent and operation.future is not None and not operation.future.done():
+                operation.future.set_exception(StoreBusy(_AWAY))
+
+    # --- in the thread ---------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            for job in iter(self._jobs.get, None):
+                job()
+        finally:
+            self._session.close()
+
+    def _write(self, batch: list[Operation[Any]]) -> None:
+        self._tell(self._written, batch, self._commit(batch))
+
+    def _finish(self, batch: list[Operation[Any]], results: list[Any], began: float) -> None:
+        """Commits what the event loop began."""
+        try:
+            self._session.commit()
+        except Exception:  # noqa: BLE001 - it is rolled back: one by one they tell which of them it was
+            results = self._commit(batch)
+        else:
+            self._done(batch, began)
+        self._tell(self._written, batch, results)
+
+    def _tell(self, hook: Callable[..., None], *arguments: Any) -> None:
+        """Runs `hook` on the event loop, which runs for as long as this thread has work."""
+        self._running().call_soon_threadsafe(hook, *arguments)
+
+    def _done(self, batch: list[Operation[Any]], began: float) -> None:
+        self.failing = False
+        self._observe(len(batch), time.perf_counter() - began)
+
+    def _commit(self, batch: list[Operation[Any]]) -> list[Any]:
+        began = time.perf_counter()
+        groups = _grouped(batch)
+        locks: list[str] = []
+        if self._session.shared:
+            locks = [name for kind, ones in groups for name in kind.locks([batch[index] for index in ones])]
+        try:
+            results = self._session.run(partial(_run_groups, batch, groups), locks)
+        except Lost as lost:
+            return self._outlast(batch, lost)
+        except Exception as error:  # noqa: BLE001 - A7: no operation ends the writer
+            log.warning("store_batch_failed operations=%d error=%s", len(batch), type(error).__name__)
+            if len(batch) > 1:
+                return [result for one in batch for result in self._commit([one])]
+            self.failing = self._session.tx.is_database_error(error)
+            failure = StoreFailed(f"The store could not write: {_cause(error)}")
+            failure.__cause__ = error
+            return [failure]
+        self._done(batch, began)
+        return results
+
+    # --- in the thread, while the database is away ------------------------------------------------------
+
+    def _outlast(self, batch: list[Operation[Any]], lost: Lost) -> list[Any]:
+        """Waits until the database is back, then finds out what became of `batch`, or runs it again."""
+        log.warning("store_lost error=%s committing=%s", lost, lost.committing)
+        self.away = self.failing = True
+        gone_s = time.monotonic()
+        wait_s = 0.0
+        while not self._session.reopen():
+            time.sleep(max(0.001, wait_s * random.uniform(0.5, 1)))  # noqa: S311 - jitter
+            wait_s = min(max(wait_s * 2, _BACK_OFF_S[0]), _BACK_OFF_S[1])
+            away_s = time.monotonic() - gone_s
+            if away_s > _PATIENCE_S:
+                self._tell(self._refuse, [] if lost.committing else batch)
+            if self._gave_up or (self._stopping and away_s > _STOP_S):
+                self._gave_up = True
+                return [StoreFailed(_AWAY)] * len(batch)
+        self.away = self.failing = False
+        away_s = time.monotonic() - gone_s
+        log.warning("store_found_again away_s=%.1f", away_s)
+        if lost.committing and self._session.confirmed():
+            return lost.results
+        again = [one for one in batch if one.urgent or away_s <= _PATIENCE_S]
+        results = iter(self._commit(again) if again else [])
+        wanted = {id(one) for one in again}
+        return [next(results) if id(one) in wanted else StoreBusy(_AWAY) for one in batch]
+
 
 def _grouped(batch: list[Operation[Any]]) -> list[tuple[type[Operation[Any]], list[int]]]:
     """The indexes of `batch` by type of operation, in the order in which the types run in every process."""
@@ -313,7 +330,7 @@ def _grouped(batch: list[Operation[Any]]) -> list[tuple[type[Operation[Any]], li
 
 
 def _run_groups(
-    tx: Tx, batch: list[Operation[Any]], groups: list[tuple[type[Operation[Any]], list[int]]]
+    batch: list[Operation[Any]], groups: list[tuple[type[Operation[Any]], list[int]]], tx: Tx
 ) -> list[Any]:
     results: list[Any] = [None] * len(batch)
     for kind, members in groups:

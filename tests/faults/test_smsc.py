@@ -121,6 +121,7 @@ async def test_a_connection_cut_in_the_middle_of_a_pdu_is_unknown_and_bound_agai
         settings = replace(settings, sms=replace(settings.sms, retry=Retry(first_s=0.2, factor=8, max_s=60)))
         async with world(tmp_path, settings) as here:
             (message_id,) = await here.sms(CUTTING)
+            await here.until_event(message_id, "message.unknown")
             passed = await here.sms(GOOD, count=10)
             await here.until_event(message_id, "message.unknown", times=2)
             assert {view.status for view in await here.settled(passed)} == {"delivered"}

@@ -2,6 +2,8 @@
 
 import asyncio
 import sqlite3
+import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +18,7 @@ from gateway.store.held import HeldLeases
 from gateway.store.retention import Retention
 from gateway.store.store import Store
 from gateway.store.tx import Tx
+from gateway.store.writer import Operation
 from tests.gateway.databases import database_url, fresh_database
 from tests.gateway.fakes import FakeClock, FakeUpstream
 from tests.gateway.rig import rig
@@ -83,6 +86,81 @@ async def test_one_operation_that_fails_takes_no_other_with_it(tmp_path: Path) -
     assert isinstance(results[2], StoreFailed)
     assert await store.read(lambda tx: tx.rows("SELECT value FROM revision")) == [(2,)]
     await store.close()
+
+
+class Bump(Operation[str]):
+    """Light enough for the event loop. With `dangling` set, its COMMIT is refused, not its statement."""
+
+    weight = 1
+
+    def __init__(self, *, dangling: bool = False) -> None:
+        self.dangling = dangling
+
+    @classmethod
+    def run_batch(cls, tx: Tx, operations: Sequence["Bump"]) -> list[str]:
+        for operation in operations:
+            bump(tx)
+            if operation.dangling:
+                tx.run("INSERT INTO child VALUES (1)")
+        return [threading.current_thread().name] * len(operations)
+
+
+async def test_light_statements_are_the_event_loops_and_many_are_the_threads(tmp_path: Path) -> None:
+    store = Store.open(url(tmp_path), upgrade=True)
+    assert await store.submit(Bump()) == "MainThread"
+    many = await asyncio.gather(*(store.submit(Bump()) for _ in range(129)))
+    assert set(many) == {"store-writer"}
+    mixed = await asyncio.gather(store.submit(Bump()), store.write(bump))
+    assert mixed[0] == "store-writer", "a function may take long"
+    assert await store.read(lambda tx: tx.rows("SELECT value FROM revision")) == [(132,)]
+    await store.close()
+
+
+async def test_the_event_loop_does_not_wait_for_another_process_that_writes(tmp_path: Path) -> None:
+    store = Store.open(url(tmp_path), upgrade=True)
+    other = sqlite3.connect(tmp_path / "gateway.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waiting = store.submit(Bump())
+    for _ in range(100):
+        await asyncio.sleep(0)  # the loop turns: nobody holds it up
+    assert not waiting.done()
+    other.execute("COMMIT")
+    assert await waiting == "store-writer"
+    assert await store.submit(Bump()) == "MainThread", "and the next is quick again"
+    other.close()
+    await store.close()
+
+
+async def test_a_commit_that_is_refused_takes_only_its_cause_with_it(tmp_path: Path) -> None:
+    store = Store.open(url(tmp_path), upgrade=True)
+
+    def tables(tx: Tx) -> None:
+        tx.run("CREATE TABLE parent (id INTEGER PRIMARY KEY)")
+        tx.run("CREATE TABLE child (id INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED)")
+
+    await store.write(tables)
+    store.writer._session.tx.run("PRAGMA foreign_keys = ON")  # which has no effect inside a transaction
+    results = await asyncio.gather(
+        *(store.submit(Bump(dangling=number == 1)) for number in range(3)), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [str, StoreFailed, str], results
+    assert "FOREIGN KEY" in str(results[1])
+    assert await store.submit(Bump()) == "MainThread"
+    assert await store.read(lambda tx: tx.rows("SELECT value FROM revision")) == [(3,)]
+    await store.close()
+
+
+async def test_what_is_submitted_before_a_stop_is_written_and_after_it_refused(tmp_path: Path) -> None:
+    store = Store.open(url(tmp_path), upgrade=True)
+    writes = [store.submit(Bump()) for _ in range(50)]
+    await store.writer.stop()
+    assert all(write.done() for write in writes)
+    with pytest.raises(StoreBusy, match="not running"):
+        store.submit(Bump())
+    await store.close()
+    again = Store.open(url(tmp_path))
+    assert await again.read(lambda tx: tx.rows("SELECT value FROM revision")) == [(50,)]
+    await again.close()
 
 
 @on_each_engine
