@@ -18,14 +18,20 @@ _START_S = 10.0
 _SETTLE_S = 5.0
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port that is free now, below those that the system gives to outgoing connections."""
+    """A port that is free now, below those that the system gives to outgoing connections; never one twice."""
     while True:
         port = random.randrange(20_000, 32_000)  # noqa: S311 - no secret
+        if port in _given:
+            continue
         try:
             socket.create_server(("127.0.0.1", port)).close()
         except OSError:
             continue
+        _given.add(port)
         return port
 
 
