@@ -18,7 +18,7 @@ from gateway.store.bulk import Insert
 from gateway.store.tx import Tx
 from gateway.store.writer import Operation
 
-__all__ = ["AcceptMessages", "IdempotencyKey", "KeyReused", "insert_free"]
+__all__ = ["AcceptMessages", "IdempotencyKey", "KeyReused", "insert_free", "weight"]
 
 _INSERT_MESSAGE = Insert(
     tables.message,
@@ -70,11 +70,7 @@ class AcceptMessages(Operation[list[Verdict]]):
         self.holder = holder
         self.key = key
         self.terms = terms
-        self.weight = sum(
-            len(slot.deliveries) + len(slot.content) // _LIGHT_OCTETS
-            for slot in slots
-            if isinstance(slot, Message)
-        )
+        self.weight = sum(weight(slot, len(slot.deliveries)) for slot in slots if isinstance(slot, Message))
         self._on_commit = on_commit
         self._on_failure = on_failure
         self.balances: dict[str, int] = {}
@@ -165,6 +161,11 @@ def _debit(tx: Tx, operations: Sequence[AcceptMessages]) -> dict[str, ledger.Par
         if debit.recharge_order is not None:
             last.recharges.append(debit.recharge_order)
     return burnt
+
+
+def weight(message: Message, deliveries: int) -> int:
+    """What it weighs to write, or to settle, so many deliveries and the message's content (`Operation`)."""
+    return deliveries + len(message.content) // _LIGHT_OCTETS
 
 
 def insert_free(tx: Tx, messages: Sequence[Message]) -> None:

@@ -41,7 +41,7 @@ class SettleDeliveries(Operation[None]):
     ) -> None:
         self.work = work
         self.settlements = settlements
-        self.weight = len(settlements)
+        self.weight = durable.weight(work.message, len(settlements))
         self.holder = holder
         self.keep_content = keep_content
         self.refund_on = refund_on

@@ -3,14 +3,17 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from config.schema import Settings
+from gateway.messages.durable import AcceptMessages
+from gateway.messages.settle import SettleDeliveries
 from gateway.store import leases, schema, sqlite
 from gateway.store import retention as retention_module
 from gateway.store.errors import StoreBusy, StoreError, StoreFailed
@@ -21,7 +24,7 @@ from gateway.store.tx import Tx
 from gateway.store.writer import Operation
 from tests.gateway.databases import database_url, fresh_database
 from tests.gateway.fakes import FakeClock, FakeUpstream
-from tests.gateway.rig import rig
+from tests.gateway.rig import MAIL, rig
 from tests.postgres_server import PostgresServer
 
 HOLDER = "h" * 26
@@ -114,6 +117,24 @@ async def test_light_statements_are_the_event_loops_and_many_are_the_threads(tmp
     assert mixed[0] == "store-writer", "a function may take long"
     assert await store.read(lambda tx: tx.rows("SELECT value FROM revision")) == [(132,)]
     await store.close()
+
+
+async def test_large_contents_are_written_and_removed_by_the_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    for kind in (AcceptMessages, SettleDeliveries):
+
+        def noted(tx: Tx, operations: Sequence[Any], run: Callable[..., Any] = kind.run_batch) -> Any:
+            threads.append(threading.current_thread().name)
+            return run(tx, operations)
+
+        monkeypatch.setattr(kind, "run_batch", noted)
+    async with rig(tmp_path, [FakeUpstream()]) as one:
+        for content in (MAIL, MAIL + b"x" * 3_000_000):
+            sent = await one.send_mail(content=content)
+            await one.settled(sent.id or "")
+    assert threads == ["MainThread"] * 2 + ["store-writer"] * 2
 
 
 async def test_the_event_loop_does_not_wait_for_another_process_that_writes(tmp_path: Path) -> None:
