@@ -94,9 +94,10 @@ class Call(Operation[T]):
 
 _LIGHT_MAX = 128
 """A batch of this weight is the event loop's: at most some 10 ms in which nothing else happens there."""
-_CROWD, _COMPANY_S = 40, 0.002
-"""After a batch of so many operations the next one waits so long for company: a commit costs as much as
-several messages, and those whose operations were just answered are about to send the next.
+_COMPANY = (40, 0.002)
+_COMPANY_SHARED = (24, 0.004)
+"""After a batch of so many operations the next one waits so many seconds for company: a commit costs as much
+as several messages (over a connection more), and those who were just answered are about to send the next.
 """
 _BACK_OFF_S = (0.05, 2.0)  # the first wait for a database that is away, and the longest
 _PATIENCE_S = 5.0  # so long what waits may hope that it comes back
@@ -206,8 +207,9 @@ class Writer:
         """Answers those of `batch`, and goes on with what gathered meanwhile."""
         loop = self._running()
         self._resolve(batch, results)
-        if len(batch) >= _CROWD and not self._stopping:
-            loop.call_later(_COMPANY_S, self._next)
+        crowd, company_s = _COMPANY_SHARED if self._session.shared else _COMPANY
+        if len(batch) >= crowd and not self._stopping:
+            loop.call_later(company_s, self._next)
         else:
             loop.call_soon(self._next)
 
