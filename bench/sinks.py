@@ -17,7 +17,6 @@ from bench.tree import ROOT, SUPERVISED
 _START_S = 10.0
 _SETTLE_S = 5.0
 
-
 _given: set[int] = set()
 
 

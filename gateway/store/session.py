@@ -5,6 +5,7 @@ What SQLite adds (statements and COMMIT on two threads) is in `gateway.store.sql
 `gateway.store.postgresql`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -27,8 +28,8 @@ class Lost(Exception):
         self.results = results
 
 
-class Session:
-    """One open connection of the writer's thread."""
+class Session(ABC):
+    """The writer's one open connection."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -66,21 +67,10 @@ class Session:
             self._connection.close()
             self._connection = None
 
-    def begin(self, work: Work) -> list[Any]:
-        """Runs `work` in a transaction that is left open for `commit`; its results. Not where it is `shared`.
-
-        Raises what `work` raised, after a rollback, and at once when another process is writing.
-        """
-        raise NotImplementedError
-
-    def commit(self) -> None:
-        """Commits what `begin` began, on another thread even. Raises what COMMIT raised, after a rollback."""
-        raise NotImplementedError
-
+    @abstractmethod
     def run(self, work: Work, locks: Collection[str]) -> list[Any]:
         """Runs `work` in a transaction and commits it; its results.
 
         Raises what `work` or COMMIT raised, after a rollback, and Lost when the connection broke. `locks` are
         the names that are to be locked before anything else.
         """
-        raise NotImplementedError

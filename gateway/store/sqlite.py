@@ -106,10 +106,15 @@ class SqliteSession(Session):
         self._patient = True
 
     def begin(self, work: Work) -> list[Any]:
+        """Runs `work` in a transaction that is left open for `commit`; its results.
+
+        Raises what `work` raised, after a rollback, and at once when another process is writing.
+        """
         self._wait(patient=False)
         return self._begin(work)
 
     def commit(self) -> None:
+        """Commits what `begin` began, on another thread even. Raises what COMMIT raised, after a rollback."""
         transaction = self.tx.connection.get_transaction()
         if transaction is None:
             raise RuntimeError("nothing was begun")

@@ -32,6 +32,7 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.session import Lost, Session
+from gateway.store.sqlite import SqliteSession
 from gateway.store.tx import Conflict, Tx
 
 T = TypeVar("T")
@@ -192,16 +193,17 @@ class Writer:
                 self._jobs.put(None)
             return
         batch = [gathered.popleft() for _ in range(min(len(gathered), self._batch_max))]
-        if self._session.shared or sum(one.weight for one in batch) > _LIGHT_MAX:
+        session = self._session
+        if not isinstance(session, SqliteSession) or sum(one.weight for one in batch) > _LIGHT_MAX:
             self._jobs.put(partial(self._write, batch))
             return
         began = time.perf_counter()
         try:
-            results = self._session.begin(partial(_run_groups, batch, _grouped(batch)))
+            results = session.begin(partial(_run_groups, batch, _grouped(batch)))
         except Exception:  # noqa: BLE001 - another process writes, or an operation failed: the thread sees to it
             self._jobs.put(partial(self._write, batch))
         else:
-            self._jobs.put(partial(self._finish, batch, results, began))
+            self._jobs.put(partial(self._finish, session, batch, results, began))
 
     def _written(self, batch: list[Operation[Any]], results: list[Any]) -> None:
         """Answers those of `batch`, and goes on with what gathered meanwhile."""
@@ -256,10 +258,12 @@ class Writer:
     def _write(self, batch: list[Operation[Any]]) -> None:
         self._tell(self._written, batch, self._commit(batch))
 
-    def _finish(self, batch: list[Operation[Any]], results: list[Any], began: float) -> None:
+    def _finish(
+        self, session: SqliteSession, batch: list[Operation[Any]], results: list[Any], began: float
+    ) -> None:
         """Commits what the event loop began."""
         try:
-            self._session.commit()
+            session.commit()
         except Exception:  # noqa: BLE001 - it is rolled back: one by one they tell which of them it was
             results = self._commit(batch)
         else:

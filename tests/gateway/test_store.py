@@ -139,16 +139,27 @@ async def test_large_contents_are_written_and_removed_by_the_thread(
 
 async def test_the_event_loop_does_not_wait_for_another_process_that_writes(tmp_path: Path) -> None:
     store = Store.open(url(tmp_path), upgrade=True)
-    other = sqlite3.connect(tmp_path / "gateway.db", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
+    locked, turned = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        """Keeps the database locked until the event loop has turned; gives up on one that waits for it."""
+        other = sqlite3.connect(tmp_path / "gateway.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        locked.set()
+        turned.wait(5)
+        other.execute("COMMIT")
+        other.close()
+
+    holder = asyncio.get_running_loop().run_in_executor(None, hold)
+    await asyncio.to_thread(locked.wait, 5)
     waiting = store.submit(Bump())
     for _ in range(100):
-        await asyncio.sleep(0)  # the loop turns: nobody holds it up
+        await asyncio.sleep(0)
     assert not waiting.done()
-    other.execute("COMMIT")
+    turned.set()
     assert await waiting == "store-writer"
     assert await store.submit(Bump()) == "MainThread", "and the next is quick again"
-    other.close()
+    await holder
     await store.close()
 
 
