@@ -36,7 +36,7 @@ from gateway.observe.probes import ProbeKey, Probes
 from gateway.observe.readings import Readings
 from gateway.observe.server import MetricsServer
 from gateway.ports import Clock, SystemClock
-from gateway.road import Road, channel_rules
+from gateway.road import Road, channel_rules, make_tenure
 from gateway.services import Services, build_services
 from gateway.starting import Ports, StartError, naming, open_store
 from gateway.store.errors import StoreBusy, StoreError
@@ -112,7 +112,7 @@ class Gateway:
             await tree.start()
         except StoreError as error:
             raise StartError(str(error)) from error
-        self.holder = road.dispatcher.holder
+        self.holder = road.tenure.process
         log.info("gateway_started", sandbox=settings.sandbox, holder=self.holder)
         return self.ports
 
@@ -151,7 +151,7 @@ class Gateway:
         self.tree.add("webhooks", start, lambda: sender.stop(min(5.0, self.settings.server.drain_s)))
 
     def _add_housekeeping(self, services: Services, road: Road) -> None:
-        retention = Retention(services.store, self._clock, self.settings, holder=road.dispatcher.holder)
+        retention = Retention(services.store, self._clock, self.settings, holder=road.tenure.process)
         housekeeping = Housekeeping([services.credits.void_expired, retention.run])
         self.tree.add("housekeeping", housekeeping.start, housekeeping.stop)
 
@@ -389,10 +389,10 @@ def build_road(
         with contextlib.suppress(StoreBusy):  # then it is tried again, as without the answer
             store.post(operation, urgent=True)
 
-    holder = services.ids.new(clock.now_ms())
+    tenure = make_tenure(settings, store, clock, services.ids, lost=observer.lease_lost)
     leases = None
     if not store.exclusive:  # other processes may be on this database
-        leases = HeldLeases(store, clock, holder=holder, lease_s=settings.store.lease_s)
+        leases = HeldLeases(store, clock, holder=tenure.process, lease_s=settings.store.lease_s)
     tools = registry.Tools(
         settings=settings,
         store=store,
@@ -401,6 +401,7 @@ def build_road(
         on_receipts=on_receipts,
         on_late=on_late,
         leases=leases,
+        may_send=tenure.may_send,
     )
     reports = Reports(
         server_name=settings.server.name,
@@ -421,7 +422,7 @@ def build_road(
         upstreams=registry.build(tools),
         reports=reports,
         observer=observer,
-        holder=holder,
+        tenure=tenure,
     )
     reports.router = road.router
     return road

@@ -10,6 +10,8 @@ from typing import Protocol
 
 from gateway.messages.model import Outcome, Work
 
+_ELAPSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux: it goes on while suspended
+
 
 class Clock(Protocol):
     """Where time comes from; tests move it by hand."""
@@ -19,7 +21,7 @@ class Clock(Protocol):
         ...
 
     def monotonic_s(self) -> float:
-        """A clock that never jumps, in seconds, for durations and deadlines."""
+        """A clock that never jumps and never stands still, in seconds, for durations and deadlines."""
         ...
 
 
@@ -30,7 +32,7 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
     def monotonic_s(self) -> float:
-        return time.monotonic()
+        return time.clock_gettime(_ELAPSED)
 
 
 class Upstream(Protocol):

@@ -23,6 +23,7 @@ from gateway.messages.shape_mail import MailShaper, SenderDomains
 from gateway.messages.shape_sms import SenderNames, SmsShaper
 from gateway.ports import Clock, Upstream
 from gateway.store.store import Store
+from gateway.store.tenure import Tenure
 from gateway.upstreams.sandbox_sms import SandboxSms
 from gateway.upstreams.smpp_operator import SmppOperator
 from policy.acceptable_use import sensitive_numbers
@@ -49,9 +50,10 @@ class Road:
         upstreams: Mapping[str, Upstream],
         reports: Reports,
         observer: Observer,
-        holder: str | None = None,
+        tenure: Tenure | None = None,
     ) -> None:
         self.upstreams = upstreams
+        self.tenure = tenure or make_tenure(settings, store, clock, ids)
         policies = acceptable_use(settings)
         self.keep_content = settings.retention.content_hours > 0
         self.rules = channel_rules(settings)
@@ -70,7 +72,7 @@ class Road:
                 octets_max=settings.limits.queue_memory_octets,
             ),
             clock=clock,
-            holder=holder or ids.new(clock.now_ms()),
+            tenure=self.tenure,
             keep_content=self.keep_content,
             observer=observer,
             reports=reports,
@@ -80,6 +82,7 @@ class Road:
             dispatcher=self.dispatcher,
             router=self.router,
             clock=clock,
+            tenure=self.tenure,
             lease_s=settings.store.lease_s,
         )
         self.acceptor = Acceptor(
@@ -130,6 +133,18 @@ class Road:
         for upstream in self.upstreams.values():
             await upstream.stop(drain_s)
         await self.queue.release()
+
+
+def make_tenure(
+    settings: Settings,
+    store: Store,
+    clock: Clock,
+    ids: IdFactory,
+    *,
+    lost: Callable[[], None] = lambda: None,
+) -> Tenure:
+    """This process's lease on what it holds; `lost` is called whenever it was lost."""
+    return Tenure(store, clock, lambda: ids.new(clock.now_ms()), lease_s=settings.store.lease_s, lost=lost)
 
 
 def acceptable_use(settings: Settings) -> list[Policy[Submission]]:

@@ -67,6 +67,9 @@ class Credentials:
         return f"Credentials(user={self.user!r})"
 
 
+_WITHHELD = Reply(
+    451, Status.SYSTEM_ERROR, "This process stood still; whoever holds the message now sends it"
+)
 _CLOSED_EARLY = Reply(451, Status.BAD_CONNECTION, "The server closed the connection")
 
 
@@ -148,6 +151,12 @@ class Session:
         if self._transaction is not None and self.state is State.CONTENT:
             self._transaction.content_sent()
             self.state = State.FINAL
+
+    def withhold(self) -> None:
+        """The final dot must not go out: the session ends, and the server has taken nothing."""
+        if self._transaction is not None and self.state is State.CONTENT:
+            self._transaction.withheld(_WITHHELD)
+            self._fail(Temporary(_WITHHELD))
 
     def tls_started(self) -> None:
         """TLS is up: forget what the server said in clear and greet again (RFC 3207 section 4.2)."""

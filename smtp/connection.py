@@ -245,8 +245,7 @@ class Connection(asyncio.Protocol):
         """The transport's buffer has drained: go on with the content."""
         self._paused = False
         if self.session.state is State.CONTENT:
-            self._send_content()
-            self._arm()
+            self._act()
 
     # Acting on the state of the session
 
@@ -282,9 +281,14 @@ class Connection(asyncio.Protocol):
             transport.close()
 
     def _send_content(self) -> None:
-        """Hand the content to the transport, as much as it takes; the dot goes with the last of it."""
+        """Hand the content to the transport, as much as it takes; the dot goes with the last of it, if the
+        message is still ours to send.
+        """
         transport, content = cast(asyncio.Transport, self._transport), self._content
         if len(content) <= SLICE_OCTETS:
+            if not self._options.may_send():
+                self._withhold(transport)
+                return
             transport.write(content + _END)
         else:
             view = memoryview(content)
@@ -293,8 +297,16 @@ class Connection(asyncio.Protocol):
                     return
                 transport.write(view[self._position : self._position + SLICE_OCTETS])
                 self._position += SLICE_OCTETS
+            if not self._options.may_send():
+                self._withhold(transport)
+                return
             transport.write(_END)
         self.session.content_sent()
+
+    def _withhold(self, transport: asyncio.Transport) -> None:
+        self._hung_up = True
+        self.session.withhold()
+        transport.abort()
 
     def _arm(self) -> None:
         """Watch the time allowed in the present state, counted from now.

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from smtp.client import Credentials, State
 from smtp.tls import TlsPolicy
 
 NEVER_LATE = float("inf")
+
+MaySend = Callable[[], bool]
+"""Whether the message may still go: asked right before the final dot, after which nothing calls it back."""
+
+
+def always() -> bool:
+    """For whom nobody else can send the same message."""
+    return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +66,7 @@ class Options:
     tls: TlsPolicy = field(default_factory=TlsPolicy)
     credentials: Credentials | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
+    may_send: MaySend = always
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -30,6 +30,7 @@ class Stage(StrEnum):
     RCPT = "rcpt"
     DATA = "data"
     CONTENT = "content"
+    WITHHELD = "withheld"  # we did not send the final dot: the message was no longer ours to send
 
 
 class Recipient(Struct, frozen=True, gc=False):

@@ -127,6 +127,11 @@ class Transaction:
         self._settle_open(result, reply, self._stage())
         self.phase = Phase.DONE
 
+    def withheld(self, reply: Reply) -> None:
+        """The final dot was not sent: who would have got the message gets `reply`."""
+        self._settle_open(Result.DEFERRED, reply, Stage.WITHHELD)
+        self.phase = Phase.DONE
+
     def _stage(self) -> Stage:
         if self.phase in (Phase.CONTENT, Phase.FINAL):
             return Stage.CONTENT

@@ -163,7 +163,7 @@ class SmppApplication(Application):
         self.receipts = ReceiptSender(
             services.store,
             services.clock,
-            holder=road.dispatcher.holder,
+            holder=road.tenure.process,
             window=settings.smpp.window,
             kept=settings.smpp.receipts_kept,
             lease_s=settings.store.lease_s,

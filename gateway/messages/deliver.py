@@ -24,6 +24,7 @@ from gateway.messages.settlement import Settlement
 from gateway.ports import Clock, Upstream
 from gateway.store.errors import StoreBusy
 from gateway.store.store import Store
+from gateway.store.tenure import Tenure
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +45,7 @@ class Dispatcher:
         rules: Mapping[Channel, retry.Rules],
         lanes: Lanes,
         clock: Clock,
-        holder: str,
+        tenure: Tenure,
         keep_content: bool,
         observer: Observer,
         reports: Callable[[Work, Sequence[Settlement]], Awaitable[Sequence[Message]]],
@@ -55,7 +56,7 @@ class Dispatcher:
         self._rules = rules
         self.lanes = lanes
         self._clock = clock
-        self.holder = holder
+        self._tenure = tenure
         self._keep_content = keep_content
         self._observer = observer
         self._reports = reports
@@ -69,6 +70,7 @@ class Dispatcher:
         self._settled = asyncio.Event()
         self._settled.set()
         self._stopping = False
+        self._fenced = False  # attempts wait for the lease to be renewed
         self.settled: Callable[[], None] = lambda: None
         """Called after every settlement, when memory was given back."""
         self.left_waiting: Callable[[], None] = lambda: None
@@ -80,6 +82,7 @@ class Dispatcher:
         """Room in memory for a message that is about to be accepted; False: it waits in the database."""
         if self._stopping:
             return False
+        message.holder = self._tenure.holder
         asked = None
         for delivery in message.deliveries:
             destination = delivery.destination
@@ -94,7 +97,13 @@ class Dispatcher:
             self.lanes.release(message, destination, count)
 
     def put(self, message: Message) -> None:
-        """Queues the works of a durable message whose room is reserved."""
+        """Queues the works of a durable message whose room is reserved.
+
+        Where the lease was lost since, it is to be claimed anew like everything that was held under it.
+        """
+        if message.holder != self._tenure.holder:
+            self.forget(message)
+            return
         for destination in tuple(message.held):
             members = message.deliveries
             if len(members) > 1:
@@ -132,6 +141,9 @@ class Dispatcher:
     def _kick(self, lane: Lane, upstream: Upstream | None) -> None:
         """Begins as many attempts as `upstream`, which the lane leads to, may have under way."""
         destination = lane.destination
+        if not self._tenure.may_send():
+            self._fenced = True
+            return
         if self._stopping or (self._paused and self.pause_left_s(destination) > 0):
             return
         limit = upstream.concurrency if upstream is not None else 1
@@ -205,6 +217,29 @@ class Dispatcher:
             if lane.destination == destination:
                 self._kick(lane, self._upstream_of(destination))
 
+    # --- the lease -----------------------------------------------------------------------------------
+
+    @property
+    def holder(self) -> str:
+        """By which name this process holds deliveries now."""
+        return self._tenure.holder
+
+    def renewed(self) -> None:
+        """The lease was renewed: what waited for that goes on."""
+        if self._fenced:
+            self._fenced = False
+            for lane in self.lanes:
+                self._kick(lane, self._upstream_of(lane.destination))
+
+    def drop(self) -> None:
+        """The lease was lost: forgets what waits in memory, which others may have taken over.
+
+        Attempts that are under way go on to their end; what they settle counts where nobody has.
+        """
+        for lane in self.lanes:
+            for work in lane.drain():
+                self.lanes.release(work.message, work.destination, len(work.deliveries))
+
     # --- out -----------------------------------------------------------------------------------------
 
     def _settle(self, work: Work, outcomes: Sequence[Outcome]) -> None:
@@ -263,7 +298,7 @@ class Dispatcher:
         operation = SettleDeliveries(
             work,
             settlements,
-            holder=self.holder,
+            holder=work.message.holder,
             keep_content=self._keep_content,
             refund_on=self._rules[work.message.channel].refund_on,
             on_commit=self._written if reserved else self._written_unreserved,

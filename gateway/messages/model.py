@@ -105,6 +105,8 @@ class Message(msgspec.Struct, kw_only=True):
     """The content as it goes out (trace fields added, signed): made once, shared by every attempt."""
     held: dict[str, int] = {}
     """How many of its deliveries the lanes hold in memory, by destination."""
+    holder: str = ""
+    """By which name this process holds the deliveries in the database."""
     recipients: int = 0
     """How many deliveries the whole message has; those in `deliveries` may be a part of them."""
 

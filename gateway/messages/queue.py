@@ -1,5 +1,8 @@
 """The waiting queue's keeper: renews this process's lease, takes over from dead ones, and claims what is due.
 
+A lease that was lost while the process stood still means that everything begins anew: the lanes are dropped,
+and what was held under the old name is claimed again, by whoever comes first.
+
 It wakes every second, and at once when acceptance had to leave something in the database. What it claims is
 loaded and put into the lanes as if it had just come in.
 """
@@ -16,6 +19,7 @@ from gateway.messages.route import Router
 from gateway.ports import Clock
 from gateway.store import leases
 from gateway.store.store import Store
+from gateway.store.tenure import Tenure
 from gateway.store.tx import Row, Tx
 
 log = structlog.get_logger(__name__)
@@ -32,27 +36,34 @@ class QueueKeeper:
     """Owns one task; `wake` may be called from anywhere on the event loop."""
 
     def __init__(
-        self, *, store: Store, dispatcher: Dispatcher, router: Router, clock: Clock, lease_s: float
+        self,
+        *,
+        store: Store,
+        dispatcher: Dispatcher,
+        router: Router,
+        clock: Clock,
+        tenure: Tenure,
+        lease_s: float,
     ) -> None:
         self._store = store
         self._dispatcher = dispatcher
         self._router = router
         self._clock = clock
-        self._lease_ms = int(lease_s * 1000)
-        self._holder = dispatcher.holder
+        self._tenure = tenure
         self._wake = asyncio.Event()
         self._place = _START
         self._task: asyncio.Task[None] | None = None
         self._watch = takeover.Watch(lease_s)
         self._renew_at_s = 0.0
         self._wake_after: int | None = None  # so many settlements; None: nothing waits
-        self._unloaded: list[Row] = []  # claimed, and then the database went away
+        self._unloaded: tuple[str, list[Row]] = ("", [])  # claimed, and then the database went away
         dispatcher.settled = self._settled
         dispatcher.left_waiting = self.wake
 
     async def start(self) -> None:
         """Takes this process's lease and everything that a dead process held; then keeps the queue."""
-        await self._renew()
+        self._renew_at_s = self._clock.monotonic_s() + self._tenure.renew_s
+        await self._tenure.begin()
         await self._take_over()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -80,10 +91,8 @@ class QueueKeeper:
 
     async def release(self) -> None:
         """Gives this process's lease and whatever it still holds back to the queue."""
-        await self._give_up(self._holder)
-        await self._store.write(
-            lambda tx: leases.drop(tx, leases.process_lease(self._holder), self._holder), urgent=True
-        )
+        await self._give_up(self._tenure.holder)
+        await self._tenure.end()
 
     async def _run(self) -> None:
         while True:
@@ -102,7 +111,7 @@ class QueueKeeper:
 
     async def _wait(self) -> None:
         try:
-            async with asyncio.timeout(min(_TICK_S, self._lease_ms / 3000)):
+            async with asyncio.timeout(min(_TICK_S, self._tenure.renew_s)):
                 await self._wake.wait()
         except TimeoutError:
             pass
@@ -111,19 +120,17 @@ class QueueKeeper:
         self._wake.clear()
 
     async def _renew(self) -> None:
-        now_ms = self._clock.now_ms()
-        name = leases.process_lease(self._holder)
-        kept = await self._store.write(
-            lambda tx: leases.take(tx, name, self._holder, now_ms=now_ms, lease_ms=self._lease_ms),
-            urgent=True,
-        )
-        if not kept:
-            log.error("process_lease_lost", holder=self._holder)
-        self._renew_at_s = self._clock.monotonic_s() + self._lease_ms / 3000
+        """Renews the lease; the next time counts from before it was asked for, as the lease itself does."""
+        self._renew_at_s = self._clock.monotonic_s() + self._tenure.renew_s
+        if not await self._tenure.renew():
+            self._dispatcher.drop()
+            self.wake()
+        self._dispatcher.renewed()
 
     async def _take_over(self) -> None:
         """Frees what dead processes held; alone on the database, every other holder is dead."""
-        held = await self._store.read(lambda tx: takeover.holders(tx, own=self._holder))
+        own = self._tenure.holder
+        held = await self._store.read(lambda tx: leases.other_holders(tx, own=own))
         if self._store.exclusive:
             dead = dict.fromkeys(held, takeover.EVERYONE_MS)
         else:
@@ -136,7 +143,7 @@ class QueueKeeper:
         """Puts what `holder` holds back into the queue; with `dead_ms` only if its lease is no newer."""
 
         def release(tx: Tx) -> int:
-            if dead_ms is not None and not leases.hold_dead(tx, holder, now_ms=dead_ms):
+            if dead_ms is not None and not leases.take_over(tx, holder, expires_ms=dead_ms):
                 return 0
             return leases.release_deliveries(tx, holder, _RELEASE_SLICE)
 
@@ -156,17 +163,19 @@ class QueueKeeper:
         )
         self._place = next_place or _START
         wanted = [(lane, room) for lane in lanes if (room := self._room(lane)) > 0]
-        if wanted and not self._unloaded:
-            lanes_now = self._dispatcher.lanes
+        if wanted and not self._unloaded[1]:
+            lanes_now, own = self._dispatcher.lanes, self._tenure.holder
             octets, alone = lanes_now.free_octets, not lanes_now.octets
-            self._unloaded = await self._store.write(
-                lambda tx: self._claim(tx, wanted, now_ms, octets, alone=alone)
+            rows = await self._store.write(
+                lambda tx: self._claim(tx, own, wanted, now_ms, octets, alone=alone)
             )
+            self._unloaded = own, rows
         brought = 0
-        if rows := self._unloaded:
+        holder, rows = self._unloaded
+        if rows:
             claimed = await self._store.read(lambda tx: load(tx, rows))
-            self._unloaded = []
-            self._take_in(claimed)
+            self._unloaded = "", []
+            self._take_in(claimed, holder)
             brought = len(claimed.messages)
         self._wake_after = (brought or self._dispatcher.lanes.deliveries) // 2 if lanes else None
         return next_place is not None
@@ -177,7 +186,14 @@ class QueueKeeper:
         return min(self._dispatcher.lanes.room(lane.destination), _CLAIM_MAX)
 
     def _claim(
-        self, tx: Tx, wanted: list[tuple[LaneKey, int]], now_ms: int, octets: int, *, alone: bool
+        self,
+        tx: Tx,
+        holder: str,
+        wanted: list[tuple[LaneKey, int]],
+        now_ms: int,
+        octets: int,
+        *,
+        alone: bool,
     ) -> list[Row]:
         """Claims from each lane what there is room for, with no more than `octets` of content in all.
 
@@ -189,20 +205,24 @@ class QueueKeeper:
             if not count and alone and not rows:
                 count, used = 1, octets
             if count:
-                rows += claim(tx, lane, holder=self._holder, now_ms=now_ms, limit=count)
+                rows += claim(tx, lane, holder=holder, now_ms=now_ms, limit=count)
                 octets -= used
             if len(rows) >= _CLAIM_MAX * 5:
                 break
         return rows
 
-    def _take_in(self, claimed: Claimed) -> None:
+    def _take_in(self, claimed: Claimed, holder: str) -> None:
+        if holder != self._tenure.holder:
+            return  # the lease was lost meanwhile, and with it what was claimed under it
         for message in claimed.messages:
+            message.holder = holder
             self._route_again(message)
             if self._dispatcher.lanes.reserve(message):
                 self._dispatcher.put(message)
             else:
                 self._dispatcher.put_back(_works(message), reserved=False)
         for message in claimed.receiptless:
+            message.holder = holder
             self._dispatcher.give_up_receipts(message)
 
     def _route_again(self, message: Message) -> None:

@@ -6,20 +6,7 @@ ours: a clock that is set, or differs from machine to machine, makes nobody dead
 
 from collections.abc import Mapping
 
-from gateway.store import leases
-from gateway.store.tx import Tx
-
 EVERYONE_MS = 1 << 62
-_EXPIRES = "SELECT expires_ms FROM lease WHERE name = ?"
-
-
-def holders(tx: Tx, *, own: str) -> dict[str, int]:
-    """Every other holder of deliveries and what its lease says; 0 where it has none."""
-    found = {}
-    for holder in leases.dead_holders(tx, now_ms=EVERYONE_MS, own=own):
-        row = tx.one(_EXPIRES, (leases.process_lease(holder),))
-        found[holder] = 0 if row is None else int(row[0])
-    return found
 
 
 class Watch:

@@ -113,6 +113,9 @@ class Metrics:
         )
         self.memory_deliveries = self._gauge("memory_deliveries", "Deliveries held in memory.")
         self.memory_octets = self._gauge("memory_octets", "Octets of content held in memory.")
+        self.lease_lost = self._counter(
+            "lease_lost_total", "How often this process stood still until its lease was another's."
+        )
 
     def _store(self) -> None:
         self._commit_operations = self._histogram(

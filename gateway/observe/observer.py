@@ -67,6 +67,10 @@ class MetricsObserver(Observer):
         if status == Status.DELIVERED:
             self._end_to_end_seconds["sms",].observe(seconds if seconds > 0 else 0.0)
 
+    def lease_lost(self) -> None:
+        """This process stood still, and what it held may have been taken over."""
+        self._metrics.lease_lost.inc()
+
     def auth_failed(self, ingress: str, reason: str) -> None:
         self._metrics.auth_failed(ingress, reason)
 

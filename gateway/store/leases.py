@@ -1,7 +1,9 @@
 """Leases: what may exist only once is a row with a holder and an expiry.
 
 A process's own lease (`process:<holder>`) says that the deliveries it holds are alive; when it runs out,
-anyone may take them over. Upstream binds and schedulers are leased by name the same way.
+anyone may take them over, and marks it in the same transaction: a lease with an epoch above 0 is nobody's any
+more, and the process that comes back finds that out when it renews (`gateway.store.tenure`). Upstream binds
+and schedulers are leased by name the same way, without an epoch.
 """
 
 from gateway.store.tx import Tx
@@ -12,7 +14,9 @@ ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_ms = excluded
 WHERE lease.holder = excluded.holder OR lease.expires_ms <= ?
 """
 
-_EXPIRES = "SELECT expires_ms FROM lease WHERE name = ?"
+_RENEW = "UPDATE lease SET expires_ms = ? WHERE name = ? AND epoch = 0"
+_EXPIRES = "SELECT expires_ms FROM lease WHERE name = ? AND epoch = 0"
+_TAKE_OVER = "UPDATE lease SET epoch = epoch + 1 WHERE name = ?"
 _CLOCK = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 
@@ -42,29 +46,40 @@ def process_lease(holder: str) -> str:
     return f"process:{holder}"
 
 
-def dead_holders(tx: Tx, *, now_ms: int, own: str) -> list[str]:
-    """Holders of deliveries whose process lease is gone or has run out (never ourselves)."""
-    return [
-        holder
-        for (holder,) in tx.rows("SELECT DISTINCT holder FROM delivery WHERE holder IS NOT NULL")
-        if holder != own and not _alive(tx, holder, now_ms)
-    ]
+def renew_process(tx: Tx, holder: str, *, expires_ms: int) -> bool:
+    """Renews a process's own lease; False when it was taken over, or is gone."""
+    return tx.run(_RENEW, (expires_ms, process_lease(holder))) == 1
 
 
-def _alive(tx: Tx, holder: str, now_ms: int) -> bool:
-    row = tx.one(_EXPIRES, (process_lease(holder),))
-    return row is not None and int(row[0]) > now_ms
+def other_holders(tx: Tx, *, own: str) -> dict[str, int]:
+    """Every other holder of deliveries and until when its lease says it lives; 0: it is dead."""
+    found = {}
+    for (holder,) in tx.rows("SELECT DISTINCT holder FROM delivery WHERE holder IS NOT NULL"):
+        if holder != own:
+            row = tx.one(_EXPIRES, (process_lease(holder),))
+            found[holder] = 0 if row is None else int(row[0])
+    return found
 
 
-def hold_dead(tx: Tx, holder: str, *, now_ms: int) -> bool:
-    """Whether `holder` is dead; if so, it stays so until COMMIT."""
+def take_over(tx: Tx, holder: str, *, expires_ms: int) -> bool:
+    """Ends the lease of `holder`, unless it has been renewed beyond `expires_ms`; whether it is dead.
+
+    It stays so: from this transaction on, whatever it renews is not this lease.
+    """
     row = tx.one(f"{_EXPIRES}{tx.for_update}", (process_lease(holder),))
-    return row is None or int(row[0]) <= now_ms
+    if row is None:
+        return True
+    if int(row[0]) > expires_ms:
+        return False
+    tx.run(_TAKE_OVER, (process_lease(holder),))
+    return True
 
 
 def live_processes(tx: Tx, *, now_ms: int) -> list[str]:
     """The holders whose process lease has not run out: daemons at work on this database."""
-    rows = tx.rows("SELECT holder FROM lease WHERE name LIKE 'process:%' AND expires_ms > ?", (now_ms,))
+    rows = tx.rows(
+        "SELECT DISTINCT holder FROM lease WHERE name LIKE 'process:%' AND expires_ms > ?", (now_ms,)
+    )
     return [str(holder) for (holder,) in rows]
 
 

@@ -10,6 +10,8 @@ lease = Table(
     Column("name", String(80), primary_key=True),  # process:<id>, upstream:<name>:<bind>, retention, …
     id_column("holder"),
     ms_column("expires_ms"),
+    # Of a process's own lease: counted up by whoever takes over what it held. It is never current again.
+    Column("epoch", Integer, nullable=False, server_default="0"),
 )
 
 revision = Table(  # one row; counted up by every change to what caches hold

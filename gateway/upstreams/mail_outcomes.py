@@ -45,6 +45,8 @@ def _outcome(result: wire.Outcome, rest_s: float) -> Outcome:
             return Unknown(reply=reply)
         case Result.DEFERRED if result.stage is Stage.CONNECT:
             return Deferred(reply=reply, rest_s=rest_s)
+        case Result.DEFERRED if result.stage is Stage.WITHHELD:
+            return Deferred(reply=reply, after_s=0.0, counts=False)
     return Deferred(reply=reply)
 
 

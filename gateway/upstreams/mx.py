@@ -15,7 +15,7 @@ from gateway.upstreams.rate import Rate
 from gateway.upstreams.signing import Signing
 from smtp.client import Tls
 from smtp.codes import Permanent, Temporary
-from smtp.options import Options, Peer, Timeouts
+from smtp.options import MaySend, Options, Peer, Timeouts, always
 from smtp.pool import ConnectionPool, Destination, Limits
 from smtp.resolver import Resolver
 from smtp.tls import TlsPolicy
@@ -30,7 +30,14 @@ class Mx:
     recipients_per_work = 100  # RFC 5321 section 4.5.3.1.8
 
     def __init__(
-        self, name: str, settings: MxUpstream, *, helo: str, resolver: Resolver, signing: Signing
+        self,
+        name: str,
+        settings: MxUpstream,
+        *,
+        helo: str,
+        resolver: Resolver,
+        signing: Signing,
+        may_send: MaySend = always,
     ) -> None:
         self.name = name
         self.concurrency = settings.connections_per_destination
@@ -48,6 +55,7 @@ class Mx:
         )
         self._options = Options(
             helo=settings.helo or helo,
+            may_send=may_send,
             tls=TlsPolicy(mode=Tls.OPPORTUNISTIC if settings.tls == "opportunistic" else Tls.OFF),
             timeouts=Timeouts(
                 connect_s=settings.connect_timeout_s,

@@ -38,6 +38,8 @@ class Tools:
     signing: Signing
     on_receipts: OnReceipts
     on_late: OnLate
+    may_send: Callable[[], bool]
+    """Whether this process's lease on what it holds is good: asked before anything leaves for good."""
     leases: Leases | None = None
 
 
@@ -56,7 +58,14 @@ def _sandbox_mail(name: str, settings: SandboxMailUpstream, tools: Tools) -> Ups
 
 def _relay(name: str, settings: RelayUpstream, tools: Tools) -> Upstream:
     helo = tools.settings.server.name
-    return Relay(name, settings, helo=helo, signing=tools.signing, rate=Rate(settings.rate_per_s))
+    return Relay(
+        name,
+        settings,
+        helo=helo,
+        signing=tools.signing,
+        rate=Rate(settings.rate_per_s),
+        may_send=tools.may_send,
+    )
 
 
 def _mx(name: str, settings: MxUpstream, tools: Tools) -> Upstream:
@@ -69,7 +78,7 @@ def _mx(name: str, settings: MxUpstream, tools: Tools) -> Upstream:
         is_allowed=_any_address if settings.allow_private_targets else is_public,
     )
     helo = tools.settings.server.name
-    return Mx(name, settings, helo=helo, resolver=resolver, signing=tools.signing)
+    return Mx(name, settings, helo=helo, resolver=resolver, signing=tools.signing, may_send=tools.may_send)
 
 
 def _sandbox_sms(name: str, settings: SandboxSmsUpstream, tools: Tools) -> Upstream:

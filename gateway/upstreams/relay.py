@@ -11,7 +11,7 @@ from gateway.upstreams.mail_outcomes import begin, envelope_of, outcomes_of
 from gateway.upstreams.rate import Rate
 from gateway.upstreams.signing import Signing
 from smtp.client import Credentials, Tls
-from smtp.options import Options, Peer, Timeouts
+from smtp.options import MaySend, Options, Peer, Timeouts, always
 from smtp.pool import ConnectionPool, Destination, Limits
 from smtp.tls import TlsPolicy, verifying
 
@@ -25,7 +25,14 @@ class Relay:
     recipients_per_work = 100  # RFC 5321 section 4.5.3.1.8: every server takes so many
 
     def __init__(
-        self, name: str, settings: RelayUpstream, *, helo: str, signing: Signing, rate: Rate
+        self,
+        name: str,
+        settings: RelayUpstream,
+        *,
+        helo: str,
+        signing: Signing,
+        rate: Rate,
+        may_send: MaySend = always,
     ) -> None:
         self.name = name
         self.concurrency = settings.max_connections
@@ -48,6 +55,7 @@ class Relay:
             peers=(),
             options=Options(
                 helo=helo,
+                may_send=may_send,
                 tls=_tls(settings),
                 credentials=credentials,
                 timeouts=Timeouts(

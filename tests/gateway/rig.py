@@ -111,13 +111,14 @@ async def rig(
     sms_credits: int = 100,
     observer: Observer | None = None,
     start: bool = True,
+    shared: bool = False,
     change: Callable[[Rig], None] = lambda _rig: None,
 ) -> AsyncIterator[Rig]:
-    """A road over `upstreams`: the first serves mail, the last SMS."""
+    """A road over `upstreams`: the first serves mail, the last SMS. `shared`: one of several processes'."""
     clock = clock or FakeClock()
     settings = settings or make_settings()
     ids = IdFactory()
-    store = Store.open(database_url(folder), upgrade=True, exclusive=True)
+    store = Store.open(database_url(folder), upgrade=True, exclusive=not shared)
     credits = Credits(
         store, clock, Terms(settings=settings.credits), {"invoice": Invoice(settings.credits.invoice_confirm)}
     )

@@ -237,9 +237,19 @@ async def test_a_holder_that_renews_is_not_taken_over(url: str) -> None:
     store = Store.open(url)
     name = leases.process_lease("a" * 26)
     await store.write(lambda tx: leases.take(tx, name, "a" * 26, now_ms=0, lease_ms=100))
-    assert await store.write(lambda tx: leases.hold_dead(tx, "a" * 26, now_ms=100))
-    await store.write(lambda tx: leases.take(tx, name, "a" * 26, now_ms=100, lease_ms=100))
-    assert not await store.write(lambda tx: leases.hold_dead(tx, "a" * 26, now_ms=150))
+    assert await store.write(lambda tx: leases.renew_process(tx, "a" * 26, expires_ms=200))
+    assert not await store.write(lambda tx: leases.take_over(tx, "a" * 26, expires_ms=150))
+    assert await store.write(lambda tx: leases.renew_process(tx, "a" * 26, expires_ms=300))
+    await store.close()
+
+
+async def test_a_lease_that_was_taken_over_is_never_renewed_again(url: str) -> None:
+    store = Store.open(url)
+    name = leases.process_lease("a" * 26)
+    await store.write(lambda tx: leases.take(tx, name, "a" * 26, now_ms=0, lease_ms=100))
+    assert await store.write(lambda tx: leases.take_over(tx, "a" * 26, expires_ms=100))
+    assert not await store.write(lambda tx: leases.renew_process(tx, "a" * 26, expires_ms=1000))
+    assert await store.write(lambda tx: leases.take_over(tx, "a" * 26, expires_ms=0)), "it stays dead"
     await store.close()
 
 

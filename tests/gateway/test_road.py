@@ -182,8 +182,7 @@ async def test_what_a_dead_process_held_is_delivered_by_the_next(tmp_path: Path)
         stuck.gate.clear()
         verdict = await one.send_mail()
         # What SIGKILL leaves behind: the row is held by a process that is gone.
-        one.road.dispatcher.holder = "z" * 26
-        one.road.queue._holder = "z" * 26
+        one.road.tenure.holder = "z" * 26
         for task in list(one.road.dispatcher._attempts):
             task.cancel()
     held = FakeUpstream()

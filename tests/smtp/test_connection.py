@@ -377,3 +377,26 @@ def test_the_same_on_uvloop(scenario: Callable[[], Coroutine[Any, Any, None]]) -
     """The daemon's loop is uvloop, whose transports and TLS are its own."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(scenario())
+
+
+@pytest.mark.parametrize("lines", [1, 20_000])
+async def test_a_message_that_is_no_longer_ours_is_not_ended_and_so_not_taken(lines: int) -> None:
+    """`may_send` says no when the server is ready for the content: the dot stays here (RFC 5321, 4.1.1.4)."""
+    content = MESSAGE + b"and one more line\r\n" * lines
+    asked = []
+
+    def no() -> bool:
+        asked.append(True)
+        return False
+
+    async with asyncio.timeout(20), FakeMx.running(Script({"RCPT:b@x.example": "550 5.1.1 none"})) as mx:
+        connection = await connect(mx, options(may_send=no))
+        outcomes = await connection.deliver(envelope("a@x.example", "b@x.example"), content)
+        assert [(one.result, one.stage) for one in outcomes] == [
+            (Result.DEFERRED, Stage.WITHHELD),
+            (Result.FAILED, Stage.RCPT),
+        ]
+        assert asked == [True]
+        assert not connection.is_ready
+        await connection.close()
+        assert mx.transactions == []
