@@ -18,6 +18,8 @@ from config.schema import Settings
 from config.schema_messages import MailRoute, SmsRoute
 from config.schema_upstreams import CHANNEL_OF, Channel, RelayUpstream, SmppUpstream
 
+_SILENT_LEAST_S = 3
+
 
 def check(settings: Settings, folder: Path, sound: Collection[str]) -> tuple[Settings, list[Fault]]:
     """The settings with the store's URL settled, and every contradiction within the `sound` sections."""
@@ -29,6 +31,14 @@ def check(settings: Settings, folder: Path, sound: Collection[str]) -> tuple[Set
 def _fault(key_path: str, message: str, suggestion: str = "") -> Fault:
     """A fault, shorter to write."""
     return Fault(key_path=key_path, message=message, suggestion=suggestion)
+
+
+def _workers(settings: Settings) -> Iterator[Fault]:
+    """A worker tells every second that it lives; a shorter silence is none."""
+    if 0 < settings.server.worker_silent_s < _SILENT_LEAST_S:
+        yield _fault(
+            "server.worker_silent_s", f"must be 0 (never) or at least {_SILENT_LEAST_S}", "leave it at 10"
+        )
 
 
 def _settle_store(settings: Settings, folder: Path) -> tuple[Settings, list[Fault]]:
@@ -210,6 +220,7 @@ def _files(settings: Settings) -> Iterator[Fault]:
 
 
 _CHECKS: tuple[tuple[Callable[[Settings], Iterator[Fault]], frozenset[str]], ...] = (
+    (_workers, frozenset({"server"})),
     (_routes, frozenset({"mail", "sms", "upstream"})),
     (_reserved_names, frozenset({"upstream"})),
     (_listeners, frozenset({"smtp", "http", "metrics", "smpp"})),

@@ -28,6 +28,7 @@ class Server:
     data_dir: Path = Path("var")
     drain_s: Seconds = 30.0
     workers: Annotated[int, Between(1, 256)] = 1
+    worker_silent_s: Annotated[float, Between(0)] = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

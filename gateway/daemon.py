@@ -75,6 +75,7 @@ class Gateway:
         """With `birth` it is one of several workers, which share ports and database."""
         self._birth = birth
         self.settings = settings if birth is None else birth.settings(settings)
+        self.metrics = Metrics()
         self.ports = Ports()
         self.holder = ""
         self.tree = Tree()
@@ -89,7 +90,7 @@ class Gateway:
         settings, clock = self.settings, self._clock
         context = self._context = self._tls_context()
         countries = _countries(settings)
-        metrics = Metrics()
+        metrics = self.metrics
         store = open_store(settings, metrics, exclusive=self._birth is None)
         services = build_services(settings, store, clock)
         observer = MetricsObserver(metrics)

@@ -1,6 +1,7 @@
 """One process of the daemon on the reactor: signals, start, drain, and what became of it."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from config.schema import Settings
-from gateway import memory
+from gateway import memory, notify
 from gateway.daemon import Gateway
+from gateway.observe.stalls import LoopWatch
 from gateway.starting import Ports
 from gateway.supervisor import Supervisor
-from gateway.worker import Birth, tell_ready, when_orphaned
+from gateway.worker import READY_FD, Birth, tell_alive, tell_ready, when_orphaned
 
 
 def run(
@@ -29,7 +31,10 @@ def run(
     birth = Birth.from_environment()
     if birth is not None:
         worker = Gateway(settings, config_path=config_path, birth=birth)
-        process = _Process(reactor, worker, lambda ports: tell_ready(worker.holder, ports.metrics))
+        os.set_blocking(READY_FD, False)
+        process = _Process(
+            reactor, worker, lambda ports: tell_ready(worker.holder, ports.metrics), tell_alive
+        )
         when_orphaned(asyncio.get_event_loop(), process.end)
     elif settings.server.workers > 1 and config_path is not None:
         supervisor = Supervisor(settings, reactor=reactor, config_path=config_path)
@@ -43,8 +48,15 @@ class _Process:
     """The reactor's life around a `Gateway`: signals, start, drain, and what became of it."""
 
     def __init__(
-        self, reactor: Any, gateway: Gateway | Supervisor, on_ready: Callable[[Ports], None]
+        self,
+        reactor: Any,
+        gateway: Gateway | Supervisor,
+        on_ready: Callable[[Ports], None],
+        beat: Callable[[float], None] | None = None,
     ) -> None:
+        """`beat` tells whoever watches over this process that its loop turns; left out: systemd."""
+        self._notifier = notify.Notifier()
+        self._watch = LoopWatch(gateway.metrics.stalled, beat or self._tell_alive)
         self._reactor = reactor
         self._gateway = gateway
         self._on_ready = on_ready
@@ -64,6 +76,7 @@ class _Process:
 
     def _begin(self) -> None:
         loop = self._loop
+        self._watch.start(loop)
         loop.add_signal_handler(signal.SIGHUP, self._gateway.reload)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.end)
@@ -74,9 +87,15 @@ class _Process:
             ports = await self._gateway.start()
             memory.collect_seldom()
             self._on_ready(ports)
+            self._notifier.tell(notify.READY)
         except Exception as error:  # noqa: BLE001 - handed to whoever called `run`
             self._failure = error
             self.end()
+
+    def _tell_alive(self, seconds: float) -> None:
+        self._notifier.tell(notify.ALIVE)
+        if isinstance(self._gateway, Supervisor):
+            self._gateway.look_after_workers(seconds)
 
     def end(self) -> None:
         """Begins to stop."""
@@ -91,4 +110,6 @@ class _Process:
         if self._starting is not None:
             self._starting.cancel()  # a stop in the middle of a start
             await asyncio.wait([self._starting])
+        self._notifier.tell(notify.STOPPING)
         await self._gateway.stop()
+        self._watch.stop()

@@ -1,9 +1,10 @@
 """`workers = N`: one parent that keeps N daemons on the same ports, and shows them as one.
 
-The parent holds the database's lock, starts the workers, starts a dead one again, merges their metrics and
-probes the doors; it carries no message. The workers listen with SO_REUSEPORT, so the kernel spreads new
-connections over them, and share the work by leases in the store, as N machines on one PostgreSQL do. A dead
-worker's leases are dropped at once, so that the others need not wait for them to run out.
+The parent holds the database's lock, starts the workers, starts a dead one again, kills one whose loop stands
+still, merges their metrics and probes the doors; it carries no message. The workers listen with SO_REUSEPORT,
+so the kernel spreads new connections over them, and share the work by leases in the store, as N machines on
+one PostgreSQL do. A dead worker's leases are dropped at once, so that the others need not wait for them to
+run out.
 """
 
 import asyncio
@@ -14,7 +15,6 @@ import socket
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 
 from config.schema import Settings
 from gateway.observe.dialogues import ProbeKey
-from gateway.observe.merged import MergedCollector, Scrape
+from gateway.observe.merged import MergedCollector
 from gateway.observe.metrics import Metrics
 from gateway.observe.probes import Probes
 from gateway.observe.server import MetricsServer
@@ -36,7 +36,7 @@ from gateway.ports import SystemClock
 from gateway.starting import Ports, StartError, naming, open_store
 from gateway.store.store import Store
 from gateway.store.writer import Call
-from gateway.worker import READY_FD, VARIABLE, Birth
+from gateway.worker import ALIVE, READY_FD, VARIABLE, Birth
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +45,9 @@ _READY_S = 60.0
 _SCRAPE_S = 2.0
 _RESTART_FIRST_S = 0.5
 _RESTART_MAX_S = 30.0
+_ABORT_S = 1.0  # from SIGABRT to SIGKILL
+_STOOD_STILL_S = 3.0
+_DIED = "died"
 _STEADY_S = 60.0  # a worker that lived so long starts its back-off anew
 
 
@@ -56,34 +59,57 @@ class Worker(ProcessProtocol):
         self.index = index
         self.holder = ""
         self.metrics_port = 0
+        self.births = 0
         self.ready = asyncio.Event()
         self.ended = asyncio.Event()
+        self.heard_s = 0.0
+        """When it said last that its loop turns; 0: not yet, or it was given up."""
         self._line = b""
         self._born_s = 0.0
+        self._reason = _DIED
         self._wait_s = _RESTART_FIRST_S
 
     def spawn(self) -> None:
         """Starts the process."""
         self.ready.clear()
         self.ended.clear()
+        self.births += 1
         self._line = b""
+        self._reason = _DIED
         self._born_s = asyncio.get_event_loop().time()
         self._supervisor.spawn(self)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803 - Twisted's names
-        """The worker says that it is up."""
+        """The worker says that it is up, or that its loop turns."""
         if childFD != READY_FD:
             return
-        self._line += data
+        if self._reason is _DIED:
+            self.heard_s = asyncio.get_event_loop().time()
+        if self.ready.is_set():
+            return
+        self._line += data.replace(ALIVE, b"")
         if self._line.endswith(b"\n"):
             told = json.loads(self._line)
             self.holder, self.metrics_port = told["holder"], told["metrics"]
             self.ready.set()
 
+    def kill(self, silent_s: float) -> None:
+        """Ends a process whose loop stood still for so long; SIGABRT has it say where (`faulthandler`)."""
+        log.error("worker_silent", index=self.index, silent_s=round(silent_s, 1))
+        self._reason = "silent"
+        self.heard_s = 0.0
+        self.signal(signal.SIGABRT)
+        asyncio.get_event_loop().call_later(_ABORT_S, self._kill, self.births)
+
+    def _kill(self, birth: int) -> None:
+        if self.births == birth and not self.ended.is_set():
+            self.signal(signal.SIGKILL)
+
     def processEnded(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
         """It is gone: what it held is free, and unless we are stopping it comes again."""
         self.ended.set()
         self.metrics_port = 0
+        self.heard_s = 0.0
         self._supervisor.buried(self)
         if self._supervisor.stopping:
             return
@@ -96,6 +122,7 @@ class Worker(ProcessProtocol):
 
     def _again(self) -> None:
         if not self._supervisor.stopping:
+            self._supervisor.metrics.replaced(self._reason)
             self.spawn()
 
     def signal(self, number: int) -> None:
@@ -133,8 +160,8 @@ class Supervisor:
         self._workers = [Worker(self, index) for index in range(settings.server.workers)]
         self._probe_key = ProbeKey.make()
         self._clock = SystemClock()
-        self._metrics = Metrics()
-        self._probes = Probes(settings, self._metrics, self._clock, key=self._probe_key)
+        self.metrics = Metrics()
+        self._probes = Probes(settings, self.metrics, self._clock, key=self._probe_key)
         self._server: MetricsServer | None = None
         # The reactor's own SIGCHLD handling needs signal handlers that the loop would overrule.
         self._reaper = LoopingCall(reapAllProcesses)
@@ -143,7 +170,7 @@ class Supervisor:
     async def start(self) -> Ports:
         """Starts the workers and waits until their doors are open. Raises StartError."""
         try:
-            self._store = open_store(self.settings, self._metrics)
+            self._store = open_store(self.settings, self.metrics)
             self.ports = self._reserve()
             self._reaper.start(_REAP_EVERY_S)
             for worker in self._workers:
@@ -187,6 +214,23 @@ class Supervisor:
         """SIGHUP goes to every worker."""
         for worker in self._workers:
             worker.signal(signal.SIGHUP)
+
+    def look_after_workers(self, seconds: float) -> None:
+        """Kills workers that are silent. Called every second; `seconds` since the last time.
+
+        Where this process itself stood still it has heard nobody, and everybody begins anew.
+        """
+        silent_s = self.settings.server.worker_silent_s
+        if not silent_s or self.stopping:
+            return
+        now_s = asyncio.get_event_loop().time()
+        for worker in self._workers:
+            if not worker.heard_s:
+                continue
+            if seconds > _STOOD_STILL_S:
+                worker.heard_s = now_s
+            elif now_s - worker.heard_s > silent_s:
+                worker.kill(now_s - worker.heard_s)
 
     # --- what workers need -----------------------------------------------------------------------------
 
@@ -262,8 +306,7 @@ class Supervisor:
         if not settings.enabled:
             return
         registry = CollectorRegistry()
-        scrapes: Callable[[], list[Scrape]] = lambda: [worker.scrape for worker in self._workers]  # noqa: E731
-        registry.register(MergedCollector(self._metrics.registry, scrapes))
+        registry.register(MergedCollector(self.metrics.registry, self._workers))
         self._server = MetricsServer(registry, settings.host, settings.port)
         with naming("metrics.port", settings.host, settings.port):
             self._server.startService()

@@ -1,10 +1,12 @@
-"""One of several processes under a supervisor: what it was told at birth, and how it says that it is up.
+"""One of several processes under a supervisor: what it was told at birth, and how it says that it is up and,
+from then on every second, that its loop turns.
 
 The supervisor hands the worker its ports and the probe's key through the environment, and holds the writing
 end of its standard input: when that closes, the supervisor is gone, and the worker drains and ends.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -16,6 +18,7 @@ from gateway.observe.dialogues import ProbeKey
 
 VARIABLE = "GATEWAY_WORKER"
 READY_FD = 3
+ALIVE = b"."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,12 @@ def tell_ready(holder: str, metrics_port: int) -> None:
     """Tells the supervisor that the doors are open, and by which name deliveries are held here."""
     line = json.dumps({"holder": holder, "metrics": metrics_port}) + "\n"
     os.write(READY_FD, line.encode())
-    os.close(READY_FD)
+
+
+def tell_alive(_seconds: float) -> None:
+    """Tells the supervisor that the loop turns (`LoopWatch`)."""
+    with contextlib.suppress(OSError):  # it is gone (`when_orphaned` sees to that), or stands still itself
+        os.write(READY_FD, ALIVE)
 
 
 def when_orphaned(loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:

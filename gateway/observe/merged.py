@@ -1,11 +1,13 @@
 """The metrics of several processes as one: what a supervisor shows of its workers.
 
 Counters, histograms and what each process has of its own (memory, connections, binds) are summed; what every
-process reads from the same database is shown once (the largest); a process that does not answer is left out
-and counted in `gateway_workers`.
+process reads from the same database is shown once (the largest). A process that does not answer is counted in
+`gateway_workers`; only what it has counted before is shown of it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from threading import Lock
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
@@ -29,16 +31,32 @@ _SUMMED_GAUGES = frozenset(
 )
 _SMALLEST_GAUGES = frozenset({"gateway_store_writable", "gateway_process_start_time_seconds"})
 
-Scrape = Callable[[], str | None]
-"""The exposition of one process, None when it does not answer."""
+_CUMULATIVE = frozenset({"counter", "histogram"})
+
+
+class Process(Protocol):
+    """One process whose metrics are shown."""
+
+    births: int
+    """How often it was started: another number, another process, whose counters begin at 0."""
+
+    def scrape(self) -> str | None:
+        """Its exposition, None when it does not answer."""
+        ...
 
 
 class MergedCollector(Collector):
-    """The workers' metrics and the supervisor's own, merged at every scrape."""
+    """The workers' metrics and the supervisor's own, merged at every scrape.
 
-    def __init__(self, own: CollectorRegistry, scrapes: Callable[[], Sequence[Scrape]]) -> None:
+    What a process has counted stays when it ends, and while it does not answer: a sum never goes backwards.
+    """
+
+    def __init__(self, own: CollectorRegistry, processes: Sequence[Process]) -> None:
         self._own = own
-        self._scrapes = scrapes
+        self._processes = processes
+        self._last: dict[int, tuple[int, list[Metric]]] = {}  # by place: which birth, and what it last told
+        self._ended: list[Metric] = []  # what those counted that are no more
+        self._lock = Lock()  # scrapes run in threads
 
     def describe(self) -> list[Metric]:
         """Nothing beforehand: the families are the workers'."""
@@ -46,18 +64,28 @@ class MergedCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every family once."""
-        texts = [scrape() for scrape in self._scrapes()]
-        yield from merge(
-            [
-                self._own.collect(),
-                *(text_string_to_metric_families(text) for text in texts if text is not None),
-            ]
-        )
+        told = [(process.births, process.scrape()) for process in self._processes]
+        with self._lock:
+            sources = [self._families(place, *one) for place, one in enumerate(told)]
+            yield from merge([self._own.collect(), self._ended, *sources])
         workers = GaugeMetricFamily("gateway_workers", "Worker processes by state.", labels=["state"])
-        up = sum(text is not None for text in texts)
+        up = sum(text is not None for _, text in told)
         workers.add_metric(["up"], up)
-        workers.add_metric(["silent"], len(texts) - up)
+        workers.add_metric(["silent"], len(told) - up)
         yield workers
+
+    def _families(self, place: int, birth: int, text: str | None) -> list[Metric]:
+        """What the process at `place` tells, or has counted until it fell silent."""
+        known_birth, known = self._last.get(place, (birth, []))
+        if birth < known_birth:
+            return []  # a slower scrape, which another has overtaken
+        if birth != known_birth:
+            self._ended = merge([self._ended, known])
+            known = []
+        now = known if text is None else list(text_string_to_metric_families(text))
+        counted = [family for family in now if family.type in _CUMULATIVE]
+        self._last[place] = birth, counted
+        return counted if text is None else now
 
 
 def merge(sources: Iterable[Iterable[Metric]]) -> list[Metric]:

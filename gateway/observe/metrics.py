@@ -34,6 +34,7 @@ from gateway.upstreams.smpp_operator import LinkState
 _ACCEPT_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _END_TO_END_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14_400, 86_400, 432_000)
 _COMMIT_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+_STALL_S = (0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _COMMIT_OPERATIONS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -60,6 +61,7 @@ class Metrics:
         self._store()
         self._doors()
         self._ways_out()
+        self._process()
         ProcessCollector(namespace="gateway", registry=self.registry)
         build = Info("gateway_build", "What runs here.", registry=self.registry)
         build.info({"version": _version(), "python": platform.python_version()})
@@ -171,6 +173,14 @@ class Metrics:
             registry=self.registry,
         )
 
+    def _process(self) -> None:
+        self._loop_stalls = self._histogram(
+            "loop_stall_seconds", "Times in which the event loop did not turn for 250 ms and more.", _STALL_S
+        )
+        self._replaced: Children[Counter] = Children(
+            self._counter("workers_replaced_total", "Worker processes that were started again.", "reason")
+        )
+
     # --- what happens --------------------------------------------------------------------------------
 
     def commit(self, operations: int, seconds: float) -> None:
@@ -189,6 +199,14 @@ class Metrics:
     def refunded(self, product: str, credits: int) -> None:
         """Credits went back."""
         self.credits_refunded[(product,)].inc(credits)
+
+    def stalled(self, seconds: float) -> None:
+        """The event loop did not turn for so long (`LoopWatch`)."""
+        self._loop_stalls.observe(seconds)
+
+    def replaced(self, reason: str) -> None:
+        """A worker was started again: it had "died", or was "silent" and was killed."""
+        self._replaced[(reason,)].inc()
 
     def probed(self, result: Probed) -> None:
         """A probe has its result."""

@@ -145,3 +145,14 @@ def test_a_transmitter_without_receipts_is_taken(load_text: Loader) -> None:
 def test_contradictions_are_found_beside_faults_in_other_sections(faults_of: Faults) -> None:
     faults = faults_of("[log]\nlevel = 'loud'\n[http]\nhost = '0.0.0.0'")
     assert [fault.partition(":")[0] for fault in faults] == ["log.level", "http.tls"]
+
+
+@pytest.mark.parametrize("silent_s", ["0", "3", "10"])
+def test_a_silence_that_tells_something(load_text: Loader, silent_s: str) -> None:
+    assert load_text(f"[server]\nworker_silent_s = {silent_s}").server.worker_silent_s == float(silent_s)
+
+
+def test_a_silence_shorter_than_the_time_between_two_signs_of_life_is_refused(faults_of: Faults) -> None:
+    assert faults_of("[server]\nworker_silent_s = 1") == [
+        "server.worker_silent_s: must be 0 (never) or at least 3, leave it at 10"
+    ]

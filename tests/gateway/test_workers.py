@@ -5,11 +5,13 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from smpp.simulator import Simulator, SimulatorConfig
 from smpp.smsc import SmscConfig
@@ -21,19 +23,37 @@ WORKERS = 2
 class Workers(Daemon):
     """The harness's daemon with two workers and its metrics open."""
 
-    def __init__(self, folder: Path, smsc_port: int) -> None:
+    def __init__(self, folder: Path, smsc_port: int, server: str = "") -> None:
         super().__init__(folder, 9, smsc_port)  # port 9, discard: no mail is sent here
         (self.metrics_port,) = free_ports(1)
         path = folder / "gateway.toml"
         text = path.read_text().replace("lease_s = 3", "lease_s = 1")
         text = text.replace("enabled = false", f"enabled = true\nport = {self.metrics_port}", 1)
-        path.write_text(text + f"\n[server]\nworkers = {WORKERS}\n")
+        path.write_text(text + f"\n[server]\nworkers = {WORKERS}\n{server}")
 
     def pids(self) -> list[int]:
         """The workers' process ids."""
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
+
+    def counters(self) -> dict[str, float]:
+        """Every counter and bucket of the merged exposition."""
+        text = (
+            urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10)
+            .read()
+            .decode()
+        )
+        return {
+            sample.name + str(sorted(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(text)
+            if family.type in {"counter", "histogram"}
+            for sample in family.samples
+        }
+
+    def log(self) -> str:
+        """What all processes have logged."""
+        return (self.folder / "daemon.log").read_text()
 
     def metric(self, line: str) -> float | None:
         """The value of one line of the merged exposition, None when it is not there."""
@@ -118,3 +138,76 @@ async def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path, smsc:
     children = daemon.pids()
     await daemon.end(signal.SIGKILL)
     await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
+
+
+async def started(folder: Path, smsc: Simulator, server: str = "") -> tuple[Workers, str]:
+    """Two workers with an account that may send SMS, and its key."""
+    daemon = Workers(folder, smsc.port, server)
+    await daemon.cli("db", "upgrade")
+    await daemon.cli("account", "create", "crash")
+    key = (await daemon.cli("key", "create", "crash", "--json"))["key"]
+    await daemon.cli("credit", "grant", "crash", "sms", "1000")
+    await daemon.cli("sendername", "add", "crash", "Crash")
+    await daemon.start()
+    return daemon, key
+
+
+@pytest.mark.timeout(180)
+async def test_a_worker_whose_loop_stands_still_is_killed_and_replaced(
+    tmp_path: Path, smsc: Simulator
+) -> None:
+    daemon, key = await started(tmp_path, smsc, "worker_silent_s = 3")
+    try:
+        stopped = daemon.pids()[0]
+        os.kill(stopped, signal.SIGSTOP)
+        await until(lambda: stopped not in daemon.pids() and len(daemon.pids()) == WORKERS)
+        await until(lambda: daemon.metric('gateway_workers{state="up"}') == WORKERS)
+        assert daemon.metric('gateway_workers_replaced_total{reason="silent"}') == 1
+        assert daemon.metric('gateway_workers_replaced_total{reason="died"}') is None
+        assert "worker_silent" in daemon.log()
+        await send(daemon, key, 5)
+        await until(lambda: len(smsc.messages()) >= 5)
+    finally:
+        await daemon.end(signal.SIGTERM)
+
+
+@pytest.mark.timeout(180)
+async def test_a_database_that_does_not_answer_kills_no_worker(tmp_path: Path, smsc: Simulator) -> None:
+    daemon, _ = await started(tmp_path, smsc, "worker_silent_s = 3")
+    try:
+        before = daemon.pids()
+        with contextlib.closing(sqlite3.connect(tmp_path / "var/gateway.db", isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")  # nobody else writes until it ends
+            await asyncio.sleep(6)  # twice the silence for which a worker is killed
+            other.execute("ROLLBACK")
+        assert daemon.pids() == before
+        assert "worker_silent" not in daemon.log()
+    finally:
+        await daemon.end(signal.SIGTERM)
+
+
+@pytest.mark.timeout(180)
+async def test_no_counter_goes_backwards_when_workers_die(tmp_path: Path, smsc: Simulator) -> None:
+    daemon, key = await started(tmp_path, smsc)
+    seen: dict[str, float] = {}
+
+    def look() -> None:
+        now = daemon.counters()
+        fallen = {name: (value, now.get(name)) for name, value in seen.items() if now.get(name, 0) < value}
+        assert fallen == {}
+        seen.update(now)
+
+    try:
+        for _ in range(4):
+            await send(daemon, key, 10)
+            await asyncio.to_thread(look)
+            victim = daemon.pids()[0]
+            os.kill(victim, signal.SIGKILL)
+            await asyncio.to_thread(look)  # it does not answer
+            await until(lambda gone=victim: gone not in daemon.pids() and len(daemon.pids()) == WORKERS)
+            await until(lambda: daemon.metric('gateway_workers{state="up"}') == WORKERS)
+            await asyncio.to_thread(look)  # another is in its place
+        assert daemon.metric('gateway_accepted_total{channel="sms",ingress="http"}') == 40
+        assert daemon.metric('gateway_workers_replaced_total{reason="died"}') == 4
+    finally:
+        await daemon.end(signal.SIGTERM)
