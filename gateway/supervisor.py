@@ -34,8 +34,8 @@ from gateway.observe.probes import Probes
 from gateway.observe.server import MetricsServer
 from gateway.ports import SystemClock
 from gateway.starting import Ports, StartError, naming, open_store
+from gateway.store.operation import Call
 from gateway.store.store import Store
-from gateway.store.writer import Call
 from gateway.worker import ALIVE, READY_FD, VARIABLE, Birth
 
 log = structlog.get_logger(__name__)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.messages.model import SmsEnvelope, Source, Status
+from gateway.store.operation import Operation
 from gateway.store.tx import Tx
-from gateway.store.writer import Operation
 from smpp import receipt as wire
 from smpp.constants import EsmClass, MessageState
 from smpp.pdu import DeliverSm

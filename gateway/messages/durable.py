@@ -15,8 +15,8 @@ from gateway.messages import idempotency, tables
 from gateway.messages.idempotency import IdempotencyKey, KeyReused
 from gateway.messages.model import Message, Status, Verdict
 from gateway.store.bulk import Insert
+from gateway.store.operation import Operation
 from gateway.store.tx import Tx
-from gateway.store.writer import Operation
 
 __all__ = ["AcceptMessages", "IdempotencyKey", "KeyReused", "insert_free", "weight"]
 

@@ -12,8 +12,8 @@ from gateway.messages import receipts, settlement
 from gateway.messages.events import EventKind
 from gateway.messages.model import Status, Submitted, Work
 from gateway.messages.settlement import Settlement
+from gateway.store.operation import Operation
 from gateway.store.tx import Tx
-from gateway.store.writer import Operation
 
 _TAKE = """
 UPDATE delivery SET status = 'sent', reply = ?, next_attempt_ms = ?, updated_ms = ?

@@ -17,8 +17,8 @@ from gateway.messages import settlement
 from gateway.messages.events import EventKind
 from gateway.messages.model import Status
 from gateway.messages.settlement import Settlement
+from gateway.store.operation import Operation
 from gateway.store.tx import Tx, placeholders
-from gateway.store.writer import Operation
 
 _FIND = """
 SELECT p.upstream_id, p.account_id, p.message_id, p.n, p.status, d.status, d.attempts, m.recipients,

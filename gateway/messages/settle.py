@@ -11,8 +11,8 @@ from gateway.credits import ledger
 from gateway.messages import durable, receipts
 from gateway.messages.model import Channel, Message, Status, Work
 from gateway.messages.settlement import Settlement, finish_messages, record_parts, refund, write_events
+from gateway.store.operation import Operation
 from gateway.store.tx import Tx
-from gateway.store.writer import Operation
 
 _SETTLE = """
 UPDATE delivery SET status = ?, attempts = ?, next_attempt_ms = ?, holder = NULL, reply = ?, updated_ms = ?
@@ -39,6 +39,7 @@ class SettleDeliveries(Operation[None]):
         on_commit: Callable[["SettleDeliveries"], None],
         on_failure: Callable[["SettleDeliveries", Exception], None],
     ) -> None:
+        self.account_id = work.message.account_id
         self.work = work
         self.settlements = settlements
         self.weight = durable.weight(work.message, len(settlements))

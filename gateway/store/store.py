@@ -16,9 +16,10 @@ from config import Secret
 from gateway.ids import IdFactory
 from gateway.store import postgresql, schema, sqlite
 from gateway.store.errors import StoreBusy, StoreError
+from gateway.store.operation import Call, Operation
 from gateway.store.session import Session
 from gateway.store.tx import Tx
-from gateway.store.writer import Call, Operation, Writer
+from gateway.store.writer import Writer
 
 T = TypeVar("T")
 _READER_THREADS = 4

@@ -13,8 +13,8 @@ others with it.
 While the database is away (PostgreSQL only) new operations are refused with `StoreBusy`, those that wait are
 refused after a few seconds, and urgent ones (outcomes, lease renewals) wait until it is back.
 
-Raises `StoreBusy` when more than `queue_max` operations wait (A6), `StoreFailed` through the future when the
-database refused. It does not know what a message or a credit is.
+Raises `StoreBusy` when more than `queue_max` operations wait, or too many of one account (A6), `StoreFailed`
+through the future when the database refused. It does not know what a message or a credit is.
 """
 
 import asyncio
@@ -22,75 +22,22 @@ import logging
 import random
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
 from gateway.store.errors import StoreBusy, StoreFailed
+from gateway.store.gathered import Gathered
+from gateway.store.operation import Operation
 from gateway.store.session import Lost, Session
 from gateway.store.sqlite import SqliteSession
-from gateway.store.tx import Conflict, Tx
+from gateway.store.tx import Tx
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-
-
-class Operation(Generic[T]):
-    """One thing to write. Subclasses say how many of them are written in one go.
-
-    `committed` or `failed` runs on the event loop, before the future resolves and even when the caller has
-    gone away: what a commit obliges us to do must not depend on who still listens.
-    """
-
-    priority: ClassVar[int] = 1  # lower runs first within a batch
-    future: "asyncio.Future[T] | None" = None
-    urgent = False
-    weight = 1_000
-    """How long it takes, as a number of deliveries whose few small rows are written by their keys."""
-
-    @classmethod
-    def locks(cls, operations: Sequence[Any]) -> Collection[str]:
-        """What `operations` must have locked before the batch begins; asked where several processes write."""
-        del operations
-        return ()
-
-    @classmethod
-    def run_batch(cls, tx: Tx, operations: Sequence[Any]) -> list[Any]:
-        """Runs all `operations` inside the open transaction: one result (or exception) each, in order.
-
-        May be run again after a rollback: it must not keep anything but its last results.
-        """
-        raise NotImplementedError
-
-    def committed(self, result: T) -> None:
-        """Called on the event loop after COMMIT with the operation's own result."""
-
-    def failed(self, error: Exception) -> None:
-        """Called on the event loop when the operation was not written, or raised `error` itself."""
-
-
-class Call(Operation[T]):
-    """Any function of a transaction, in a savepoint of its own; what it raises reaches its caller alone."""
-
-    def __init__(self, function: Callable[[Tx], T]) -> None:
-        self.function = function
-
-    @classmethod
-    def run_batch(cls, tx: Tx, operations: "Sequence[Call[Any]]") -> list[Any]:
-        results: list[Any] = []
-        for operation in operations:
-            try:
-                with tx.connection.begin_nested():
-                    results.append(operation.function(tx))
-            except Exception as error:
-                if tx.is_database_error(error) or isinstance(error, Conflict):
-                    raise
-                results.append(error)  # it belongs to the caller, who gets it whole
-        return results
 
 
 _LIGHT_MAX = 128
@@ -118,13 +65,12 @@ class Writer:
         observe: Callable[[int, float], None] = lambda _operations, _seconds: None,
     ) -> None:
         self._session = session
-        self._batch_max = batch_max
         self._queue_max = queue_max
         self._observe = observe
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()  # of the thread; None ends it
-        self._gathered: deque[Operation[Any]] = deque()  # for the batches to come
+        self._gathered = Gathered(batch_max)  # for the batches to come
         self._waiting = 0
         self._writing = False  # a batch is under way, or about to be
         self._stopping = False
@@ -158,11 +104,11 @@ class Writer:
     def post(self, operation: Operation[Any], *, urgent: bool = False) -> None:
         """Queues `operation`, whose end only its own `committed` or `failed` is told."""
         loop = self._running()
-        if not urgent and (self.away or self._waiting >= self._queue_max):
+        if not urgent and (self.away or self._is_full(operation)):
             raise StoreBusy(_AWAY if self.away else "Too many operations wait for the disk.")
         self._waiting += 1
         operation.urgent = urgent
-        self._gathered.append(operation)
+        self._gathered.put(operation)
         if not self._writing:
             self._writing = True
             loop.call_soon(self._next)  # and with it all else that this turn of the loop brings
@@ -175,6 +121,12 @@ class Writer:
         if not self._writing:
             self._next()
         await asyncio.to_thread(self._thread.join)
+
+    def _is_full(self, operation: Operation[Any]) -> bool:
+        """Whether as many wait as may, or as many of this one's account as places are free for all (A5)."""
+        free = self._queue_max - self._waiting
+        account_id = operation.account_id
+        return free <= 0 or (account_id != "" and self._gathered.of(account_id) >= free)
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -192,7 +144,7 @@ class Writer:
                 self._loop = None
                 self._jobs.put(None)
             return
-        batch = [gathered.popleft() for _ in range(min(len(gathered), self._batch_max))]
+        batch = gathered.take()
         session = self._session
         if not isinstance(session, SqliteSession) or sum(one.weight for one in batch) > _LIGHT_MAX:
             self._jobs.put(partial(self._write, batch))
@@ -239,8 +191,7 @@ class Writer:
 
         The operations of `batch` itself are resolved when it is given up.
         """
-        refused = [one for one in self._gathered if not one.urgent]
-        self._gathered = deque(one for one in self._gathered if one.urgent)
+        refused = self._gathered.drop()
         self._resolve(refused, [StoreBusy(_AWAY)] * len(refused))
         for operation in batch:
             if not operation.urgent and operation.future is not None and not operation.future.done():

@@ -24,9 +24,9 @@ from sqlalchemy import select
 from config.schema_upstreams import SandboxMailUpstream
 from gateway.messages.model import Deferred, Delivered, Delivery, Failed, MailEnvelope, Outcome, Unknown, Work
 from gateway.ports import Clock
+from gateway.store.operation import Operation
 from gateway.store.store import Store
 from gateway.store.tx import Tx
-from gateway.store.writer import Operation
 from gateway.upstreams.signing import Signing
 from gateway.upstreams.tables import captured_mail
 

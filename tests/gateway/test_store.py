@@ -18,10 +18,10 @@ from gateway.store import leases, schema, sqlite
 from gateway.store import retention as retention_module
 from gateway.store.errors import StoreBusy, StoreError, StoreFailed
 from gateway.store.held import HeldLeases
+from gateway.store.operation import Operation
 from gateway.store.retention import Retention
 from gateway.store.store import Store
 from gateway.store.tx import Tx
-from gateway.store.writer import Operation
 from tests.gateway.databases import database_url, fresh_database
 from tests.gateway.fakes import FakeClock, FakeUpstream
 from tests.gateway.rig import MAIL, rig
