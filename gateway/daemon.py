@@ -95,9 +95,11 @@ class Gateway:
         services = build_services(settings, store, clock)
         observer = MetricsObserver(metrics)
         road = build_road(services, countries, observer, self._tell_owed)
-        readiness = Readiness(store, lambda: road.acceptor.failing)
+        readiness = Readiness(store)
         tree = self.tree
         tree.add("store", stop=store.close)
+        if (check := store.background_check()) is not None:
+            tree.add("database check", check.start, check.stop)
         self._add_caches(services)
         tree.add("credits", services.credits.charge_left_over, services.credits.stop)
         tree.add("road", road.start, lambda: road.stop(settings.server.drain_s))

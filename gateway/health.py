@@ -1,6 +1,5 @@
 """Whether the daemon is alive, and whether it is ready for work: the store writable, every door open."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.store.errors import StoreBusy, StoreFailed
@@ -14,11 +13,10 @@ _TOUCH = "UPDATE revision SET value = value WHERE id = 1"
 class Readiness:
     """What /readyz answers. Doors report themselves; the store is asked by writing.
 
-    A disk may have room for that little and none for a mail: `failing` says whether messages were refused.
+    A disk may have room for that little and none for a mail: then the writer knows (`Writer.failing`).
     """
 
     store: Store
-    failing: Callable[[], bool] = lambda: False
     doors: dict[str, bool] = field(default_factory=dict)
     """Every configured listener, and whether it is up."""
     stopping: bool = False
@@ -32,7 +30,7 @@ class Readiness:
             await self.store.write(_touch)
         except (StoreBusy, StoreFailed):
             return False
-        return not self.failing()
+        return not self.store.writer.failing
 
 
 def _touch(tx: Tx) -> int:

@@ -68,6 +68,12 @@ class Upstream(Protocol):
         """One attempt for every recipient of `work`."""
         ...
 
+    def withdraw(self) -> None:
+        """The process is about to stop: attempts of which the other side knows nothing yet are cancelled, or
+        end as deferred, at once; those that it may have taken go on.
+        """
+        ...
+
     async def stop(self, drain_s: float) -> None:
         """Ends politely within `drain_s` seconds; deliveries under way get their outcomes first."""
         ...

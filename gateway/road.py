@@ -129,6 +129,8 @@ class Road:
     async def stop(self, drain_s: float) -> None:
         """Ends attempts under way within `drain_s` seconds and leaves the rest in the database."""
         await self.queue.stop()
+        for upstream in self.upstreams.values():
+            upstream.withdraw()
         await self.dispatcher.stop(drain_s)
         for upstream in self.upstreams.values():
             await upstream.stop(drain_s)

@@ -34,6 +34,7 @@ from gateway.observe.probes import Probes
 from gateway.observe.server import MetricsServer
 from gateway.ports import SystemClock
 from gateway.starting import Ports, StartError, naming, open_store
+from gateway.store.integrity import BackgroundCheck
 from gateway.store.operation import Call
 from gateway.store.store import Store
 from gateway.worker import ALIVE, READY_FD, VARIABLE, Birth
@@ -156,6 +157,7 @@ class Supervisor:
         self._reactor = reactor
         self._config_path = config_path
         self._store: Store | None = None
+        self._check: BackgroundCheck | None = None
         self._held: list[socket.socket] = []
         self._workers = [Worker(self, index) for index in range(settings.server.workers)]
         self._probe_key = ProbeKey.make()
@@ -171,6 +173,9 @@ class Supervisor:
         """Starts the workers and waits until their doors are open. Raises StartError."""
         try:
             self._store = open_store(self.settings, self.metrics)
+            self._check = self._store.background_check()
+            if self._check is not None:
+                await self._check.start()
             self.ports = self._reserve()
             self._reaper.start(_REAP_EVERY_S)
             for worker in self._workers:
@@ -188,6 +193,20 @@ class Supervisor:
         """Lets every worker drain, then ends."""
         self.stopping = True
         await self._probes.stop()
+        await self._end_workers()
+        if self._reaper.running:
+            self._reaper.stop()
+        if self._server is not None:
+            await self._server.stopService().asFuture(asyncio.get_running_loop())
+        for held in self._held:
+            held.close()
+        if self._check is not None:
+            await self._check.stop()
+        if self._store is not None:
+            await self._store.close()
+        log.info("gateway_stopped")
+
+    async def _end_workers(self) -> None:
         for worker in self._workers:
             worker.signal(signal.SIGTERM)
         waits = [
@@ -200,15 +219,6 @@ class Supervisor:
             if late:
                 for worker in self._workers:
                     worker.signal(signal.SIGKILL)
-        if self._reaper.running:
-            self._reaper.stop()
-        if self._server is not None:
-            await self._server.stopService().asFuture(asyncio.get_running_loop())
-        for held in self._held:
-            held.close()
-        if self._store is not None:
-            await self._store.close()
-        log.info("gateway_stopped")
 
     def reload(self) -> None:
         """SIGHUP goes to every worker."""

@@ -26,6 +26,7 @@ from smtp.options import Options, Peer
 from smtp.outcome import Envelope, Outcome, Result, Stage
 
 Done = Callable[[list[Outcome]], None]
+_WITHDRAWN = Reply(451, Status.SHUTTING_DOWN, "This process stops; the message waits for the next")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +121,8 @@ class ConnectionPool:
         self._sweeper: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()  # connections being closed, or replaced
         self._begun: set[Connection] = set()  # whose outcomes go to a callback
-        self._closed = False
+        self._opening: set[asyncio.Task[Any] | None] = set()  # who waits for a turn, or for a greeting
+        self._withdrawn = self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None  # asking asyncio for it costs a system call
         self.opened = 0  # connections made since the start
         self.busy = 0  # deliveries under way
@@ -191,9 +193,20 @@ class ConnectionPool:
         """The kept connection was dead before the server had heard of this message."""
         try:
             outcomes = await self._deliver_anew(line, destination, envelope, content)
+        except asyncio.CancelledError:
+            if not self._withdrawn:
+                raise
+            outcomes = outcomes_of(envelope, Result.DEFERRED, _WITHDRAWN, Stage.WITHHELD)
         finally:
             self._leave(line)
         done(outcomes)
+
+    def withdraw(self) -> None:
+        """Cancel the deliveries of which no server has heard: they wait for a turn, or for a greeting."""
+        self._withdrawn = True
+        for task in self._opening:
+            if task is not None:
+                task.cancel()
 
     async def close(self) -> None:
         """Say QUIT on all idle connections; those in use are closed as they become free.
@@ -220,6 +233,7 @@ class ConnectionPool:
             line.turns.take()
             self._turns.take()
             return True
+        task = self._may_be_withdrawn()
         try:
             async with asyncio.timeout(self._limits.wait_s):
                 await line.turns.wait()
@@ -230,7 +244,16 @@ class ConnectionPool:
                     raise
         except TimeoutError:
             return False
+        finally:
+            self._opening.discard(task)
         return True
+
+    def _may_be_withdrawn(self) -> asyncio.Task[Any] | None:
+        task = asyncio.current_task()
+        if self._withdrawn:
+            raise asyncio.CancelledError
+        self._opening.add(task)
+        return task
 
     async def _deliver(
         self, line: _Line, destination: Destination, envelope: Envelope, content: bytes | Content
@@ -247,12 +270,15 @@ class ConnectionPool:
         self, line: _Line, destination: Destination, envelope: Envelope, content: bytes | Content
     ) -> list[Outcome]:
         """Over a new connection."""
+        task = self._may_be_withdrawn()
         try:
             connection = await self._open(destination)
         except SmtpError as error:
             # RFC 7504 section 4: 521 says that no mail is taken here, ever. All else may pass.
             result = Result.FAILED if error.reply.code == 521 else Result.DEFERRED
             return outcomes_of(envelope, result, error.reply, Stage.CONNECT)
+        finally:
+            self._opening.discard(task)
         return await self._run(line, connection, envelope, content)
 
     async def _run(

@@ -14,6 +14,7 @@ from gateway.api.problems import Problem
 from gateway.api.times import Moment, epoch_ms, moment, moment_or_none
 from gateway.ids import is_id
 from gateway.messages.cancel import cancel
+from gateway.messages.events import EventKind
 from gateway.messages.model import Channel
 from gateway.messages.query import Filter, MessageView, RecipientView, find, listing
 from smtp.address import AddressError, parse_address
@@ -141,6 +142,11 @@ async def cancel_message(call: Call) -> Reply:
 
 
 def _cannot_cancel(view: MessageView) -> str:
+    if any(event.type == EventKind.UNKNOWN for event in view.events):
+        return (
+            "An attempt ended without an answer (message.unknown), so the message may have been delivered. "
+            "It cannot be called back."
+        )
     if view.status in ("queued", "scheduled"):
         return "The message is on its way and cannot be called back. Look at its events in a moment."
     return f"The message is {view.status}; only one that still waits can be cancelled."

@@ -18,7 +18,8 @@ from gateway.cli.faults import CliError
 from gateway.cli.output import say, show_record, show_rows
 from gateway.cli.session import DEFAULT_CONFIG, ConfigOption, JsonOption
 from gateway.store import copy as copying
-from gateway.store import leases, postgresql, schema, sqlite
+from gateway.store import integrity, leases, postgresql, schema, sqlite
+from gateway.store.damage import ADVICE
 from gateway.store.errors import StoreError
 from gateway.store.store import sqlite_path
 from gateway.store.tx import Tx
@@ -60,6 +61,37 @@ def version(config: ConfigOption = DEFAULT_CONFIG, *, json: JsonOption = False) 
         found = schema.current(engine)
     record = {"database": found or "empty", "program": schema.head(), "path": str(path or store.url)}
     show_record(record, as_json=json)
+
+
+@app.command()
+def check(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    full: Annotated[
+        bool, typer.Option("--full", help="Read everything, every index against its table; it may take long.")
+    ] = False,
+) -> None:
+    """Say whether the database is whole; a gateway may be running on it. Exit code 1: it is damaged."""
+    path = load(config).store.sqlite_path
+    if path is None:
+        raise CliError(
+            "store.url: this looks at SQLite databases. PostgreSQL has pg_amcheck, and checksums "
+            "(initdb --data-checksums) that it verifies at each read."
+        )
+    if not path.exists():
+        raise CliError(f"{path}: there is no database yet. Run: gateway db upgrade")
+    integrity.check_file(path)
+    with _progress() as progress:
+        task = progress.add_task("tables", total=None)
+
+        def show(table: str, done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total, description=table)
+
+        look = integrity.full_check if full else integrity.quick_check
+        found = look(path, progress=show)
+    if found:
+        raise CliError(f"{path}: is damaged ({found}). {ADVICE}")
+    say(f"{path}: is whole.")
 
 
 @app.command()

@@ -152,7 +152,8 @@ def cancel(message: IdArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     count = run_with_services(config, work)
     if not count:
         raise CliError(
-            f"Nothing of {message} can be called back: it has left, or is leaving. See: gateway queue show"
+            f"Nothing of {message} can be called back: it has left, or is leaving, or an attempt without an "
+            "answer may have delivered it. See: gateway queue show"
         )
     say(f"{count} of its deliveries are cancelled.")
 

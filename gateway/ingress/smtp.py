@@ -20,7 +20,7 @@ from gateway.messages.observer import Observer
 from gateway.messages.route import Router
 from gateway.messages.shape_mail import MailShaper, MailSubmission
 from gateway.ports import Clock
-from gateway.store.errors import StoreBusy, StoreFailed
+from gateway.store.errors import StoreBusy, StoreDamaged, StoreFailed
 from smtp.address import Mailbox
 from smtp.codes import Code, Reply, Status
 from smtp.server_api import Answer, Envelope, Identity, MailParameters, Session
@@ -46,6 +46,7 @@ _CODES = {
 _EXCUSES: dict[type[Exception], Reply] = {
     StoreBusy: _BUSY,
     StoreFailed: _FULL,
+    StoreDamaged: _BUSY,
     KeyInUse: _KEY_IN_USE,
     KeyReused: _KEY_REUSED,
 }
@@ -92,7 +93,7 @@ class SmtpIngress:
             if refused.reason in {"suspended", "closed"}:
                 return Reply(Code.AUTH_INVALID, Status.NOT_AUTHORISED, refused.detail)
             return _WRONG
-        except StoreBusy:
+        except (StoreBusy, StoreFailed):
             return Reply(Code.AUTH_TEMPORARY, Status.POLICY_TEMPORARY, "Try again in a moment")
         return Identity(name=username, context=principal)
 

@@ -13,10 +13,7 @@ from gateway.messages.durable import AcceptMessages, IdempotencyKey
 from gateway.messages.model import Message, Verdict
 from gateway.messages.observer import Observer
 from gateway.ports import Clock
-from gateway.store.errors import StoreFailed
 from gateway.store.store import Store
-
-_FAILING_S = 5.0  # so long after a message that could not be written the store counts as not writable
 
 
 class KeyInUse(Exception):
@@ -47,12 +44,6 @@ class Acceptor:
         self._recharge = recharge
         self._learn_balance = learn_balance
         self._running: set[tuple[str, str]] = set()
-        self._failed_s = float("-inf")
-
-    @property
-    def failing(self) -> bool:
-        """Whether the store could not write a message, just now or seconds ago."""
-        return self._clock.monotonic_s() - self._failed_s < _FAILING_S
 
     async def accept(
         self,
@@ -152,9 +143,8 @@ class Acceptor:
 
     def _failed(self, operation: AcceptMessages, error: Exception) -> None:
         """Nothing was stored: the room is given back."""
+        del error
         self._forget([slot for slot in operation.slots if isinstance(slot, Message)])
-        if isinstance(error, StoreFailed):
-            self._failed_s = self._clock.monotonic_s()
 
     def _forget(self, messages: Sequence[Message]) -> None:
         for message in messages:

@@ -1,7 +1,8 @@
 """Cancelling what has not left yet: scheduled messages by their account, queued ones by the operator.
 
-A delivery that a process holds is on its way and cannot be called back. Credits of what is cancelled go back
-where refunds say so.
+A delivery that a process holds is on its way and cannot be called back; nor one of which an attempt ended
+without an answer (`message.unknown`): the other side may have it, and whoever has it has been paid for.
+Credits of what is cancelled go back where refunds say so.
 """
 
 from gateway.messages.events import EventKind
@@ -10,8 +11,10 @@ from gateway.messages.settlement import Settlement, finish_messages, refund, wri
 from gateway.store.tx import Tx
 
 _OPEN = """
-SELECT n, attempts FROM delivery
-WHERE account_id = ? AND message_id = ? AND status = 'queued' AND holder IS NULL
+SELECT n, attempts FROM delivery d
+WHERE account_id = ? AND message_id = ? AND status = 'queued' AND holder IS NULL AND NOT EXISTS (
+  SELECT 1 FROM event e WHERE e.account_id = d.account_id AND e.message_id = d.message_id AND e.n = d.n
+  AND e.kind = 'message.unknown')
 """
 _CANCEL = """
 UPDATE delivery SET status = 'cancelled', updated_ms = ?

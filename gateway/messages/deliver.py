@@ -7,6 +7,7 @@ tried again until it is written, and until then its memory counts as taken, whic
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
@@ -19,10 +20,11 @@ from gateway.messages.events import EventKind
 from gateway.messages.lanes import Lane, Lanes
 from gateway.messages.model import Channel, Deferred, Failed, Message, Outcome, Status, Unknown, Work
 from gateway.messages.observer import Observer
-from gateway.messages.settle import SettleDeliveries
+from gateway.messages.settle import SettleDeliveries, note_waiting
 from gateway.messages.settlement import Settlement
 from gateway.ports import Clock, Upstream
-from gateway.store.errors import StoreBusy
+from gateway.store.errors import StoreBusy, StoreFailed
+from gateway.store.operation import Call
 from gateway.store.store import Store
 from gateway.store.tenure import Tenure
 
@@ -30,8 +32,16 @@ log = structlog.get_logger(__name__)
 
 _KEEP_PAUSED_S = 2.0  # a lane that pauses longer gives its memory back
 _SETTLE_AGAIN_S = 0.5
+_NOTE_UNWRITTEN_S = 60.0
+_SLOW_S = 30.0  # an attempt without an answer for so long is told of
+_LOOK_S = 5.0
+_NOTE_SLOW_S = 60.0  # a line in the log for each upstream
 _REST_MAX_S = 600.0
 _RESTS_REMEMBERED = 50_000
+
+
+_Attempt = tuple[Work, float]
+"""What is attempted, and since when (monotonic seconds)."""
 
 
 class Dispatcher:
@@ -64,9 +74,13 @@ class Dispatcher:
         self._running: dict[str, int] = {}
         self._paused: dict[str, float] = {}  # destination → monotonic time at which it may go on
         self._rests: dict[str, int] = {}  # destination → how many times in a row it had to rest
-        self._attempts: set[asyncio.Future[Sequence[Outcome]]] = set()
+        self._attempts: dict[asyncio.Future[Sequence[Outcome]], _Attempt] = {}
+        self._watch: asyncio.TimerHandle | None = None  # over attempts that take long
+        self._slow_noted_s: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._settling = 0
+        self._unwritten = 0
+        self._note_unwritten_at_s = float("-inf")
         self._settled = asyncio.Event()
         self._settled.set()
         self._stopping = False
@@ -168,13 +182,15 @@ class Dispatcher:
             except Exception as error:  # noqa: BLE001 - A7: it ends like one that breaks later
                 attempt = asyncio.get_running_loop().create_future()
                 attempt.set_exception(error)
-        self._attempts.add(attempt)
+        self._attempts[attempt] = work, self._clock.monotonic_s()
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().call_later(_LOOK_S, self._look_for_slow)
         attempt.add_done_callback(partial(self._ended, lane, upstream, work))
 
     def _ended(
         self, lane: Lane, upstream: Upstream | None, work: Work, attempt: "asyncio.Future[Sequence[Outcome]]"
     ) -> None:
-        self._attempts.discard(attempt)
+        self._attempts.pop(attempt, None)
         destination = lane.destination
         running = self._running.pop(destination) - 1
         if running:
@@ -185,6 +201,31 @@ class Dispatcher:
         self._settle(work, outcomes)
         self._rest(lane, outcomes)
         self._kick(lane, upstream)
+
+    def _look_for_slow(self) -> None:
+        """Says of attempts that take long that they do: in the log, and on their messages."""
+        self._watch = None
+        now_s = self._clock.monotonic_s()
+        for work, began_s in self._attempts.values():
+            if _SLOW_S <= now_s - began_s < _SLOW_S + _LOOK_S:
+                self._note_slow(work, now_s)
+        if self._attempts:
+            self._watch = asyncio.get_running_loop().call_later(_LOOK_S, self._look_for_slow)
+
+    def _note_slow(self, work: Work, now_s: float) -> None:
+        upstream = work.destination.partition("/")[0]
+        if now_s - self._slow_noted_s.get(upstream, float("-inf")) >= _NOTE_SLOW_S:
+            self._slow_noted_s[upstream] = now_s
+            log.warning(
+                "attempt_slow",
+                upstream=upstream,
+                message_id=work.message.id,
+                waited_s=_SLOW_S,
+                under_way=self._running.get(work.destination, 0),
+            )
+        note = f"{upstream} has not answered for {_SLOW_S:.0f} seconds; the attempt goes on"
+        with contextlib.suppress(StoreBusy):  # it is a note, no outcome
+            self._store.post(Call(partial(note_waiting, work=work, reply=note)))
 
     def _rest(self, lane: Lane, outcomes: Sequence[Outcome]) -> None:
         """Pauses the lane when the destination as a whole could not be reached."""
@@ -306,7 +347,7 @@ class Dispatcher:
         )
         for one in settlements:
             if one.status is Status.FAILED:
-                self._own(self._write_failed(operation))
+                self._own_failed(operation)
                 return
         self._submit(operation)
 
@@ -327,9 +368,17 @@ class Dispatcher:
         """A failure may owe its sender a DSN, written in the same transaction."""
         try:
             operation.reports = await self._reports(operation.work, operation.settlements)
+        except (StoreBusy, StoreFailed) as error:
+            self._note_unwritten(error)
+            again = partial(self._own_failed, operation)
+            asyncio.get_running_loop().call_later(_SETTLE_AGAIN_S, again)
+            return
         except Exception:
             log.exception("dsn_not_written", message_id=operation.work.message.id)
         self._submit(operation)
+
+    def _own_failed(self, operation: SettleDeliveries) -> None:
+        self._own(self._write_failed(operation))
 
     def _submit(self, operation: SettleDeliveries) -> None:
         try:
@@ -338,8 +387,16 @@ class Dispatcher:
             self._again(operation)
 
     def _not_written(self, operation: SettleDeliveries, error: Exception) -> None:
-        log.warning("settlement_not_written", error=str(error))
+        self._note_unwritten(error)
         self._again(operation)
+
+    def _note_unwritten(self, error: Exception) -> None:
+        """Once a minute: while the store refuses, every settlement is tried twice a second."""
+        self._unwritten += 1
+        now_s = self._clock.monotonic_s()
+        if now_s >= self._note_unwritten_at_s:
+            log.warning("settlement_not_written", error=str(error), times=self._unwritten)
+            self._unwritten, self._note_unwritten_at_s = 0, now_s + _NOTE_UNWRITTEN_S
 
     def _again(self, operation: SettleDeliveries) -> None:
         asyncio.get_running_loop().call_later(_SETTLE_AGAIN_S, self._submit, operation)
@@ -361,6 +418,8 @@ class Dispatcher:
         self._stopping = True
         for lane in self.lanes:
             self.put_back(lane.drain())
+        if self._watch is not None:
+            self._watch.cancel()
         under_way: set[asyncio.Future[Any]] = {*self._attempts, *self._tasks}
         if under_way:
             _, pending = await asyncio.wait(under_way, timeout=drain_s)

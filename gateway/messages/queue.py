@@ -11,13 +11,14 @@ import asyncio
 
 import structlog
 
-from gateway.messages import takeover
+from gateway.messages import clock_set_back, takeover
 from gateway.messages.claim import Claimed, LaneKey, claim, due_lanes, fitting, load
 from gateway.messages.deliver import Dispatcher
 from gateway.messages.model import Message, Work
 from gateway.messages.route import Router
 from gateway.ports import Clock
 from gateway.store import leases
+from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.store import Store
 from gateway.store.tenure import Tenure
 from gateway.store.tx import Row, Tx
@@ -30,6 +31,7 @@ _CLAIM_MAX = 200
 _RELEASE_SLICE = 1000
 _TICK_S = 1.0
 _ROUND_GAP_S = 0.02
+_NOTE_EVERY_S = 60.0
 
 
 class QueueKeeper:
@@ -55,6 +57,8 @@ class QueueKeeper:
         self._task: asyncio.Task[None] | None = None
         self._watch = takeover.Watch(lease_s)
         self._renew_at_s = 0.0
+        self._note_at_s = float("-inf")
+        self._set_back = clock_set_back.Watch(clock)
         self._wake_after: int | None = None  # so many settlements; None: nothing waits
         self._unloaded: tuple[str, list[Row]] = ("", [])  # claimed, and then the database went away
         dispatcher.settled = self._settled
@@ -100,14 +104,34 @@ class QueueKeeper:
                 if self._clock.monotonic_s() >= self._renew_at_s:
                     await self._renew()
                     await self._take_over()
+                await self._bring_retries_forward()
                 more = await self.claim_round()
             except asyncio.CancelledError:
                 raise
+            except StoreBusy:  # the writer has said that the database is away
+                more = False
+            except StoreFailed as error:
+                self._note_failed(error)
+                more = False
             except Exception:
                 log.exception("queue_round_failed")
                 more = False
             if not more:
                 await self._wait()
+
+    def _note_failed(self, error: StoreFailed) -> None:
+        now_s = self._clock.monotonic_s()
+        if now_s >= self._note_at_s:
+            self._note_at_s = now_s + _NOTE_EVERY_S
+            log.warning("queue_round_put_off", error=str(error))
+
+    async def _bring_retries_forward(self) -> None:
+        """Where the wall clock was set back, what waits for it would wait as much longer."""
+        back_ms = self._set_back.look()
+        if back_ms:
+            now_ms = self._clock.now_ms()
+            count = await clock_set_back.bring_forward(self._store, now_ms=now_ms, back_ms=back_ms)
+            log.warning("clock_set_back", seconds=round(back_ms / 1000), retries_brought_forward=count)
 
     async def _wait(self) -> None:
         try:

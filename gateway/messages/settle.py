@@ -25,6 +25,17 @@ SELECT 1 FROM delivery WHERE account_id = ? AND message_id = ? AND n = ? AND hol
 _FINAL = (Status.DELIVERED, Status.FAILED, Status.CANCELLED)
 
 
+_NOTE = "UPDATE delivery SET reply = ? WHERE account_id = ? AND message_id = ? AND n = ? AND holder = ?"
+
+
+def note_waiting(tx: Tx, *, work: Work, reply: str) -> None:
+    """Shows on the deliveries of an attempt that is under way what it waits for."""
+    message = work.message
+    tx.run_many(
+        _NOTE, [(reply, message.account_id, message.id, one.n, message.holder) for one in work.deliveries]
+    )
+
+
 class SettleDeliveries(Operation[None]):
     """Writes the settlements of one attempt. `keep_content` leaves the content of finished messages."""
 

@@ -13,4 +13,8 @@ class StoreBusy(Exception):
 
 
 class StoreFailed(Exception):
-    """The write failed (disk full, I/O error) and was rolled back: nothing was written."""
+    """The write failed (disk full, I/O error) and was rolled back: nothing was written. Or a read failed."""
+
+
+class StoreDamaged(StoreFailed):
+    """The database is damaged and takes nothing more. Ingress answers 451, 503 or ESME_RSYSERR."""

@@ -22,7 +22,9 @@ class Operation(Generic[T]):
     future: "asyncio.Future[T] | None" = None
     urgent = False
     weight = 1_000
-    """How long it takes, as a number of deliveries whose few small rows are written by their keys."""
+    """How long it takes, as a number of deliveries whose few small rows are written by their keys, or of
+    16 KiB of content.
+    """
 
     @classmethod
     def locks(cls, operations: Sequence[Any]) -> Collection[str]:

@@ -10,6 +10,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, inspect
 
 from gateway.store.errors import StoreError
+from gateway.store.metadata import metadata
 from gateway.store.tx import Tx
 
 UNFINISHED_COPY = "unfinished_copy"
@@ -69,6 +70,17 @@ def check(engine: Engine) -> None:
         raise StoreError(
             f"The database's schema is {'empty' if version is None else f'at version {version}'}, "
             f"this program needs {head()}. Run: gateway db upgrade"
+        )
+    _check_tables(engine)
+
+
+def _check_tables(engine: Engine) -> None:
+    names = set(inspect(engine).get_table_names())
+    missing = sorted(set(metadata.tables) - names)
+    if missing:
+        raise StoreError(
+            f"The database lacks {', '.join(missing)}, though its schema is said to be at version {head()}: "
+            "it is damaged. Restore it from a backup."
         )
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from gateway.store.errors import StoreError
+from gateway.store.integrity import check_file
 from gateway.store.session import Session, Work
 
 _READERS = 4
@@ -26,9 +27,10 @@ _READERS = 4
 def open_engines(path: Path, *, busy_timeout_s: float) -> tuple[Engine, Engine]:
     """The writer's engine and the readers' engine for the database file at `path`.
 
-    Raises StoreError when the folder is not writable or the file is no SQLite database.
+    Raises StoreError when the folder is not writable or the file is no SQLite database, or not all of it.
     """
     _ensure_usable(path)
+    check_file(path)
     _make_private(path)
     writer = _engine(path, "BEGIN IMMEDIATE", pool_size=1, busy_timeout_s=busy_timeout_s)
     readers = _engine(path, "BEGIN", pool_size=_READERS, busy_timeout_s=busy_timeout_s)
@@ -158,6 +160,8 @@ class DaemonLock:
     def __init__(self, database: Path) -> None:
         self._path = database.with_name(database.name + ".lock")
         self._file: int | None = None
+        self.unclean = False
+        """Whether the last holder died with it, or knew of damage: the database is to be looked at."""
 
     def acquire(self) -> None:
         """Takes the lock or raises StoreError; the system releases it when the process dies."""
@@ -171,12 +175,15 @@ class DaemonLock:
                 f"{self._path}: another gateway (process {holder}) runs on this database. "
                 "Stop it first, or give this one a store.url of its own."
             ) from error
+        self.unclean = os.fstat(descriptor).st_size > 0
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)
         self._file = descriptor
 
     def release(self) -> None:
-        """Gives the lock back."""
+        """Gives the lock back; what is written there stays where the next one is to look at the database."""
         if self._file is not None:
+            if not self.unclean:
+                os.ftruncate(self._file, 0)
             os.close(self._file)
             self._file = None

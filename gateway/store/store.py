@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,15 +12,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine, make_url
+from sqlalchemy.exc import DBAPIError
 
 from config import Secret
 from gateway.ids import IdFactory
-from gateway.store import postgresql, schema, sqlite
-from gateway.store.errors import StoreBusy, StoreError
+from gateway.store import integrity, postgresql, schema, sqlite
+from gateway.store.damage import ADVICE, Damage
+from gateway.store.errors import StoreBusy, StoreError, StoreFailed
 from gateway.store.operation import Call, Operation
 from gateway.store.session import Session
 from gateway.store.tx import Tx
-from gateway.store.writer import Writer
+from gateway.store.writer import Writer, cause
 
 T = TypeVar("T")
 _READER_THREADS = 4
@@ -29,13 +32,17 @@ _READS_MAX = 256
 class Store:
     """An open database. Writes resolve after COMMIT; reads see only what was committed."""
 
-    def __init__(self, writer_engine: Engine, reader_engine: Engine, writer: Writer) -> None:
+    def __init__(
+        self, writer_engine: Engine, reader_engine: Engine, writer: Writer, path: Path = Path()
+    ) -> None:
+        self._path = path
         self._writer_engine = writer_engine
         self._reader_engine = reader_engine
         self.writer = writer
         self._readers = ThreadPoolExecutor(_READER_THREADS, thread_name_prefix="store-reader")
         self._reading = 0
         self._lock: sqlite.DaemonLock | None = None
+        self.damage = writer.damage
         self._remote = reader_engine.dialect.name != "sqlite"
 
     @classmethod
@@ -58,6 +65,7 @@ class Store:
         no connection, a schema newer or older than this program's, lock held.
         """
         lock = None
+        damage, path = Damage(), Path()
         session: Session
         if postgresql.is_url(url):
             holder = IdFactory().new(int(time.time() * 1000))
@@ -65,23 +73,38 @@ class Store:
             session = postgresql.PostgresqlSession(writer_engine, holder=holder)
         else:
             path = sqlite_path(url)
+            damage = Damage(path.with_name(path.name + ".damaged"), watch=not exclusive)
             writer_engine, reader_engine = sqlite.open_engines(path, busy_timeout_s=busy_timeout_s)
             session = sqlite.SqliteSession(writer_engine, busy_timeout_s=busy_timeout_s)
             lock = sqlite.DaemonLock(path) if exclusive else None
-        writer = Writer(session, batch_max=batch_max, queue_max=queue_max, observe=observe)
-        store = cls(writer_engine, reader_engine, writer)
+        writer = Writer(session, batch_max=batch_max, queue_max=queue_max, observe=observe, damage=damage)
+        store = cls(writer_engine, reader_engine, writer, path)
         try:
             if lock is not None:
                 lock.acquire()
                 store._lock = lock
+                damage.forget()
             if upgrade:
                 schema.upgrade(writer_engine)
             schema.check(writer_engine)
             writer.start()
-        except BaseException:
+        except BaseException as error:
             store._dispose()
+            if damage.look(error):
+                raise StoreError(f"{url}: the database is damaged ({damage.text}). {ADVICE}") from error
             raise
         return store
+
+    def background_check(self) -> integrity.BackgroundCheck | None:
+        """A look at the whole database where the last daemon did not stop cleanly, for who has the lock."""
+        lock = self._lock
+        if lock is None or not lock.unclean:
+            return None
+
+        def sound() -> None:
+            lock.unclean = False
+
+        return integrity.BackgroundCheck(self._path, self.damage, sound)
 
     @property
     def exclusive(self) -> bool:
@@ -103,7 +126,8 @@ class Store:
     async def read(self, function: Callable[[Tx], T]) -> T:
         """Runs `function` on a reader's connection, in one consistent snapshot.
 
-        Raises StoreBusy when too many wait, or the database is away. `function` may be run twice.
+        Raises StoreBusy when too many wait, or the database is away, and StoreFailed when it cannot read.
+        `function` may be run twice.
         """
         if self._reading >= _READS_MAX:
             raise StoreBusy("Too many reads wait for the database.")
@@ -114,10 +138,17 @@ class Store:
             self._reading -= 1
 
     def _read(self, function: Callable[[Tx], T]) -> T:
-        if not self._remote:
+        if self._remote:
+            return postgresql.read(self._reader_engine, function)
+        try:
             with self._reader_engine.connect() as connection, connection.begin():
                 return function(Tx(connection))
-        return postgresql.read(self._reader_engine, function)
+        except (DBAPIError, sqlite3.Error) as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> StoreFailed:
+        self.damage.look(error)
+        return StoreFailed(f"The store could not read: {cause(error)}")
 
     async def close(self) -> None:
         """Commits what waits, then closes every connection."""
@@ -129,6 +160,7 @@ class Store:
         self._reader_engine.dispose()
         self._writer_engine.dispose()
         if self._lock is not None:
+            self._lock.unclean |= bool(self.damage.text)
             self._lock.release()
 
 

@@ -1,6 +1,6 @@
 """Tables of the store itself: leases and the counter that tells caches that something changed."""
 
-from sqlalchemy import Column, Integer, String, Table
+from sqlalchemy import Column, Integer, LargeBinary, String, Table
 
 from gateway.store.metadata import id_column, int_column, metadata, ms_column
 
@@ -19,6 +19,13 @@ revision = Table(  # one row; counted up by every change to what caches hold
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     int_column("value"),
+)
+
+write_probe = Table(  # empty; while writes fail, room is tried here until there is some
+    "write_probe",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("data", LargeBinary, nullable=False),
 )
 
 writer_batch = Table(  # PostgreSQL: the last batch of each writer, should its COMMIT get no answer

@@ -52,7 +52,7 @@ class Tenure:
     def may_send(self) -> bool:
         """Whether what this process holds is its own beyond doubt."""
         if self._store.exclusive:
-            return True
+            return not self._store.damage.text  # what is sent could not be settled
         if self._renewed is None:
             return False
         elapsed_s, wall_s = self._renewed

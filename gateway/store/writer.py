@@ -29,9 +29,11 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
+from gateway.store.damage import Damage
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.gathered import Gathered
 from gateway.store.operation import Operation
+from gateway.store.probe import WriteProbe
 from gateway.store.session import Lost, Session
 from gateway.store.sqlite import SqliteSession
 from gateway.store.tx import Tx
@@ -49,6 +51,10 @@ as several messages (over a connection more), and those who were just answered a
 """
 _BACK_OFF_S = (0.05, 2.0)  # the first wait for a database that is away, and the longest
 _PATIENCE_S = 5.0  # so long what waits may hope that it comes back
+_TRY_EVERY_S = 2.0
+_PROBE_OCTETS = 1 << 18
+_PROBE_WEIGHT_MAX = 2_000
+_WEIGHT_OCTETS = 1 << 14  # of content, for each unit of `Operation.weight`
 _AWAY = "The database is away for the moment."
 _STOP_S = 5.0  # so long a stop waits for it
 
@@ -63,7 +69,9 @@ class Writer:
         batch_max: int,
         queue_max: int,
         observe: Callable[[int, float], None] = lambda _operations, _seconds: None,
+        damage: Damage | None = None,
     ) -> None:
+        self.damage = damage or Damage()
         self._session = session
         self._queue_max = queue_max
         self._observe = observe
@@ -76,7 +84,9 @@ class Writer:
         self._stopping = False
         self._gave_up = False
         self.failing = False
-        """True while the last batch could not be committed: the store is not writable."""
+        """True from a batch that could not be committed until as much could be: the store is not writable."""
+        self._trying = False
+        self._failed_weight = 0
         self.away = False
         """True while the database cannot be reached."""
 
@@ -107,6 +117,9 @@ class Writer:
         if not urgent and (self.away or self._is_full(operation)):
             raise StoreBusy(_AWAY if self.away else "Too many operations wait for the disk.")
         self._waiting += 1
+        if not urgent and (refusal := self.damage.refusal()) is not None:
+            loop.call_soon(self._resolve, [operation], [refusal])
+            return
         operation.urgent = urgent
         self._gathered.put(operation)
         if not self._writing:
@@ -226,7 +239,6 @@ class Writer:
         self._running().call_soon_threadsafe(hook, *arguments)
 
     def _done(self, batch: list[Operation[Any]], began: float) -> None:
-        self.failing = False
         self._observe(len(batch), time.perf_counter() - began)
 
     def _commit(self, batch: list[Operation[Any]]) -> list[Any]:
@@ -240,15 +252,47 @@ class Writer:
         except Lost as lost:
             return self._outlast(batch, lost)
         except Exception as error:  # noqa: BLE001 - A7: no operation ends the writer
-            log.warning("store_batch_failed operations=%d error=%s", len(batch), type(error).__name__)
+            damaged = self.damage.look(error)
+            if not damaged:
+                log.warning("store_batch_failed operations=%d error=%s", len(batch), type(error).__name__)
             if len(batch) > 1:
                 return [result for one in batch for result in self._commit([one])]
-            self.failing = self._session.tx.is_database_error(error)
-            failure = StoreFailed(f"The store could not write: {_cause(error)}")
+            if self._session.tx.is_database_error(error):
+                self._note_failing(batch[0].weight)
+            failure = StoreFailed(f"The store could not write: {cause(error)}")
             failure.__cause__ = error
             return [failure]
         self._done(batch, began)
         return results
+
+    # --- until it can be written again -----------------------------------------------------------------
+
+    def _note_failing(self, weight: int) -> None:
+        """Something of this weight could not be written; called in the thread."""
+        self.failing = True
+        if weight != Operation.weight:  # that one says nothing of its size
+            self._failed_weight = min(max(self._failed_weight, weight), _PROBE_WEIGHT_MAX)
+        if not self._trying:
+            self._trying = True
+            self._tell(self._try_later)
+
+    def _try_later(self) -> None:
+        self._running().call_later(_TRY_EVERY_S, self._try)
+
+    def _try(self) -> None:
+        """Tries to write as much as what failed: a disk may have room for little and none for a mail."""
+        if self._loop is None or self._stopping:
+            return
+        octets = max(_PROBE_OCTETS, self._failed_weight * _WEIGHT_OCTETS)
+        self.post(WriteProbe(octets, self._tried), urgent=True)
+
+    def _tried(self, *, written: bool) -> None:
+        if written:
+            self.failing = self._trying = False
+            self._failed_weight = 0
+            self.post(WriteProbe(0, _taken_away), urgent=True)
+        else:
+            self._try_later()
 
     # --- in the thread, while the database is away ------------------------------------------------------
 
@@ -278,6 +322,11 @@ class Writer:
         return [next(results) if id(one) in wanted else StoreBusy(_AWAY) for one in batch]
 
 
+def _taken_away(*, written: bool) -> None:
+    """Where the probe could not be taken away, the next one is put in its place."""
+    del written
+
+
 def _grouped(batch: list[Operation[Any]]) -> list[tuple[type[Operation[Any]], list[int]]]:
     """The indexes of `batch` by type of operation, in the order in which the types run in every process."""
     groups: dict[type[Operation[Any]], list[int]] = {}
@@ -297,5 +346,6 @@ def _run_groups(
     return results
 
 
-def _cause(error: Exception) -> str:
+def cause(error: Exception) -> str:
+    """What the database said, or whatever went wrong."""
     return str(error.orig) if isinstance(error, DBAPIError) else f"{type(error).__name__}: {error}"

@@ -77,6 +77,10 @@ class Mx:
     async def start(self) -> None:
         """Connections open when there is something to send."""
 
+    def withdraw(self) -> None:
+        """Whoever has not been greeted yet."""
+        self._pool.withdraw()
+
     async def stop(self, drain_s: float) -> None:
         """Closes the kept connections."""
         async with asyncio.timeout(max(1.0, drain_s)):

@@ -71,6 +71,9 @@ class SandboxMail:
     async def start(self) -> None:
         """Nothing to open."""
 
+    def withdraw(self) -> None:
+        """Nothing waits here for anybody."""
+
     async def stop(self, drain_s: float) -> None:
         """Nothing to close."""
 

@@ -71,6 +71,10 @@ class SandboxSms:
         self._operator.ready = self.ready
         await self._operator.start()
 
+    def withdraw(self) -> None:
+        """As with an operator."""
+        self._operator.withdraw()
+
     async def stop(self, drain_s: float) -> None:
         """Unbinds, then ends the simulator."""
         await self._operator.stop(drain_s)

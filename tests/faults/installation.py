@@ -106,6 +106,11 @@ class Installation:
 
     async def start(self) -> None:
         """Starts the daemon and waits until it is ready."""
+        await self.start_without_waiting()
+        await self.until_ready(_START_S)
+
+    async def start_without_waiting(self) -> None:
+        """Starts the daemon, and waits until it answers whatever it has to say."""
         with (self.folder / "daemon.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -117,7 +122,9 @@ class Installation:
                 stdout=log,
                 stderr=log,
             )
-        await self.until_ready(_START_S)
+        async with asyncio.timeout(_START_S):
+            while not (await self.ready())[0]:
+                await asyncio.sleep(0.05)
 
     async def ready(self) -> tuple[int, Mapping[str, bool]]:
         """What /readyz answers: status and checks; (0, {}) for no answer."""

@@ -53,9 +53,9 @@ class World:
     clock: Clock
     most_in_memory: int = 0
 
-    async def mail(self, *recipients: str, count: int = 1) -> list[str]:
+    async def mail(self, *recipients: str, count: int = 1, send_at_ms: int | None = None) -> list[str]:
         """Hands in `count` mails; their ids."""
-        return await self._accept([await self._shaped_mail(recipients) for _ in range(count)])
+        return await self._accept([await self._shaped_mail(recipients, send_at_ms) for _ in range(count)])
 
     async def sms(self, recipient: str, *, count: int = 1, text: str = "Hello") -> list[str]:
         """Hands in `count` SMS; their ids."""
@@ -104,7 +104,9 @@ class World:
             while not condition():
                 await asyncio.sleep(0.01)
 
-    async def _shaped_mail(self, recipients: Sequence[str]) -> Message | Verdict:
+    async def _shaped_mail(
+        self, recipients: Sequence[str], send_at_ms: int | None = None
+    ) -> Message | Verdict:
         submission = MailSubmission(
             account_id=self.account_id,
             ingress="test",
@@ -113,6 +115,7 @@ class World:
             content=f"From: a@{DOMAIN}\r\nTo: b@example.net\r\nSubject: Hello\r\n\r\nBody\r\n".encode(),
             protocol="ESMTPA",
             peer="127.0.0.1",
+            send_at_ms=send_at_ms,
         )
         return (await self.road.mail.shape(submission, now_ms=self.clock.now_ms())).slot
 

@@ -69,6 +69,9 @@ class FakeUpstream:
     async def start(self) -> None:
         return
 
+    def withdraw(self) -> None:
+        return
+
     async def stop(self, drain_s: float) -> None:
         self.gate.set()
 

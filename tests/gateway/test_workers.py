@@ -149,6 +149,7 @@ async def started(folder: Path, smsc: Simulator, server: str = "") -> tuple[Work
     await daemon.cli("credit", "grant", "crash", "sms", "1000")
     await daemon.cli("sendername", "add", "crash", "Crash")
     await daemon.start()
+    await until(lambda: daemon.metric('gateway_workers{state="up"}') == WORKERS)
     return daemon, key
 
 
