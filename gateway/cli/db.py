@@ -19,7 +19,7 @@ from gateway.cli.output import say, show_record, show_rows
 from gateway.cli.session import DEFAULT_CONFIG, ConfigOption, JsonOption
 from gateway.store import copy as copying
 from gateway.store import integrity, leases, postgresql, schema, sqlite
-from gateway.store.damage import ADVICE
+from gateway.store.damage import RESTORE
 from gateway.store.errors import StoreError
 from gateway.store.store import sqlite_path
 from gateway.store.tx import Tx
@@ -90,7 +90,7 @@ def check(
         look = integrity.full_check if full else integrity.quick_check
         found = look(path, progress=show)
     if found:
-        raise CliError(f"{path}: is damaged ({found}). {ADVICE}")
+        raise CliError(f"{path}: is damaged ({found}). {RESTORE}")
     say(f"{path}: is whole.")
 
 

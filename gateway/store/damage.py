@@ -17,10 +17,8 @@ from gateway.store.errors import StoreDamaged
 
 log = structlog.get_logger(__name__)
 
-ADVICE = (
-    "Stop the gateway, run `gateway db check --full`, and restore the database from a backup, "
-    "or save what it still gives: sqlite3 OLD .recover | sqlite3 NEW."
-)
+RESTORE = "Restore it from a backup, or save what it still gives: sqlite3 OLD .recover | sqlite3 NEW."
+ADVICE = f"Stop the gateway, and look with `gateway db check --full` where. {RESTORE}"
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _SAY_EVERY_S = 60.0
 _LOOK_EVERY_S = 1.0

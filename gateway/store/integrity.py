@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from gateway.store.damage import ADVICE, Damage, tells_damage
+from gateway.store.damage import RESTORE, Damage, tells_damage
 from gateway.store.errors import StoreError
 
 log = structlog.get_logger(__name__)
@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 _TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table'"
 _MAGIC = b"SQLite format 3\0"
 _HEADER_OCTETS = 100
+_PAGE_OCTETS = frozenset(1 << power for power in range(9, 17))
 _WAL_HEADER_OCTETS = 32
 _FRAME_HEADER_OCTETS = 24
 _SAY_EVERY_S = 10.0
@@ -46,19 +47,21 @@ def check_file(path: Path) -> None:
         return
     with path.open("rb") as file:
         header = file.read(_HEADER_OCTETS)
-    if len(header) < _HEADER_OCTETS or not header.startswith(_MAGIC):
+    page_octets = int.from_bytes(header[16:18])
+    page_octets = 65_536 if page_octets == 1 else page_octets
+    if len(header) < _HEADER_OCTETS or not header.startswith(_MAGIC) or page_octets not in _PAGE_OCTETS:
         raise StoreError(
             f"{path}: not a usable SQLite database (its header is not one). "
             "Restore it from a backup, or move it away to start with an empty one."
         )
-    page_octets = int.from_bytes(header[16:18]) or 1
-    page_octets = 65_536 if page_octets == 1 else page_octets
     if header[24:28] != header[92:96]:
         return  # the number of pages is not kept up to date (section 1.3.8)
     missing = int.from_bytes(header[28:32]) - octets // page_octets
     frames = max(0, wal_octets - _WAL_HEADER_OCTETS) // (page_octets + _FRAME_HEADER_OCTETS)
     if missing > frames:  # a checkpoint that was cut short leaves its pages in the log
-        raise StoreError(f"{path}: has been cut off, {missing} of its pages are missing at the end. {ADVICE}")
+        raise StoreError(
+            f"{path}: has been cut off, {missing} of its pages are missing at the end. {RESTORE}"
+        )
 
 
 def quick_check(path: Path, *, progress: Progress, stopping: Callable[[], bool] = lambda: False) -> str:
