@@ -6,6 +6,7 @@ marked as held by a process that died. An installation keeps its backlog from ru
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,32 +37,37 @@ _INSERT_CONTENT = "INSERT INTO content (account_id, message_id, data) VALUES (?,
 _ENVELOPE = '{"mail_from":"a@bench.example"}'
 
 
-def fill(database: Path, count: int, *, held: int = 0) -> None:
-    """Queues `count` messages of the first account for DEAD, `held` of them by a process that died."""
+def fill(database: Path, count: int, *, held: int = 0, accounts: Sequence[str] = ()) -> None:
+    """Queues `count` messages for DEAD, of `accounts` in turn or of the first account, `held` of them by a
+    process that died.
+    """
     now_ms = time.time_ns() // 1_000_000
     new_id = IdFactory().new
     holder = new_id(now_ms)
     with closing(sqlite3.connect(database)) as connection:
-        (account_id,) = connection.execute("SELECT id FROM account").fetchone()
+        accounts = accounts or connection.execute("SELECT id FROM account").fetchone()
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA cache_size = -262144")
         for start in range(0, count, _SLICE):
-            ids = [new_id(now_ms) for _ in range(min(_SLICE, count - start))]
+            keys = [
+                (accounts[number % len(accounts)], new_id(now_ms))
+                for number in range(min(_SLICE, count - start))
+            ]
             content = len(_CONTENT)
             expires_ms = now_ms + 5 * _DAY_MS
             with connection:
                 connection.executemany(
                     _INSERT_MESSAGE,
-                    ((account_id, one, content, _ENVELOPE, now_ms, expires_ms) for one in ids),
+                    ((*key, content, _ENVELOPE, now_ms, expires_ms) for key in keys),
                 )
                 connection.executemany(
                     _INSERT_DELIVERY,
                     (
-                        (account_id, one, now_ms, holder if start + number < held else None, now_ms)
-                        for number, one in enumerate(ids)
+                        (*key, now_ms, holder if start + number < held else None, now_ms)
+                        for number, key in enumerate(keys)
                     ),
                 )
-                connection.executemany(_INSERT_CONTENT, ((account_id, one, _CONTENT) for one in ids))
+                connection.executemany(_INSERT_CONTENT, ((*key, _CONTENT) for key in keys))
         connection.execute("ANALYZE")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

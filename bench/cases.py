@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bench.backlog import Backlogged
 from bench.databases import Postgresql
+from bench.fairness import ACCOUNTS, FairnessLoad, Neighbours
 from bench.loads import Accepted, MailLoad, OwnMailLoad, PacedSmsLoad, SmppLoad, Work
 from bench.peers.haraka import Haraka
 from bench.peers.jasmin import Jasmin
@@ -230,4 +231,19 @@ _SMS_CASES = (
     ),
 )
 
-CASES = (*_MAIL_CASES, *_SMS_CASES)
+_FAIRNESS = Case(
+    key="fairness",
+    title="a quiet account beside one at every door, 100,000 queued",
+    load=FairnessLoad(),
+    sink=mail_sink,
+    gateway=lambda home: Neighbours(template=home / "one"),
+    messages=200,
+    needs=("smtp-sink",),
+    peers=(Peer(make=lambda home: Neighbours(template=home / "spread", spread=ACCOUNTS)),),
+    promises=(
+        Promise(figure="p99_ms", peer=f"gateway, {ACCOUNTS} accounts", most=2.0),
+        Promise(figure="p99_ms", most=250.0),
+    ),
+)
+
+CASES = (*_MAIL_CASES, *_SMS_CASES, _FAIRNESS)

@@ -89,7 +89,7 @@ class OwnMailLoad:
         options = ["--port", str(target.smtp_port), "--messages", str(work.messages)]
         options += ["--rate", str(work.rate_per_s), "--sessions", str(SESSIONS), "--size", str(MAIL_OCTETS)]
         options += [] if self.reuse else ["--reconnect"]
-        return _run_client("smtp_load.py", [*options, *(["--starttls"] if target.tls else [])])
+        return run_client("smtp_load.py", [*options, *(["--starttls"] if target.tls else [])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class PacedSmsLoad:
         """Sends the messages."""
         options = ["--port", str(target.http_port), "--messages", str(work.messages)]
         options += ["--rate", str(work.rate_per_s), "--api-key", target.api_key, "--sender", SENDER_NAME]
-        return _run_client("http_load.py", options)
+        return run_client("http_load.py", options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +111,10 @@ class SmppLoad:
         """Sends the messages as submit_sm."""
         options = ["--port", str(target.smpp_port), "--messages", str(work.messages)]
         options += ["--system-id", target.system_id, "--password", target.password, "--sender", SENDER_NAME]
-        return _run_client("esme.py", options)
+        return run_client("esme.py", options)
 
 
-def _run_client(name: str, options: list[str]) -> Accepted:
+def run_client(name: str, options: list[str]) -> Accepted:
     """The figures of a client of ours. Raises RuntimeError when it was refused."""
     command = [*SUPERVISED, sys.executable, str(ROOT / "bench" / name), *options]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_WITHIN_S)

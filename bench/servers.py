@@ -34,6 +34,7 @@ class Target:
     """Where the load goes. What a server has no door for stays 0 or empty.
 
     `sms_path`: a GET that submits an SMS when the number's last seven digits follow; else POST /v1/sms.
+    `logins`: a file with those of many accounts, of which `spread` make the load.
     """
 
     smtp_port: int = 0
@@ -44,6 +45,8 @@ class Target:
     system_id: str = ""
     password: str = ""
     tls: bool = False
+    logins: str = ""
+    spread: int = 0
 
 
 class Server(Protocol):
@@ -89,7 +92,7 @@ class Gateway:
         tree = Tree(command, folder / "gateway.log", cwd=home, env=environment())
         self.trees = [tree, *self.trees]
         wait_until_ready(ports["http"], tree, tls=self.tls)
-        logins: Mapping[str, str] = json.loads((home / "logins.json").read_text())
+        logins: Mapping[str, Any] = json.loads((home / "logins.json").read_text())
         return Target(
             smtp_port=ports["smtp"],
             http_port=ports["http"],
