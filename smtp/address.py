@@ -25,19 +25,25 @@ from smtp.codes import Code, Permanent, Reply, Status
 MAX_LOCAL_OCTETS = 64  # RFC 5321 section 4.5.3.1.1
 MAX_DOMAIN_OCTETS = 255  # section 4.5.3.1.2
 MAX_ADDRESS_OCTETS = 254  # section 4.5.3.1.3: 256 for the path, its brackets included
+_MAX_TEXT_CHARS = 512  # with every character of the local part quoted; nothing longer is worth a look
 
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-]"  # RFC 5322 section 3.2.3
 _UATEXT = r"(?:[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-]|[^\x00-\x9f])"  # RFC 6531 section 3.3
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9\-]{0,61}[A-Za-z0-9])?"  # RFC 5321 section 4.1.2, RFC 1035 section 2.3.4
-_DOT_ATOM = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
-_U_DOT_ATOM = re.compile(rf"{_UATEXT}+(?:\.{_UATEXT}+)*")
-_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
-_USUAL = re.compile(rf"({_ATEXT}+(?:\.{_ATEXT}+)*)@((?:{_LABEL}\.)+[A-Za-z][A-Za-z0-9\-]{{0,61}}[A-Za-z0-9])")
+_U_DOT_ATOM = re.compile(rf"{_UATEXT}++(?:\.{_UATEXT}++)*+")
+_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*+")
+_USUAL = re.compile(
+    rf"({_ATEXT}++(?:\.{_ATEXT}++)*+)@((?:{_LABEL}\.)+[A-Za-z][A-Za-z0-9\-]{{0,61}}[A-Za-z0-9])"
+)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
-_PATH = re.compile(rb'<(?:[^<>"\\]|\\.|"(?:[^"\\]|\\.)*")*>', re.DOTALL)
-_SOURCE_ROUTE = re.compile(r"@[^:,@]+(?:,@[^:,@]+)*:")
+# The alternatives begin with different characters and give nothing back: one pass, whatever the input.
+_PATH = re.compile(rb'<(?:[^<>"\\]|\\.|"(?:[^"\\]|\\.)*+")*+>', re.DOTALL)
+_SOURCE_ROUTE = re.compile(r"@[^:,@]++(?:,@[^:,@]++)*+:")
+_QUOTED = re.compile(r'(?:[^"\\]|\\.)*+')
 _NAMED = re.compile(
-    r"""(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^"<>(),:;@\[\]\\]*)) *<(?P<address>(?:[^<>]|"[^"]*")+)>"""
+    r"""(?:"(?P<quoted>(?:[^"\\]|\\.)*+)"\ *+|(?P<plain>[^"<>(),:;@\[\]\\]*+))
+        <(?P<address>(?:[^<>"]|"(?:[^"\\]|\\.)*+")++)>""",
+    re.VERBOSE,
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")  # half of a character: it cannot be written in UTF-8
@@ -142,6 +148,8 @@ def parse_path(
 
 def parse_address(text: str) -> Mailbox:
     """The mailbox of `local@domain`, without brackets or display name. U-labels become A-labels."""
+    if len(text) > _MAX_TEXT_CHARS:
+        raise AddressError(f"the address is longer than {MAX_ADDRESS_OCTETS} octets")
     usual = _USUAL.fullmatch(text)
     if usual is not None:
         local, domain = usual[1], usual[2].lower()
@@ -162,6 +170,8 @@ def parse_domain(text: str) -> str:
 
     A-labels are taken as they are (some registered names are not valid IDNA 2008); U-labels must convert.
     """
+    if len(text) > MAX_DOMAIN_OCTETS:  # IDNA takes its time for each character
+        raise AddressError(f"the domain is longer than {MAX_DOMAIN_OCTETS} octets")
     if text.startswith("["):
         return _parse_literal(text)
     if not text.isascii():
@@ -169,8 +179,8 @@ def parse_domain(text: str) -> str:
             text = idna.encode(text, uts46=True).decode("ascii")
         except (idna.IDNAError, UnicodeError):
             raise AddressError("the domain is not a valid internationalised name") from None
-    if len(text) > MAX_DOMAIN_OCTETS:
-        raise AddressError(f"the domain is longer than {MAX_DOMAIN_OCTETS} octets")
+        if len(text) > MAX_DOMAIN_OCTETS:
+            raise AddressError(f"the domain is longer than {MAX_DOMAIN_OCTETS} octets")
     if _DOMAIN.fullmatch(text) is None:
         raise AddressError(_domain_fault(text))
     if text.rpartition(".")[2].isdigit():
@@ -240,7 +250,7 @@ def _split_literal(text: str) -> tuple[str, str, str]:
 
 def _parse_local(local: str) -> str:
     if local.startswith('"'):
-        if len(local) < 2 or not local.endswith('"') or re.fullmatch(r'(?:[^"\\]|\\.)*', local[1:-1]) is None:
+        if len(local) < 2 or not local.endswith('"') or _QUOTED.fullmatch(local[1:-1]) is None:
             raise AddressError("the quotes of the local part do not match")
         unquoted = _QUOTED_PAIR.sub(r"\1", local[1:-1])
         if not unquoted:

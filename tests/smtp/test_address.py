@@ -17,6 +17,7 @@ from smtp.address import (
     parse_path,
     split_path,
 )
+from tests.smtp.cost import assert_linear
 
 LABEL_63 = "a" * 63
 
@@ -227,3 +228,38 @@ def test_any_text_parses_or_raises_the_one_error(text: str) -> None:
     except AddressError:
         return
     assert parse_mailbox(str(mailbox)).mailbox == mailbox
+
+
+def refused(text: str) -> None:
+    with pytest.raises(AddressError):
+        parse_mailbox(text)
+
+
+@pytest.mark.parametrize(
+    ("before", "pumped", "after"),
+    [
+        ("x <", '""', "<>"),
+        ("x <", '""', ">"),
+        ("x <", '"', "<>"),
+        ("", '"', "<>"),
+        ('"', '\\"', "> <a@b.example>"),
+        ("", " ", "<"),
+        ("x ", "<", ">"),
+        ("", "a.", "@"),
+        ("a@", "a-", ".>"),
+        ("a@", "é", ".example"),
+        ("é", "\u0301", "@b.example"),
+        ('"', "\\\\", '"@'),
+    ],
+)
+def test_an_address_takes_time_linear_in_its_length(before: str, pumped: str, after: str) -> None:
+    assert_linear(lambda times: refused(before + pumped * times + after), 20, 2000)
+
+
+def test_a_path_takes_time_linear_in_its_length() -> None:
+    def run(times: int) -> None:
+        for path in (b'<"' + b'"a' * times, b"<" + b'""' * times, b"<@" + b"a,@" * times + b">"):
+            with pytest.raises(AddressError):
+                parse_path(split_path(path)[0])
+
+    assert_linear(run, 20, 2000)
