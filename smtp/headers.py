@@ -17,22 +17,27 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from email import policy as email_policy
 from email.utils import format_datetime
 from functools import lru_cache
-from typing import cast
 
 from msgspec import Struct
 
-from smtp.codes import Permanent, Reply, Status
+from smtp.header_error import HeaderError as HeaderError  # noqa: PLC0414  for whoever reads headers
+from smtp.header_error import HeaderTooLargeError
+from smtp.limits import DEFAULT, MailLimits
+from smtp.mailboxes import addresses, check_list
 
-_FIELD = re.compile(rb"([!-9;-~]+)([ \t]*):")  # RFC 5322 section 2.2; the blanks (4.5) only to say no to them
+_FIELD = re.compile(
+    rb"([!-9;-~]++)([ \t]*+):"
+)  # RFC 5322 section 2.2; the blanks (4.5) only to say no to them
 # A field with its folds (section 2.2.3). It takes what it can and gives nothing back, so that a field of a
 # million folds costs only its octets. For a header in which CR and LF stand together only.
-_WHOLE_FIELD = re.compile(rb"([!-9;-~]+):[^\r]*+\r\n(?:[ \t][^\r]*+\r\n)*+")
+_WHOLE_FIELD = re.compile(rb"([!-9;-~]++):[^\r]*+\r\n(?:[ \t][^\r]*+\r\n)*+")
 _MBOX_LINE = re.compile(rb">?From [^ \t:]")
 _NAME = re.compile(r"[!-9;-~]{1,76}")
 _CRLF = b"\r\n"
+_NAME_LINE_OCTETS = 1000  # a line has 998 (RFC 5322 section 2.1.1), and the name of a field stands in one
+_FIELD_OCTETS = 4  # the least that a field has: a name, the colon, CRLF
 _FOLD_AT = 78  # RFC 5322 section 2.1.1
 
 # RFC 5322 section 3.6: at most one of each. The MIME fields: RFC 2045 section 3, read the same way by all.
@@ -45,27 +50,16 @@ ONCE = frozenset(
 # 3.6.3).
 NEVER_SENT = frozenset({"bcc", "resent-bcc", "return-path"})
 
-_SIMPLE_AUTHOR = re.compile(
-    r"(?:[A-Za-z0-9 .!#$%&'*+/=?^_`{|}~\-]*<([^<>@\s,;:\"()\\\[\]]+@[A-Za-z0-9.\-]+)>"
-    r"|([^<>@\s,;:\"()\\\[\]]+@[A-Za-z0-9.\-]+))"
-)
+# One address, with or without a name of atoms: what nearly every mail has. No encoded words: those are read.
+_SIMPLE = r"[A-Za-z0-9.!#$%&'*+/^_`{|}~\-]++@[A-Za-z0-9.\-]++"
+_SIMPLE_AUTHOR = re.compile(rf"[A-Za-z0-9 .!#$%&'*+/^_`{{|}}~\-]*+<({_SIMPLE})>|({_SIMPLE})")
+_AUTHORS_REMEMBERED = 512  # applications send from a few addresses
+_REMEMBERED_CHARS = 200
 
-# Defects the library's parser notes that leave the address beyond doubt: a bad charset or a dot in a display
-# name, and a UTF-8 local part. Any other means that two readers may see two addresses.
-_HARMLESS = ("Unknown charset", "period in 'phrase'", "local-part contains non-ASCII", "encoded word")
-
-
-class HeaderError(Permanent):
-    """A header that must not be sent on.
-
-    `field` is the field's name, lower case, or "" for the whole header.
-    """
-
-    default = Reply(554, Status.CONTENT, "Bad message header")
-
-    def __init__(self, reason: str, field: str = "") -> None:
-        self.field = field
-        super().__init__(reason, {"field": field})
+# The fields that say who a mail is from, beside From (RFC 5322 sections 3.6.2, 3.6.6).
+AGENTS = ("sender", "resent-from", "resent-sender")
+_LISTS = ("reply-to", "to", "cc", "resent-to", "resent-cc", "resent-reply-to")
+_REPLIES = frozenset({"reply-to", "resent-reply-to"})
 
 
 class Field(Struct, frozen=True, gc=False):
@@ -96,23 +90,27 @@ class Trace(Struct, frozen=True, kw_only=True, gc=False):
     recipient: str = ""  # only when there is a single one, lest a blind copy is shown
 
 
-def parse(raw: bytes) -> tuple[list[Field], int]:
+def parse(raw: bytes, limits: MailLimits | None = None) -> tuple[list[Field], int]:
     """The fields of a message and the offset at which its body starts.
 
     A message whose first line is no field has no header: all of it is body. A leading mbox "From " line is
     dropped. Raises `HeaderError` for NUL, for a CR or LF outside CRLF, and for a later line that is neither a
-    field nor a fold.
+    field nor a fold; `HeaderTooLargeError` for a header beyond `limits`, of which no more is read than that.
+    Without limits it is one of ours, which has been judged.
     """
     start = 0
     if _MBOX_LINE.match(raw):
         start = raw.find(_CRLF) + 2 or len(raw)
     if raw.startswith(_CRLF, start):
         return [], start + 2
-    if _FIELD.match(raw, start) is None:
+    if _FIELD.match(raw, start, start + _NAME_LINE_OCTETS) is None:
         return [], start
-    end = raw.find(b"\r\n\r\n", start)
+    most = len(raw) if limits is None else start + limits.header_octets
+    end = raw.find(b"\r\n\r\n", start, most + 2)
     if end >= 0:
         head, body_start = raw[start : end + 2], end + 4
+    elif len(raw) > most:
+        raise HeaderTooLargeError(f"the header has more than {most - start} octets")
     else:
         head, body_start = raw[start:], len(raw)
     if not head.endswith(_CRLF):
@@ -121,7 +119,15 @@ def parse(raw: bytes) -> tuple[list[Field], int]:
         raise HeaderError("the header holds a NUL")
     if has_bare_line_end(head):
         raise HeaderError("the header holds a CR or LF that is not part of CRLF")
+    if limits is not None and len(head) > _FIELD_OCTETS * limits.header_fields:
+        _check_number(head, limits.header_fields)
     return _fields(head), body_start
+
+
+def _check_number(head: bytes, most: int) -> None:
+    """Raise `HeaderTooLargeError` for more than `most` lines that are no folds."""
+    if head.count(_CRLF) - head.count(b"\r\n ") - head.count(b"\r\n\t") > most:
+        raise HeaderTooLargeError(f"the header has more than {most} fields")
 
 
 def _fields(head: bytes) -> list[Field]:
@@ -251,11 +257,10 @@ def needs_smtputf8(fields: Iterable[Field]) -> bool:
     return not all(field.raw.isascii() for field in fields)
 
 
-def author_addresses(fields: Iterable[Field]) -> list[str]:
+def author_addresses(fields: Iterable[Field], limits: MailLimits = DEFAULT) -> list[str]:
     """The addresses in From, in order, as `local@domain`.
 
-    Raises `HeaderError` where From is missing or leaves room for two readings: a sender check that reads
-    another address than the recipient's program shows would be no check.
+    Raises `HeaderError` where From is missing or leaves room for two readings (`smtp.mailboxes`).
     """
     field = find(fields, "from")
     if field is None:
@@ -264,16 +269,60 @@ def author_addresses(fields: Iterable[Field]) -> list[str]:
     simple = _SIMPLE_AUTHOR.fullmatch(value)
     if simple is not None:
         return [simple[1] or simple[2]]
-    try:
-        parsed = email_policy.SMTPUTF8.header_factory("from", value)
-        addresses = [cast(str, address.addr_spec) for address in parsed.addresses]
-        faulty = [defect for defect in parsed.defects if not str(defect).startswith(_HARMLESS)]
-    except (ValueError, IndexError, AttributeError, TypeError, LookupError) as error:
-        # The library's parser is known to raise all of these on hostile input.
-        raise HeaderError("the field From cannot be read", "from") from error
-    if faulty or not addresses or any("@" not in address for address in addresses):
-        raise HeaderError("the field From does not hold a valid address", "from")
-    return addresses
+    if len(value) <= _REMEMBERED_CHARS:
+        return list(_remembered_authors(value, limits))
+    return addresses(value, "from", limits)
+
+
+@lru_cache(maxsize=_AUTHORS_REMEMBERED)
+def _remembered_authors(value: str, limits: MailLimits) -> tuple[str, ...]:
+    return tuple(addresses(value, "from", limits))
+
+
+def agents(fields: Iterable[Field], limits: MailLimits = DEFAULT) -> list[tuple[str, str]]:
+    """Who else the mail says it was sent by: the fields Sender, Resent-From, Resent-Sender and each address.
+
+    Raises `HeaderError` as `author_addresses` does, and for a Sender of several.
+    """
+    found: list[tuple[str, str]] = []
+    for field in fields:
+        if field.name not in AGENTS:
+            continue
+        named = addresses(field.value, field.name, limits)
+        if len(named) > 1 and field.name != "resent-from":
+            raise HeaderError(f"the field {field.name.title()} holds several addresses", field.name)
+        found += [(field.name, address) for address in named]
+        if len(found) > limits.author_addresses:
+            raise HeaderError(
+                f"the Resent fields hold more than {limits.author_addresses} addresses", field.name
+            )
+    return found
+
+
+def check_sizes(fields: Iterable[Field], limits: MailLimits) -> None:
+    """Raise `HeaderTooLargeError` for a field of more octets than its kind may have."""
+    most = dict.fromkeys(("from", *AGENTS, *_REPLIES), limits.author_octets)
+    most |= dict.fromkeys((name for name in _LISTS if name not in _REPLIES), limits.recipients_octets)
+    most["subject"] = limits.subject_octets
+    for field in fields:
+        allowed = most.get(field.name)
+        if allowed is not None and len(field.raw) > allowed:
+            raise HeaderTooLargeError(
+                f"the field {field.name.title()} has {len(field.raw)} octets, {allowed} are allowed",
+                field.name,
+            )
+
+
+def check_lists(fields: Iterable[Field], limits: MailLimits) -> None:
+    """Raise `HeaderError` for a list of recipients, or of Reply-To, beyond its limits."""
+    for field in fields:
+        if field.name not in _LISTS:
+            continue
+        raw = field.raw
+        most = limits.author_addresses if field.name in _REPLIES else None
+        crowded = most is not None and raw.count(b",") >= most
+        if crowded or raw.count(b"(") > limits.comment_depth:
+            check_list(raw, field.name, limits, most)
 
 
 def received(trace: Trace, now: datetime) -> Field:
