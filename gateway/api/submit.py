@@ -4,7 +4,6 @@ An accepted submission is durable and paid for when 202 leaves (A1, R12). A key 
 body; the same request again gets the same answer, marked `Idempotency-Replayed: true`.
 """
 
-import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -19,11 +18,11 @@ from gateway.api.problems import Header, Problem, ProblemDetails, invalid
 from gateway.api.repeat import REPLAYED, bound_key, given_key
 from gateway.api.sms import SmsRequest
 from gateway.messages.model import Message, Verdict
+from gateway.turns import Turn
 
 BATCH_MAX = 500
 BATCH_RECIPIENTS_MAX = 10_000  # one batch is one transaction: it must not hold up the others (A5)
 _AT_ONCE_OCTETS = 262_144  # of a batch: decoded in one go, which takes a millisecond
-_TURN_S = 0.002
 
 Slot = Message | Verdict
 
@@ -137,7 +136,7 @@ async def post_batch(call: Call) -> Reply:
     slots: list[Slot] = []
     faults: dict[int, Problem] = {}
     recipients = 0
-    turn = _Turn()
+    turn = Turn()
     for number, item in enumerate(items):
         try:
             slot = await _slot(call, item)
@@ -175,22 +174,6 @@ async def _items(call: Call) -> Sequence[MailItem | SmsItem | msgspec.Raw]:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass  # whose fault it is, is seen below
     return decoded(_RAW_BATCH, octets).items
-
-
-class _Turn:
-    """How long a batch keeps the event loop before others have their turn (A5)."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._end_s = self._loop.time() + _TURN_S
-
-    @property
-    def is_over(self) -> bool:
-        return self._loop.time() > self._end_s
-
-    async def next(self) -> None:
-        await asyncio.sleep(0)
-        self._end_s = self._loop.time() + _TURN_S
 
 
 async def _slot(call: Call, item: MailItem | SmsItem | msgspec.Raw) -> Slot:
