@@ -24,11 +24,13 @@ from gateway.messages.shape_sms import SenderNames, SmsShaper
 from gateway.ports import Clock, Upstream
 from gateway.store.store import Store
 from gateway.store.tenure import Tenure
+from gateway.turns import Slices
 from gateway.upstreams.sandbox_sms import SandboxSms
 from gateway.upstreams.smpp_operator import SmppOperator
 from policy.acceptable_use import sensitive_numbers
 from policy.countries import CountryTable
 from policy.engine import Policy, Submission
+from smtp.limits import MailLimits
 
 Reports = Callable[[Work, Sequence[Settlement]], Awaitable[Sequence[Message]]]
 
@@ -55,6 +57,8 @@ class Road:
         self.upstreams = upstreams
         self.tenure = tenure or make_tenure(settings, store, clock, ids)
         policies = acceptable_use(settings)
+        self.mail_limits = mail_limits(settings)
+        self.slices = Slices()
         self.keep_content = settings.retention.content_hours > 0
         self.rules = channel_rules(settings)
         self.router = Router(
@@ -102,6 +106,8 @@ class Road:
             domains=domains,
             policies=policies,
             ids=ids,
+            limits=self.mail_limits,
+            slices=self.slices,
         )
         self.sms = SmsShaper(
             settings=settings.sms,
@@ -155,6 +161,12 @@ def acceptable_use(settings: Settings) -> list[Policy[Submission]]:
     if not use.refuse_card_numbers and not use.refuse_ibans:
         return []
     return [sensitive_numbers(cards=use.refuse_card_numbers, ibans=use.refuse_ibans)]
+
+
+def mail_limits(settings: Settings) -> MailLimits:
+    """What a mail may hold, from the configuration."""
+    limits = settings.limits
+    return MailLimits(**{name: getattr(limits, name) for name in MailLimits.__struct_fields__})
 
 
 def channel_rules(settings: Settings) -> dict[Channel, retry.Rules]:

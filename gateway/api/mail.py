@@ -19,12 +19,16 @@ from gateway.api.fields import (
     checked_metadata,
     checked_send_at_ms,
 )
+from gateway.api.pointers import FieldError, of_path
 from gateway.api.problems import Problem, invalid
+from gateway.messages.model import Verdict
 from gateway.messages.shape_mail import MailSubmission, ShapedMail
+from gateway.turns import Turn
 from smtp.address import AddressError, NamedMailbox, parse_mailbox
 from smtp.codes import Permanent
 from smtp.compose import Attachment, ComposeError, Draft, Unsubscribe, compose
 from smtp.data import clean
+from smtp.limits import MailLimits
 
 _IN_THREAD_OCTETS = 262_144  # larger mails are composed beside the event loop (A5)
 
@@ -87,15 +91,24 @@ async def shape(call: Call, request: MailRequest) -> ShapedMail:
     """The slot for acceptance. Raises Problem for what cannot become a mail."""
     now_ms = call.parts.services.clock.now_ms()
     submission = await _submission(call, request, now_ms)
-    return await call.parts.road.mail.shape(submission, now_ms=now_ms)
+    shaped = await call.parts.road.mail.shape(submission, now_ms=now_ms)
+    slot = shaped.slot
+    if isinstance(slot, Verdict) and slot.field is not None:
+        path = "raw" if request.raw is not None else _FIELDS.get(slot.field, "headers")
+        return msgspec.structs.replace(shaped, slot=msgspec.structs.replace(slot, field=path))
+    return shaped
+
+
+_FIELDS = {"from": "from", "to": "to", "cc": "cc", "reply-to": "reply_to", "subject": "subject"}
 
 
 async def _submission(call: Call, request: MailRequest, now_ms: int) -> MailSubmission:
+    _check_sizes(request, call.parts.road.mail_limits)
     author = _mailbox("from", request.sender)
-    to = _mailboxes("to", request.to)
-    cc = _mailboxes("cc", request.cc)
-    bcc = _mailboxes("bcc", request.bcc)
-    reply_to = _mailboxes("reply_to", request.reply_to)
+    to = await _mailboxes("to", request.to)
+    cc = await _mailboxes("cc", request.cc)
+    bcc = await _mailboxes("bcc", request.bcc)
+    reply_to = await _mailboxes("reply_to", request.reply_to)
     recipients = [str(one.mailbox) for one in (*to, *cc, *bcc)]
     if not recipients:
         raise invalid("to", "name at least one recipient in to, cc or bcc")
@@ -125,7 +138,32 @@ async def _submission(call: Call, request: MailRequest, now_ms: int) -> MailSubm
         tags=request.tags or None,
         metadata=checked_metadata(request.metadata),
         send_at_ms=checked_send_at_ms(request.send_at, now_ms),
+        composed=request.raw is None,
     )
+
+
+def _check_sizes(request: MailRequest, limits: MailLimits) -> None:
+    """Raises Problem for a field too large for a header, before anything looks at it. Bcc is in none."""
+    most = {
+        "from": (request.sender, limits.author_octets),
+        "to": (request.to, limits.recipients_octets),
+        "cc": (request.cc, limits.recipients_octets),
+        "reply_to": (request.reply_to, limits.author_octets),
+        "subject": (request.subject, limits.subject_octets),
+        "headers": ([*request.headers, *request.headers.values()], limits.header_octets),
+    }
+    for name, (value, allowed) in most.items():
+        size = _octets(value) if isinstance(value, str) else sum(map(_octets, value))
+        if size > allowed:
+            detail = f"has {size} octets, {allowed} are allowed"
+            fault = FieldError(pointer=of_path(name), detail=detail)
+            raise Problem("field_too_large", f"{name} {detail}.", errors=[fault])
+    if not isinstance(request.reply_to, str) and len(request.reply_to) > limits.author_addresses:
+        raise invalid("reply_to", f"{limits.author_addresses} addresses are allowed")
+
+
+def _octets(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _draft(
@@ -198,10 +236,18 @@ def _eight_bit(content: bytes) -> tuple[bool, bool]:
     return not content[:end].isascii(), not content[end:].isascii()
 
 
-def _mailboxes(name: str, addresses: Addresses) -> list[NamedMailbox]:
+async def _mailboxes(name: str, addresses: Addresses) -> list[NamedMailbox]:
+    """An international one takes half a millisecond: of many, others have their turn in between."""
     if isinstance(addresses, str):
         return [_mailbox(name, addresses)]
-    return [_mailbox(f"{name}[{number}]", address) for number, address in enumerate(addresses)]
+    if len(addresses) == 1:
+        return [_mailbox(f"{name}[0]", addresses[0])]
+    mailboxes, turn = [], Turn()
+    for number, address in enumerate(addresses):
+        mailboxes.append(_mailbox(f"{name}[{number}]", address))
+        if turn.is_over:
+            await turn.next()
+    return mailboxes
 
 
 def _mailbox(name: str, address: str) -> NamedMailbox:

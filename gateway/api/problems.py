@@ -49,6 +49,7 @@ KINDS: Mapping[str, Kind] = {
     "method_not_allowed": Kind(405, "Method not allowed", "Use one of the methods in Allow."),
     "request_timeout": Kind(408, "The request came too slowly", "Send it again, faster or smaller."),
     "too_large": Kind(413, "Too large", "Send less at once; `detail` names the limit."),
+    "field_too_large": Kind(413, "A field of the mail is too large", "Shorten what `errors` points to."),
     "unsupported_media_type": Kind(415, "Not JSON", "Send Content-Type: application/json, not compressed."),
     "header_too_large": Kind(431, "The header is too large", "Send fewer or shorter header fields."),
     # --- what the account may do ---
@@ -71,6 +72,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "bad_sender": Kind(422, "The sender is not an address", "Correct `from`."),
     "bad_header": Kind(422, "The mail's header is faulty", "Correct what `detail` names."),
+    "bad_structure": Kind(422, "The mail has too many parts", "Send fewer parts, nested less deeply."),
     "bad_number": Kind(422, "Not a phone number", "Write it in international form, such as +41791234567."),
     "bad_text": Kind(422, "The text cannot be sent", "Take out what `detail` names."),
     "empty_text": Kind(422, "The text is empty", "Write at least one character."),
@@ -151,7 +153,9 @@ def invalid(path: str, detail: str) -> Problem:
 def of_verdict(verdict: Verdict) -> Problem:
     """The problem of a submission that was refused."""
     reason = verdict.refused or ""
-    return Problem(reason if reason in KINDS else "not_accepted", verdict.detail or "")
+    detail = verdict.detail or ""
+    errors = [FieldError(pointer=of_path(verdict.field), detail=detail)] if verdict.field else []
+    return Problem(reason if reason in KINDS else "not_accepted", detail, errors=errors)
 
 
 def of_error(error: Exception) -> Problem | None:

@@ -41,6 +41,8 @@ _CODES = {
     "sender_not_allowed": (Code.REFUSED, Status.NOT_AUTHORISED),
     "bad_sender": (Code.BAD_MAILBOX, Status.SENDER_SYNTAX),
     "bad_header": (Code.FAILED, Status.CONTENT),
+    "bad_structure": (Code.FAILED, Status.CONTENT),
+    "field_too_large": (Code.TOO_BIG, Status.SYSTEM_TOO_BIG),
     "no_route": (Code.REFUSED, Status.NO_SUCH_DOMAIN),
 }
 _EXCUSES: dict[type[Exception], Reply] = {

@@ -185,6 +185,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The reason, one of a bounded set (`insufficient_credits`, `sender_not_allowed`, …); None: accepted."""
     detail: str | None = None
     """What to tell the caller, and what to do."""
+    field: str | None = None
+    """Of a faulty mail: the header field at fault, "" for none in particular."""
     replayed: bool = False
 
     @property

@@ -7,8 +7,6 @@ becomes a `Verdict` with a reason from a bounded set and a text that says what t
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from email.errors import HeaderParseError
-from email.header import decode_header, make_header
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -17,24 +15,39 @@ import msgspec
 from gateway.ids import IdFactory
 from gateway.messages.model import Channel, Delivery, MailEnvelope, Message, Verdict
 from gateway.messages.route import Router
+from gateway.turns import Slices
 from policy.engine import Policy, Submission, judge
 from policy.verdict import ACCEPT, Refuse
 from policy.verdict import Verdict as PolicyVerdict
 from smtp.address import AddressError, Mailbox, parse_address
+from smtp.codes import Permanent
+from smtp.header_error import HeaderError, HeaderTooLargeError, StructureError
 from smtp.headers import (
+    AGENTS,
     Field,
-    HeaderError,
     Trace,
+    agents,
     author_addresses,
+    check_lists,
+    check_sizes,
     complete,
     join,
     parse,
     received,
     remove,
 )
+from smtp.limits import MailLimits
+from smtp.mime import Steps, structure
+from smtp.words import readable
 
 KEY_HEADER = "idempotency-key"
+SUBJECT_CHARS = 500  # kept of a subject, for lists and searches
 _JUDGED_OCTETS = 262_144  # of a body that policies look at
+_REASONS: dict[type[Permanent], str] = {
+    HeaderError: "bad_header",
+    HeaderTooLargeError: "field_too_large",
+    StructureError: "bad_structure",
+}
 
 
 class SenderDomains(Protocol):
@@ -68,6 +81,8 @@ class MailSubmission(msgspec.Struct, frozen=True, kw_only=True):
     tags: list[str] | None = None
     metadata: dict[str, Any] | None = None
     send_at_ms: int | None = None
+    composed: bool = False
+    """Whether `smtp.compose` wrote it from fields that were judged before: only its whole size is new."""
 
 
 class ShapedMail(msgspec.Struct, frozen=True):
@@ -78,12 +93,16 @@ class ShapedMail(msgspec.Struct, frozen=True):
 
 
 class _Head(msgspec.Struct, frozen=True):
-    """The header of a submission: its fields, the first of each name, and whom it says it is from."""
+    """The header of a submission: its fields, the first of each name, and whom it says it is from.
+
+    `senders` are From and the reverse-path, `agents` the fields beside From that name a sender, and whom.
+    """
 
     fields: list[Field]
     body_start: int
     first: dict[str, Field]
     senders: list[str]
+    agents: list[tuple[str, str]]
 
 
 class MailShaper:
@@ -98,6 +117,8 @@ class MailShaper:
         domains: SenderDomains,
         policies: Sequence[Policy[Submission]],
         ids: IdFactory,
+        limits: MailLimits,
+        slices: Slices,
     ) -> None:
         self._server_name = server_name
         self._lifetime_ms = lifetime_ms
@@ -105,31 +126,77 @@ class MailShaper:
         self._domains = domains
         self._policies = policies
         self._ids = ids
+        self._limits = limits
+        self._slices = slices
+        self._smallest_octets = min(limits.author_octets, limits.recipients_octets, limits.subject_octets)
 
     async def shape(self, mail: MailSubmission, *, now_ms: int) -> ShapedMail:
         """A message ready for acceptance, or the verdict that refuses it."""
         shaped = self.shape_now(mail, now_ms=now_ms)
         if shaped is not None:
             return shaped
-        head = _head(mail)
+        head = self._head(mail)
         for address in head.senders:
             refusal = await self.check_sender_address(mail.account_id, address)
             if refusal is not None:
                 return ShapedMail(refusal)
+        for field, address in head.agents:
+            if await self.check_sender_address(mail.account_id, address) is not None:
+                return _foreign_agent(field, address)
+        try:
+            steps = self._structure(mail, head)
+            if steps is not None:
+                await self._slices.run(mail.account_id, steps)
+        except StructureError as error:
+            return _faulty(error)
         return self._shape(mail, head, now_ms)
 
     def shape_now(self, mail: MailSubmission, *, now_ms: int) -> ShapedMail | None:
-        """The same without a wait; None where a sender's domain has to be looked up first."""
+        """The same without a wait; None where a sender's domain has to be looked up first, or a large mail's
+        parts to be counted."""
         try:
-            head = _head(mail)
-        except HeaderError as error:
-            return _bad_header(error)
+            head = self._head(mail)
+            steps = self._structure(mail, head)
+        except (HeaderError, StructureError) as error:
+            return _faulty(error)
         if not head.senders:
             return _refused("bad_header", "The From field is missing. Add one with an address of yours.")
+        if steps is not None:
+            return None
         for address in head.senders:
             if not self._may_send(mail.account_id, address):
                 return None
+        for _, address in head.agents:
+            if not self._may_send(mail.account_id, address):
+                return None
         return self._shape(mail, head, now_ms)
+
+    def _head(self, mail: MailSubmission) -> _Head:
+        """Raises HeaderError for a header that must not be sent on."""
+        limits = self._limits
+        fields, body_start = parse(mail.content, limits)
+        first = {field.name: field for field in reversed(fields)}
+        others: list[tuple[str, str]] = []
+        if not mail.composed:
+            if body_start > self._smallest_octets:
+                check_sizes(fields, limits)
+            count = mail.content.count
+            if count(b",", 0, body_start) >= limits.author_addresses or (
+                count(b"(", 0, body_start) > limits.comment_depth
+            ):
+                check_lists(fields, limits)
+            if not first.keys().isdisjoint(AGENTS):
+                others = agents(fields, limits)
+        senders = author_addresses(fields, limits) if "from" in first else []
+        if mail.mail_from and mail.mail_from not in senders:
+            senders.append(mail.mail_from)
+        return _Head(fields, body_start, first, senders, others)
+
+    def _structure(self, mail: MailSubmission, head: _Head) -> Steps | None:
+        """See `smtp.mime.structure`."""
+        if mail.composed:
+            return None
+        return structure(mail.content, head.body_start, head.first.get("content-type"), self._limits)
 
     def _shape(self, mail: MailSubmission, head: _Head, now_ms: int) -> ShapedMail:
         """For a sender who may."""
@@ -142,7 +209,7 @@ class MailShaper:
         try:
             content = self._completed(mail, head, message_id, now_ms)
         except HeaderError as error:
-            return _bad_header(error)
+            return _faulty(error)
         deliveries = self._deliveries(mail, now_ms)
         if isinstance(deliveries, Verdict):
             return ShapedMail(deliveries)
@@ -152,7 +219,7 @@ class MailShaper:
             channel=Channel.MAIL,
             ingress=mail.ingress,
             sender=mail.mail_from,
-            subject=None if subject is None else _readable(title)[:500],
+            subject=None if subject is None else readable(title, SUBJECT_CHARS),
             envelope=MailEnvelope(
                 mail_from=mail.mail_from,
                 smtputf8=mail.smtputf8,
@@ -253,35 +320,23 @@ class MailShaper:
         return deliveries
 
 
-def _head(mail: MailSubmission) -> _Head:
-    """Raises HeaderError for a header that must not be sent on."""
-    fields, body_start = parse(mail.content)
-    first = {field.name: field for field in reversed(fields)}
-    senders = author_addresses(fields) if "from" in first else []
-    if mail.mail_from and mail.mail_from not in senders:
-        senders.append(mail.mail_from)
-    return _Head(fields, body_start, first, senders)
-
-
 @lru_cache(maxsize=4096)  # applications send from a few addresses
 def _domain(address: str) -> str:
     """Raises AddressError."""
     return parse_address(address).domain
 
 
-def _readable(subject: str) -> str:
-    """The subject for human eyes: encoded words decoded (RFC 2047), or as it stands if they are broken."""
-    if "=?" not in subject:
-        return subject
-    try:
-        return str(make_header(decode_header(subject)))
-    except (ValueError, LookupError, HeaderParseError):
-        return subject
+def _faulty(error: HeaderError | StructureError) -> ShapedMail:
+    field = error.field if isinstance(error, HeaderError) else ""
+    detail = f"{error.reply.text}. Correct the message and send it again."
+    return _refused(_REASONS[type(error)], detail, field)
 
 
-def _bad_header(error: HeaderError) -> ShapedMail:
-    return _refused("bad_header", f"{error.reply.text}. Correct the message and send it again.")
+def _foreign_agent(field: str, address: str) -> ShapedMail:
+    """A Sender or Resent-From that the account may not use: programs show it beside From, or instead."""
+    detail = f"The field {field.title()} names {address}, which is not of a verified domain of this account."
+    return _refused("bad_header", f"{detail} Leave the field out, or name an address of yours.", field)
 
 
-def _refused(reason: str, detail: str) -> ShapedMail:
-    return ShapedMail(Verdict(channel="mail", refused=reason, detail=detail))
+def _refused(reason: str, detail: str, field: str | None = None) -> ShapedMail:
+    return ShapedMail(Verdict(channel="mail", refused=reason, detail=detail, field=field))

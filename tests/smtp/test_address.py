@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -230,8 +232,8 @@ def test_any_text_parses_or_raises_the_one_error(text: str) -> None:
     assert parse_mailbox(str(mailbox)).mailbox == mailbox
 
 
-def refused(text: str) -> None:
-    with pytest.raises(AddressError):
+def read_or_refused(text: str) -> None:
+    with suppress(AddressError):
         parse_mailbox(text)
 
 
@@ -253,7 +255,7 @@ def refused(text: str) -> None:
     ],
 )
 def test_an_address_takes_time_linear_in_its_length(before: str, pumped: str, after: str) -> None:
-    assert_linear(lambda times: refused(before + pumped * times + after), 20, 2000)
+    assert_linear(lambda times: read_or_refused(before + pumped * times + after), 20, 2000)
 
 
 def test_a_path_takes_time_linear_in_its_length() -> None:
