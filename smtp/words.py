@@ -54,8 +54,8 @@ def readable(text: str, chars: int) -> str:
     text = text[: chars * _WORD_CHARS]
     shown = _Shown()
     at = 0
-    for start, end, name, octets in _words(text):
-        if shown.size >= chars:
+    for number, (start, end, name, octets) in enumerate(_words(text)):
+        if shown.size >= chars or number >= chars:  # as many empty words show nothing either
             break
         between = text[at:start]
         if at == 0 or not shown.after_word or between.strip(" \t"):
