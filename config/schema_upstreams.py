@@ -34,7 +34,7 @@ class SandboxMailUpstream:
 
     type: Literal["sandbox-mail"] = "sandbox-mail"
     delay_ms: Milliseconds = 0
-    kept: Positive = 10_000  # captured mails; the oldest go first
+    kept: Positive = 10_000  # captured mails of each account; the oldest go first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -216,6 +216,7 @@ CAPTURED_MAIL = {
     "id": ID,
     "message_id": ID,
     "mail_from": "shop@demo.example",
+    "from": "Shop <shop@demo.example>",
     "recipients": ["ada@example.net"],
     "subject": "Your order 4711",
     "size_octets": 1500,
@@ -227,6 +228,7 @@ CAPTURED_MAIL_DETAILS = {
     "text": "It is on its way.",
     "html": None,
     "attachments": [],
+    "notes": [],
     "raw": "U3ViamVjdDogWW91ciBvcmRlciA0NzExDQoNCkl0IGlzIG9uIGl0cyB3YXkuDQo=",
 }
 CAPTURED_SMS = {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from config.schema import Settings
 from gateway.api.rate import Buckets
+from gateway.api.readers import Readers
 from gateway.road import Road
 from smtp.data import Budget
 
@@ -35,3 +36,4 @@ class Parts:
     readiness: Readiness
     budget: Budget
     buckets: Buckets = field(default_factory=Buckets)
+    readers: Readers = field(default_factory=Readers)

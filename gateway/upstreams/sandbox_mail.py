@@ -11,10 +11,12 @@ recipient                              outcome
 ``unknown@magic.test``                 no reply after the final dot at the first attempt, then delivered
 =====================================  =====================================================================
 
-A `+tag` behind the word changes nothing. The oldest captures make room for new ones.
+A `+tag` behind the word changes nothing. An account's oldest captures make room for its new ones. What lists
+show is written at the capture; lists never touch a mail's content.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -29,18 +31,23 @@ from gateway.store.store import Store
 from gateway.store.tx import Tx
 from gateway.upstreams.signing import Signing
 from gateway.upstreams.tables import captured_mail
+from smtp.headers import HeaderError, peek
+from smtp.words import readable
 
 MAGIC_DOMAIN = "magic.test"
 _INSERT = """
-INSERT INTO captured_mail (account_id, id, message_id, mail_from, recipients, data, received_ms)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO captured_mail
+  (account_id, id, message_id, mail_from, recipients, subject, author, size_octets, received_ms, data)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _PRUNE = """
-DELETE FROM captured_mail WHERE (account_id, id) IN (
-  SELECT account_id, id FROM captured_mail ORDER BY id
-  LIMIT (SELECT CASE WHEN count(*) > ? THEN count(*) - ? ELSE 0 END FROM captured_mail))
+DELETE FROM captured_mail WHERE account_id = ? AND id <= (
+  SELECT id FROM captured_mail WHERE account_id = ? ORDER BY id DESC LIMIT 1 OFFSET ?)
 """
 _PRUNE_EVERY = 100
+_COUNTED_ACCOUNTS = 10_000
+_AUTHOR_CHARS = 500
+_LISTED = [column for column in captured_mail.c if column.name != "data"]
 
 
 class SandboxMail:
@@ -92,21 +99,17 @@ class SandboxMail:
             envelope = message.envelope
             mail_from = envelope.mail_from if isinstance(envelope, MailEnvelope) else ""
             data = await self._signing.prepared(message)
-            capture = _Capture(
-                message.account_id,
-                message.id,
-                mail_from,
-                taken,
-                data,
-                self._clock.now_ms(),
-                self._settings.kept,
+            row = (
+                *(message.id, mail_from, msgspec.json.encode(taken).decode(), message.subject),
+                *(_author(message.content), len(data), self._clock.now_ms(), data),
             )
+            capture = _Capture(message.account_id, row, self._clock.now_ms(), self._settings.kept)
             await self._store.submit(capture, urgent=True)
         return outcomes
 
     async def captured(self, account_id: str, before: str | None, limit: int) -> list[dict[str, Any]]:
-        """The account's captured mails, the newest first, from before the id `before`."""
-        query = select(captured_mail).where(captured_mail.c.account_id == account_id)
+        """The account's captured mails without `raw`, the newest first, from before the id `before`."""
+        query = select(*_LISTED).where(captured_mail.c.account_id == account_id)
         if before is not None:
             query = query.where(captured_mail.c.id < before)
         query = query.order_by(captured_mail.c.id.desc()).limit(limit)
@@ -124,8 +127,18 @@ class SandboxMail:
 def _view(row: Any) -> dict[str, Any]:
     view = dict(row)
     view["recipients"] = msgspec.json.decode(view["recipients"])
-    view["raw"] = bytes(view.pop("data"))
+    if "data" in view:
+        view["raw"] = bytes(view.pop("data"))
     return view
+
+
+def _author(content: bytes) -> str:
+    """The field From for human eyes, "" where there is none that can be read."""
+    try:
+        field = peek(content, "From")
+    except HeaderError:
+        return ""
+    return "" if field is None else readable(field.value, _AUTHOR_CHARS)
 
 
 def _outcome(delivery: Delivery) -> Outcome:
@@ -148,28 +161,23 @@ def _outcome(delivery: Delivery) -> Outcome:
 class _Capture(Operation[None]):
     """Keeps one mail."""
 
-    _since_prune: ClassVar[int] = _PRUNE_EVERY  # the first capture prunes, then every hundredth
+    _since_prune: ClassVar[dict[str, int]] = {}  # by account: its first capture prunes, then every hundredth
 
-    def __init__(
-        self,
-        account_id: str,
-        message_id: str,
-        mail_from: str,
-        recipients: list[str],
-        data: bytes,
-        now_ms: int,
-        kept: int,
-    ) -> None:
-        self.row = (message_id, mail_from, msgspec.json.encode(recipients).decode(), data, now_ms)
+    def __init__(self, account_id: str, row: tuple[Any, ...], now_ms: int, kept: int) -> None:
         self.account_id = account_id
+        self.row = row
         self.now_ms = now_ms
         self.kept = kept
 
     @classmethod
     def run_batch(cls, tx: Tx, operations: "Sequence[_Capture]") -> list[Any]:
         tx.run_many(_INSERT, [(one.account_id, tx.new_id(one.now_ms), *one.row) for one in operations])
-        cls._since_prune += len(operations)
-        if cls._since_prune >= _PRUNE_EVERY:
-            cls._since_prune = 0
-            tx.run(_PRUNE, (operations[0].kept, operations[0].kept))
+        since = cls._since_prune
+        if len(since) > _COUNTED_ACCOUNTS:
+            since.clear()
+        for account_id, count in Counter([one.account_id for one in operations]).items():
+            since[account_id] = since.get(account_id, _PRUNE_EVERY) + count
+            if since[account_id] >= _PRUNE_EVERY:
+                since[account_id] = 0
+                tx.run(_PRUNE, (account_id, account_id, operations[0].kept))
         return [None] * len(operations)

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Column, LargeBinary, Table
 
-from gateway.store.metadata import id_column, metadata, ms_column, text_column
+from gateway.store.metadata import id_column, int_column, metadata, ms_column, text_column
 
 captured_mail = Table(
     "captured_mail",
@@ -12,6 +12,9 @@ captured_mail = Table(
     id_column("message_id"),
     text_column("mail_from"),
     text_column("recipients"),  # JSON list
-    Column("data", LargeBinary, nullable=False),  # as it would have left: traced and signed
+    text_column("subject", nullable=True),  # for human eyes, as the message's own
+    text_column("author", nullable=True),  # From, for human eyes; not known of the oldest
+    int_column("size_octets"),
     ms_column("received_ms"),
+    Column("data", LargeBinary, nullable=False),  # as it would have left; last, so that lists never touch it
 )

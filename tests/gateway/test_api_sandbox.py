@@ -1,15 +1,25 @@
 """What the sandbox captured, over HTTP: one's own, raw and taken apart."""
 
-from collections.abc import Sequence
+import time
+from base64 import b64decode
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from config.schema_upstreams import SandboxMailUpstream
 from gateway.messages.tables import sms_part
+from gateway.ports import SystemClock
+from gateway.upstreams.sandbox_mail import SandboxMail, _Capture
 from smpp.simulator import ReceivedMessage
 from tests.gateway.api_world import World, world
 from tests.gateway.fakes import FakeUpstream
+from tests.gateway.test_mail_upstreams import signing
+from tests.smtp.test_mime import flat, nested
 
 MIME = (
     b"From: shop@example.org\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nX-Odd: \xff\xfe\r\n"
@@ -35,6 +45,9 @@ class CapturingMail(FakeUpstream):
                 "id": f"{number:026d}",
                 "message_id": "m" * 26,
                 "mail_from": "shop@example.org",
+                "author": "Shop <shop@example.org>",
+                "subject": "Grüße",
+                "size_octets": len(raw),
                 "recipients": ["ada@example.net"],
                 "received_ms": 1_790_000_000_000,
                 "raw": raw,
@@ -43,12 +56,37 @@ class CapturingMail(FakeUpstream):
 
     async def captured(self, account_id: str, before: str | None, limit: int) -> Sequence[dict[str, Any]]:
         own = [row for row in self.rows if row["account_id"] == account_id]
+        own = [{key: row[key] for key in row if key != "raw"} for row in own]
         own = [row for row in own if before is None or row["id"] < before]
         return sorted(own, key=lambda row: str(row["id"]), reverse=True)[:limit]
 
     async def captured_one(self, account_id: str, capture_id: str) -> dict[str, Any] | None:
         own = (row for row in self.rows if (row["account_id"], row["id"]) == (account_id, capture_id))
         return next(own, None)
+
+
+@asynccontextmanager
+async def sandbox_world(folder: Path, kept: int = 100) -> AsyncIterator[tuple[World, SandboxMail]]:
+    """An API over the real sandbox."""
+    async with world(folder) as api:
+        settings = SandboxMailUpstream(kept=kept)
+        clock = SystemClock()
+        sandbox = SandboxMail("box", settings, store=api.services.store, signing=signing(), clock=clock)
+        api.road.upstreams["box"] = sandbox  # type: ignore[index]  # added when the store is there
+        yield api, sandbox
+
+
+async def put(api: World, account_id: str, raws: Sequence[bytes], kept: int = 5) -> list[str]:
+    """Puts mails into the sandbox's store, whatever they are; the ids of the account's newest."""
+    for raw in raws:
+        row = ("m" * 26, "a@b.example", '["c@d.example"]', "x", "a@b.example", len(raw), 0, raw)
+        await api.services.store.submit(_Capture(account_id, row, SystemClock().now_ms(), kept))
+    listed = await api.services.store.read(
+        lambda tx: tx.rows(
+            "SELECT id FROM captured_mail WHERE account_id = ? ORDER BY id DESC", (account_id,)
+        )
+    )
+    return [one[0] for one in listed[: len(raws)]]
 
 
 class CapturingSms(FakeUpstream):
@@ -74,6 +112,8 @@ async def test_captured_mail_is_listed_in_pages(tmp_path: Path) -> None:
         assert [one["id"] for one in second["items"]] == [f"{0:026d}"]
         assert second["next"] is None
         assert first["items"][0]["subject"] == "Grüße"
+        assert first["items"][0]["from"] == "Shop <shop@example.org>"
+        assert first["items"][0]["size_octets"] == len(MIME)
 
 
 async def test_a_captured_mail_is_taken_apart(tmp_path: Path) -> None:
@@ -83,6 +123,8 @@ async def test_a_captured_mail_is_taken_apart(tmp_path: Path) -> None:
         body = (await api.client.get(f"/v1/sandbox/mail/{1:026d}")).json()
         assert body["subject"] == "Grüße"
         assert body["text"].strip() == "Körper"
+        assert ["Subject", "Grüße"] in body["headers"]
+        assert body["notes"] == []
         assert body["html"].strip() == "<p>Hi</p>"
         assert [(one["filename"], one["content_type"]) for one in body["attachments"]] == [
             ("a.gif", "image/gif")
@@ -167,3 +209,66 @@ async def test_what_the_api_sends_reaches_the_capture_whole(tmp_path: Path) -> N
         payload = parsed.get_payload(decode=True)
         assert isinstance(payload, bytes)
         assert payload.decode().strip() == "Körper"
+
+
+async def test_a_list_costs_the_same_whatever_the_size_of_the_mails(tmp_path: Path) -> None:
+    """Of 20 mails of 8 MB nothing is read but what the list shows."""
+    async with sandbox_world(tmp_path) as (api, sandbox):
+        seconds = []
+        for size in (1000, 8_000_000):
+            await put(api, api.account_id, [b"Subject: x\r\n\r\n".ljust(size)] * 20, kept=100)
+            assert all("raw" not in row for row in await sandbox.captured(api.account_id, None, 20))
+            began = time.process_time()
+            for _ in range(5):
+                items = (await api.client.get("/v1/sandbox/mail?limit=20")).json()["items"]
+            seconds.append(time.process_time() - began)
+            assert {item["size_octets"] for item in items} == {size}
+        assert seconds[1] <= max(0.3, 10 * seconds[0])
+
+
+@pytest.mark.parametrize(
+    ("raw", "note"),
+    [
+        (flat(100_000), "Only the first 1000 parts were read."),
+        (nested(3000), "Multiparts inside more than 50 others were not taken apart."),
+        (b"From: " + b"(" * 300_000 + b"\r\n\r\nx", "The header is too large."),
+    ],
+)
+async def test_a_mail_captured_before_there_were_limits_is_shown_with_a_note(
+    tmp_path: Path, raw: bytes, note: str
+) -> None:
+    async with sandbox_world(tmp_path) as (api, _):
+        (capture_id,) = await put(api, api.account_id, [raw])
+        answer = await api.client.get(f"/v1/sandbox/mail/{capture_id}")
+        assert answer.status_code == 200
+        body = answer.json()
+        assert body["notes"][0].startswith(note)
+        assert b64decode(body["raw"]) == raw
+        assert len((await api.client.get("/v1/sandbox/mail")).json()["items"]) == 1
+
+
+async def test_one_mail_of_an_account_is_read_at_a_time(tmp_path: Path) -> None:
+    async with sandbox_world(tmp_path) as (api, _):
+        (capture_id,) = await put(api, api.account_id, [b"From: a@b.example\r\n\r\nx"])
+        (theirs,) = await put(api, api.other_id, [b"From: a@b.example\r\n\r\nx"])
+        with api.server.parts.readers.one(api.account_id):
+            for path in (f"/v1/sandbox/mail/{capture_id}", f"/v1/sandbox/mail/{capture_id}/raw"):
+                answer = await api.client.get(path)
+                assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+            assert (await api.client.get("/v1/sandbox/mail")).status_code == 200
+            async with api.client_with(api.other_key) as other:
+                assert (await other.get(f"/v1/sandbox/mail/{theirs}")).status_code == 200
+        assert (await api.client.get(f"/v1/sandbox/mail/{capture_id}")).status_code == 200
+        with ExitStack() as many:
+            for number in range(4):
+                many.enter_context(api.server.parts.readers.one(str(number)))
+            assert (await api.client.get(f"/v1/sandbox/mail/{capture_id}")).status_code == 503
+
+
+async def test_the_captures_of_one_account_do_not_push_out_anothers(tmp_path: Path) -> None:
+    async with sandbox_world(tmp_path, kept=5) as (api, sandbox):
+        (theirs,) = await put(api, api.other_id, [b"Subject: x\r\n\r\n"])
+        for _ in range(3):
+            await put(api, api.account_id, [b"Subject: x\r\n\r\n"] * 100)
+        assert len(await sandbox.captured(api.account_id, None, 500)) <= 105
+        assert [row["id"] for row in await sandbox.captured(api.other_id, None, 10)] == [theirs]

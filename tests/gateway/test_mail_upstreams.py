@@ -229,8 +229,13 @@ async def test_the_sandbox_shows_what_would_have_left(tmp_path: Path) -> None:
         (captured,) = await sandbox.captured(ACCOUNT, None, 10)
         assert captured["message_id"] == verdict.id
         assert captured["recipients"] == ["b@example.net", "c@elsewhere.example"]
-        assert all(one.valid for one in verify(captured["raw"], published))
-        assert await sandbox.captured_one(ACCOUNT, captured["id"]) == captured
+        whole = await sandbox.captured_one(ACCOUNT, captured["id"])
+        assert whole is not None
+        raw = whole.pop("raw")
+        assert whole == captured
+        assert (captured["author"], captured["subject"]) == ("a@example.org", "Hello")
+        assert captured["size_octets"] == len(raw)
+        assert all(one.valid for one in verify(raw, published))
         assert await sandbox.captured_one("1" * 26, captured["id"]) is None
 
 
@@ -257,7 +262,9 @@ async def test_a_bounce_is_told_by_a_dsn_in_the_sandbox(tmp_path: Path) -> None:
                 await asyncio.sleep(0.01)
         assert captured[0]["recipients"] == ["a@example.org"]
         assert captured[0]["mail_from"] == ""
-        assert b"bounce@magic.test" in captured[0]["raw"]
+        whole = await sandbox.captured_one(ACCOUNT, captured[0]["id"])
+        assert whole is not None
+        assert b"bounce@magic.test" in whole["raw"]
 
 
 async def test_the_oldest_captures_make_room(tmp_path: Path) -> None:
