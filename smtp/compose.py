@@ -18,7 +18,16 @@ from datetime import datetime
 from email.utils import format_datetime
 
 from smtp.address import AddressError, NamedMailbox, parse_mailbox
-from smtp.encode import base64_lines, body_text, has_long_line, named_mailbox, parameter, text_words
+from smtp.encode import (
+    LONGEST_WORD,
+    base64_lines,
+    body_text,
+    has_long_line,
+    has_long_run,
+    named_mailbox,
+    parameter,
+    text_words,
+)
 from smtp.headers import HeaderError, check_name, check_value, fold, has_bare_line_end
 
 # Written by us or by the systems on the way; a caller who sets one is told instead of overruled.
@@ -174,8 +183,10 @@ def _own_lines(draft: Draft) -> Iterator[str]:
         seen.add(lower)
         value = _checked(place, value)  # noqa: PLW2901  the same value, checked
         if lower.startswith(_ASCII_ONLY):
-            if not value.isascii() or any(len(word) > 900 for word in value.split(" ")):
-                raise ComposeError(place, "must be ASCII, with a blank at least every 900 characters")
+            if not value.isascii() or has_long_run(value, " ", LONGEST_WORD):
+                raise ComposeError(
+                    place, f"must be ASCII, with a blank at least every {LONGEST_WORD} characters"
+                )
             yield f"{name}: {value}"
         else:
             yield f"{name}: {text_words(value)}"

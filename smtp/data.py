@@ -18,9 +18,7 @@ from smtp.codes import Code, Permanent, Reply, Status, Temporary
 LineEndings = Literal["normalise", "refuse"]
 
 _END = b"\r\n.\r\n"
-_BARE_CR = re.compile(rb"\r(?!\n)")
 _DOT_AT_START = re.compile(rb"\n\.")
-_BARE_LF = re.compile(rb"(?<!\r)\n")
 
 TOO_BIG = Reply(Code.TOO_BIG, Status.SYSTEM_TOO_BIG, "Message exceeds the size limit")
 NO_ROOM = Reply(Code.INSUFFICIENT_STORAGE, Status.SYSTEM_FULL, "Too many messages at once, try again later")
@@ -61,7 +59,7 @@ def clean(text: bytes, line_endings: LineEndings, *, stuffed: bool) -> bytes:
     if text.count(b"\n") != line_ends or text.count(b"\r") != line_ends:
         if line_endings == "refuse":
             raise Permanent(BARE_LINE_END)
-        text = _BARE_LF.sub(b"\r\n", _BARE_CR.sub(b" ", text))
+        text = text.replace(b"\r\n", b"\n").replace(b"\r", b" ").replace(b"\n", b"\r\n")
     if not stuffed:
         return text
     if text.startswith(b"."):

@@ -52,6 +52,8 @@ OVERSIGNED = (
 # Signed where they stand; adding one does no harm.
 SIGNED_IF_PRESENT = ("resent-from", "resent-to", "resent-date", "resent-message-id", "feedback-id")
 
+_SIGNED = frozenset((*OVERSIGNED, *SIGNED_IF_PRESENT))
+
 MAX_VERIFIED = 8  # signatures looked at in one message; a verifier must bound its work (RFC 6376 section 8.4)
 
 _TXT_STRING_OCTETS = 255  # RFC 1035 section 3.3.14
@@ -133,7 +135,7 @@ class Signer:
     def sign(self, fields: Sequence[Field], body: bytes, *, now: int) -> list[Field]:
         """One DKIM-Signature per key, to stand before `fields`. `now` in seconds since 1970."""
         body_hash = b64encode(sha256(canonical_body(body)).digest())
-        names, listed = _signed_names(tuple([field.name for field in fields]))
+        names, listed = _signed_names(tuple([field.name for field in fields if field.name in _SIGNED]))
         header = _canonical_header(fields, names)
         rest = b"%d;\r\n\th=%b;\r\n\tbh=%b;\r\n\tb=" % (now, listed, body_hash)
         signatures = []
@@ -192,9 +194,10 @@ def canonical_body(body: bytes) -> bytes:
     end = len(body.rstrip(b"\r\n"))
     lines = body[end:]
     if lines != b"\r\n" * (len(lines) // 2):  # bare CR or LF at the end: only whole CRLF pairs are line ends
-        end = len(body)
-        while body.endswith(b"\r\n", 0, end):
-            end -= 2
+        # They begin behind the last two of a kind, or behind a lone LF.
+        start = max(lines.rfind(b"\r\r"), lines.rfind(b"\n\n")) + 1
+        start += lines.startswith(b"\n", start)
+        end = end + start if lines.endswith(b"\n") else len(body)
     return body[: end + 2] if end else b""
 
 
@@ -218,7 +221,7 @@ def _canonical_header(fields: Sequence[Field], names: Sequence[str]) -> bytes:
 
 @lru_cache(maxsize=256)  # applications send the same set of fields over and over
 def _signed_names(present: tuple[str, ...]) -> tuple[tuple[str, ...], bytes]:
-    """The names for h= given those in the message, and the folded text of h=."""
+    """The names for h= given those of them in the message, and the folded text of h=."""
     counts = Counter(present)
     names: list[str] = []
     for name in OVERSIGNED:

@@ -171,7 +171,7 @@ def _typed(address: str) -> str:
 
 
 def _diagnostic(reply: Reply) -> str:
-    return _clean(reply.line())[:MAX_DIAGNOSTIC_CHARS]
+    return _clean(reply.line()[:MAX_DIAGNOSTIC_CHARS])
 
 
 def _clean(text: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from binascii import b2a_qp
+from typing import AnyStr
 from urllib.parse import quote
 
 from smtp.address import Mailbox
@@ -19,12 +20,15 @@ _TOKEN = re.compile(
     r"[A-Za-z0-9!#$&+.^_`{|}~\-]+"
 )  # RFC 2045 section 5.1, less what RFC 2231 gives a meaning
 _PLAIN = re.compile(r"[ -~]*")
-_LONGEST_WORD = 900  # a word without a blank must still fit a line of 998 (RFC 5322 section 2.1.1)
+LONGEST_WORD = 900  # a word without a blank must still fit a line of 998 (RFC 5322 section 2.1.1)
 _ENCODED_OCTETS = (
     42  # of text in one encoded-word: 12 of frame and 56 of base64 make 68, under 75 (RFC 2047 section 2)
 )
 _LINE_OCTETS = 998
 _ABOVE_ASCII = bytes(range(128, 256))
+_PIECE_OCTETS = (
+    57 * 1024
+)  # encoded at once, whole lines of base64: the interpreter is held for less than 2 ms
 
 
 def text_words(text: str) -> str:
@@ -36,15 +40,17 @@ def text_words(text: str) -> str:
 
 def encoded_words(text: str) -> str:
     """The text as encoded-words of base64 UTF-8, none of which cuts a character in two (RFC 2047 5)."""
-    words, chunk = [], b""
-    for char in text:
-        octets = char.encode()
-        if len(chunk) + len(octets) > _ENCODED_OCTETS:
-            words.append(chunk)
-            chunk = b""
-        chunk += octets
-    words.append(chunk)
-    return " ".join(f"=?utf-8?b?{b64encode(word).decode()}?=" for word in words)
+    octets = text.encode()
+    words, at = [], 0
+    while at < len(octets):
+        end = at + _ENCODED_OCTETS
+        while (
+            end < len(octets) and octets[end] & 0xC0 == 0x80
+        ):  # RFC 3629 section 3: not the first of its character
+            end -= 1
+        words.append(octets[at:end])
+        at = end
+    return " ".join([f"=?utf-8?b?{b64encode(word).decode()}?=" for word in words])
 
 
 def named_mailbox(display_name: str, mailbox: Mailbox) -> str:
@@ -93,14 +99,31 @@ def body_text(text: str, *, forbidden: str) -> tuple[str, bytes]:
         return "7bit", octets
     above_ascii = len(octets) - len(octets.translate(None, _ABOVE_ASCII))
     if above_ascii * 6 < len(octets):  # quoted-printable adds two octets each, base64 a third of all
-        return "quoted-printable", b2a_qp(octets, istext=True)
+        return "quoted-printable", _quoted_printable(octets)
     return "base64", base64_lines(octets)
 
 
 def base64_lines(octets: bytes) -> bytes:
     """Base64 in lines of 76, each ended by CRLF (RFC 2045 section 6.8)."""
-    encoded = b64encode(octets)
-    return b"".join([encoded[at : at + 76] + b"\r\n" for at in range(0, len(encoded), 76)])
+    pieces = []
+    for start in range(0, len(octets), _PIECE_OCTETS):
+        encoded = b64encode(octets[start : start + _PIECE_OCTETS])
+        pieces.append(b"".join([encoded[at : at + 76] + b"\r\n" for at in range(0, len(encoded), 76)]))
+    return b"".join(pieces)
+
+
+def _quoted_printable(octets: bytes) -> bytes:
+    """Quoted-printable (RFC 2045 section 6.7) of text whose lines end with CRLF."""
+    pieces, at = [], 0
+    while at < len(octets):
+        end = octets.rfind(b"\n", at, at + _PIECE_OCTETS) + 1
+        if end:
+            pieces.append(b2a_qp(octets[at:end], istext=True))
+        else:  # a line longer than a piece goes on behind a soft line break
+            end = at + _PIECE_OCTETS
+            pieces += (b2a_qp(octets[at:end] + b"\r\n", istext=True)[:-2], b"=\r\n")
+        at = end
+    return b"".join(pieces)
 
 
 def _is_plain(text: str) -> bool:
@@ -108,9 +131,20 @@ def _is_plain(text: str) -> bool:
 
 
 def _has_long_word(text: str) -> bool:
-    return len(text) > _LONGEST_WORD and any(len(word) > _LONGEST_WORD for word in text.split(" "))
+    return has_long_run(text, " ", LONGEST_WORD)
 
 
 def has_long_line(octets: bytes) -> bool:
     """Whether a line is longer than RFC 5322 section 2.1.1 allows."""
-    return len(octets) > _LINE_OCTETS and any(len(line) > _LINE_OCTETS for line in octets.split(b"\r\n"))
+    return has_long_run(octets, b"\r\n", _LINE_OCTETS)
+
+
+def has_long_run(text: AnyStr, end: AnyStr, most: int) -> bool:
+    """Whether more than `most` characters come without an `end`."""
+    at = 0
+    while len(text) - at > most:
+        found = text.rfind(end, at, at + most + len(end))
+        if found < 0:
+            return True
+        at = found + len(end)
+    return False

@@ -35,10 +35,12 @@ _FIELD = re.compile(
 _WHOLE_FIELD = re.compile(rb"([!-9;-~]++):[^\r]*+\r\n(?:[ \t][^\r]*+\r\n)*+")
 _MBOX_LINE = re.compile(rb">?From [^ \t:]")
 _NAME = re.compile(r"[!-9;-~]{1,76}")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _CRLF = b"\r\n"
 _NAME_LINE_OCTETS = 1000  # a line has 998 (RFC 5322 section 2.1.1), and the name of a field stands in one
 _FIELD_OCTETS = 4  # the least that a field has: a name, the colon, CRLF
 _FOLD_AT = 78  # RFC 5322 section 2.1.1
+_BEFORE_BLANKS = re.compile(r"[^ ](?= )")
 
 # RFC 5322 section 3.6: at most one of each. The MIME fields: RFC 2045 section 3, read the same way by all.
 ONCE = frozenset(
@@ -216,7 +218,7 @@ def check_value(name: str, value: str) -> None:
     for bad, word in (("\r", "CR"), ("\n", "LF"), ("\0", "NUL")):
         if bad in value:
             raise HeaderError(f"{name}: {word} is not allowed in a header field", name.lower())
-    if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+    if not value.isascii() and _SURROGATE.search(value):
         raise HeaderError(f"{name}: not valid Unicode text", name.lower())
 
 
@@ -224,15 +226,21 @@ def fold(line: str) -> str:
     """The line with CRLF put before blanks, so that pieces keep to 78 characters where blanks allow it."""
     if len(line) <= _FOLD_AT:
         return line
+    end = len(line.rstrip(" "))  # no piece of blanks alone
     pieces: list[str] = []
-    current = ""
-    for word in re.split(r"(?<=[^ ])(?= )", line):
-        if current and len(current) + len(word) > _FOLD_AT and word.strip(" "):
-            pieces.append(current)
-            current = word
-        else:
-            current += word
-    return "\r\n".join([*pieces, current])
+    at = 0
+    while len(line) - at > _FOLD_AT:
+        cut = line.rfind(" ", at + 1, at + _FOLD_AT + 1)
+        while cut > at and line[cut - 1] == " ":
+            cut -= 1
+        if cut <= at:
+            found = _BEFORE_BLANKS.search(line, at + _FOLD_AT)
+            cut = found.end() if found else end
+        if cut >= end:
+            break
+        pieces.append(line[at:cut])
+        at = cut
+    return "\r\n".join([*pieces, line[at:]])
 
 
 def check_counts(fields: Iterable[Field]) -> None:

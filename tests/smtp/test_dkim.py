@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from smtp import dkim, headers
 from smtp.headers import Field
+from tests.smtp.cost import assert_linear
 
 RSA_PEM, ED25519_PEM = dkim.make_keys()
 RSA = dkim.load_key(RSA_PEM, domain="Example.org", selector="r2026")
@@ -196,3 +197,18 @@ def test_any_field_order_signs_the_lowest_instance_first() -> None:
     message = headers.join(SIGNER.sign(fields, b"", now=1) + fields, b"")
     assert verdicts(message) == [True, True]
     assert verdicts(message.replace(b"List-Post: 1", b"List-Post: 3")) == [False, False]
+
+
+def test_names_of_foreign_fields_are_not_remembered() -> None:
+    signer = dkim.Signer([ED25519])
+    own = [Field("from", b"From: a@example.org\r\n")]
+    signer.sign(own, b"x\r\n", now=1)
+    before = dkim._signed_names.cache_info().currsize
+    for number in range(10):
+        signer.sign([*own, Field(f"x-{number}", b"X-%d: y\r\n" % number)], b"x\r\n", now=1)
+    assert dkim._signed_names.cache_info().currsize == before
+
+
+@pytest.mark.parametrize("pumped", [b" ", b"\t ", b"\r\n", b"x\r\n", b" \r\n", b"\n\r\n", b"\r\r\n"])
+def test_a_body_is_made_canonical_in_linear_time(pumped: bytes) -> None:
+    assert_linear(lambda times: dkim.canonical_body(b"x\n" + pumped * times), 20_000)
