@@ -22,5 +22,10 @@ class MailLimits(Struct, frozen=True, kw_only=True):
     mime_parts: int = 1000  # body parts of all multiparts together
     mime_depth: int = 50  # multiparts inside one another
 
+    @property
+    def smallest_octets(self) -> int:
+        """What is no larger than this holds no field that is too large."""
+        return min(self.author_octets, self.recipients_octets, self.subject_octets, self.header_octets)
+
 
 DEFAULT = MailLimits()

@@ -103,12 +103,16 @@ _FIELDS = {"from": "from", "to": "to", "cc": "cc", "reply-to": "reply_to", "subj
 
 
 async def _submission(call: Call, request: MailRequest, now_ms: int) -> MailSubmission:
-    _check_sizes(request, call.parts.road.mail_limits)
+    limits = call.parts.road.mail_limits
+    if len(call.octets) > limits.smallest_octets:
+        _check_sizes(request, limits)
     author = _mailbox("from", request.sender)
     to = await _mailboxes("to", request.to)
     cc = await _mailboxes("cc", request.cc)
     bcc = await _mailboxes("bcc", request.bcc)
     reply_to = await _mailboxes("reply_to", request.reply_to)
+    if len(reply_to) > limits.author_addresses:
+        raise invalid("reply_to", f"has {len(reply_to)} addresses, {limits.author_addresses} are allowed")
     recipients = [str(one.mailbox) for one in (*to, *cc, *bcc)]
     if not recipients:
         raise invalid("to", "name at least one recipient in to, cc or bcc")
@@ -158,8 +162,6 @@ def _check_sizes(request: MailRequest, limits: MailLimits) -> None:
             detail = f"has {size} octets, {allowed} are allowed"
             fault = FieldError(pointer=of_path(name), detail=detail)
             raise Problem("field_too_large", f"{name} {detail}.", errors=[fault])
-    if not isinstance(request.reply_to, str) and len(request.reply_to) > limits.author_addresses:
-        raise invalid("reply_to", f"{limits.author_addresses} addresses are allowed")
 
 
 def _octets(text: str) -> int:

@@ -128,7 +128,7 @@ class MailShaper:
         self._ids = ids
         self._limits = limits
         self._slices = slices
-        self._smallest_octets = min(limits.author_octets, limits.recipients_octets, limits.subject_octets)
+        self._smallest_octets = limits.smallest_octets
 
     async def shape(self, mail: MailSubmission, *, now_ms: int) -> ShapedMail:
         """A message ready for acceptance, or the verdict that refuses it."""
