@@ -109,7 +109,7 @@ async def get_mail(call: Call) -> Reply:
             html=taken.html,
             attachments=[CapturedPart(**msgspec.structs.asdict(file)) for file in taken.files],
             notes=taken.notes,
-            raw=raw,  # type: ignore[arg-type]  # encoded already, in slices
+            raw=raw,  # encoded already, in slices
         )
         return json_reply(details)
 

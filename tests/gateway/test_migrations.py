@@ -30,7 +30,7 @@ def at_version(engine: Engine, version: str) -> None:
 
 def test_captured_mails_get_the_columns_of_their_lists(tmp_path: Path) -> None:
     writer, readers = sqlite.open_engines(tmp_path / "gateway.db", busy_timeout_s=5)
-    at_version(writer, "0002")
+    at_version(writer, "0003")
     with writer.connect() as connection, connection.begin():
         connection.exec_driver_sql(_MESSAGE)
         connection.exec_driver_sql(_CAPTURED)

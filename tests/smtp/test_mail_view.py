@@ -74,7 +74,7 @@ def test_sizes_are_counted_as_decoding_would() -> None:
     ):
         raw = head + encoding + b"\r\n\r\n" + body
         payload = message_from_bytes(raw).get_payload(decode=True)
-        assert shown(raw).files[0].size_octets == len(payload)  # type: ignore[arg-type]  # octets
+        assert shown(raw).files[0].size_octets == len(payload)
 
 
 @pytest.mark.parametrize(
