@@ -16,9 +16,10 @@ SLICE_S = 0.002
 class Turn:
     """How long one piece of work keeps the event loop before others have their turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, slice_s: float = SLICE_S) -> None:
         self._loop = asyncio.get_running_loop()
-        self._end_s = self._loop.time() + SLICE_S
+        self._slice_s = slice_s
+        self._end_s = self._loop.time() + slice_s
 
     @property
     def is_over(self) -> bool:
@@ -28,7 +29,7 @@ class Turn:
     async def next(self) -> None:
         """Lets the others have theirs."""
         await asyncio.sleep(0)
-        self._end_s = self._loop.time() + SLICE_S
+        self._end_s = self._loop.time() + self._slice_s
 
 
 class Slices:

@@ -16,7 +16,7 @@ def own(raw: bytes) -> bytes:
     return raw.replace(b"From: a@b.example", f"From: {OWN}".encode())
 
 
-HOSTILE = [
+HOSTILE: list[tuple[str | bytes, int, bytes]] = [
     (f"From: {',' * 30_000}{OWN}\r\n\r\nx", 552, b"5.3.4"),
     (f"From: {'(' * 3000}{')' * 3000} {OWN}\r\n\r\nx", 554, b"5.6.0"),
     (f"From: {OWN}\r\nSubject: {'=?utf-8?q?a?= ' * 64_000}\r\n\r\nx", 552, b"5.3.4"),
