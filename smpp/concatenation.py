@@ -24,6 +24,10 @@ class Concatenation(NamedTuple):
     sequence: int
 
 
+# SMPP v3.4, sections 5.3.2.22 to 5.3.2.24: each has one size; another is no number of a part.
+_SAR_OCTETS = {Tag.SAR_MSG_REF_NUM: 2, Tag.SAR_TOTAL_SEGMENTS: 1, Tag.SAR_SEGMENT_SEQNUM: 1}
+
+
 class UserData(NamedTuple):
     """A payload without its header. `elements` are all (identifier, data) pairs, known or not."""
 
@@ -75,10 +79,10 @@ def user_data(pdu: ShortMessage | DataSm) -> UserData:
     """The message octets of a PDU and which part they are; UDHI goes before sar_* TLVs."""
     if pdu.udhi:
         return parse_user_data(pdu.payload)
-    numbers = [tlv(pdu, tag) for tag in (Tag.SAR_MSG_REF_NUM, Tag.SAR_TOTAL_SEGMENTS, Tag.SAR_SEGMENT_SEQNUM)]
+    numbers = [tlv(pdu, tag) or b"" for tag in _SAR_OCTETS]
     part = None
-    if None not in numbers:
-        part = _checked(*(int.from_bytes(number or b"", "big") for number in numbers))
+    if [len(number) for number in numbers] == list(_SAR_OCTETS.values()):
+        part = _checked(*(int.from_bytes(number, "big") for number in numbers))
     return UserData(pdu.payload, (), part)
 
 

@@ -198,6 +198,17 @@ def test_broken_header_is_no_concatenation_and_no_error(payload: bytes) -> None:
     assert parse_user_data(payload).concatenation is None
 
 
+@pytest.mark.parametrize("total", [b"\1\0", b"", b"\0\0\3"])
+def test_sar_tlvs_of_another_size_are_no_part(total: bytes) -> None:
+    """256 parts fit into no user data header."""
+    sar = (
+        (Tag.SAR_MSG_REF_NUM, b"\x01\x02"),
+        (Tag.SAR_TOTAL_SEGMENTS, total),
+        (Tag.SAR_SEGMENT_SEQNUM, b"\1"),
+    )
+    assert user_data(DeliverSm(short_message=b"x", tlvs=sar)).concatenation is None
+
+
 def test_sar_tlvs_tell_the_part_and_udhi_goes_first() -> None:
     sar = (
         (Tag.SAR_MSG_REF_NUM, b"\x01\x02"),
