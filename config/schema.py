@@ -87,6 +87,7 @@ class Limits:
     auth_delay_max_s: Seconds = 60.0
     auth_forget_s: Seconds = 900.0
     auth_remembered: Positive = 10_000
+    auth_trusted_days: Days = 30
     header_octets: Annotated[int, Between(1024)] = 262_144
     header_fields: Annotated[int, Between(20)] = 1000
     author_octets: Annotated[int, Between(512)] = 8192

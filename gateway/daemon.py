@@ -18,6 +18,7 @@ import structlog
 from config import ConfigError, differences, load
 from config.schema import Settings
 from gateway import tls
+from gateway.accounts import known
 from gateway.api.server import HttpServer
 from gateway.health import Readiness
 from gateway.housekeeping import Housekeeping
@@ -92,7 +93,8 @@ class Gateway:
         countries = _countries(settings)
         metrics = self.metrics
         store = open_store(settings, metrics, exclusive=self._birth is None)
-        services = build_services(settings, store, clock)
+        login_key = known.read_key(settings.server.data_dir)
+        services = build_services(settings, store, clock, login_key=login_key)
         observer = MetricsObserver(metrics)
         road = build_road(services, countries, observer, self._tell_owed)
         readiness = Readiness(store)

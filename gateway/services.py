@@ -45,8 +45,15 @@ class Services:
     webhooks: Webhooks
 
 
-def build_services(settings: Settings, store: Store, clock: Clock, *, dns: Dns | None = None) -> Services:
-    """The services on an open store; nothing is started."""
+def build_services(
+    settings: Settings,
+    store: Store,
+    clock: Clock,
+    *,
+    dns: Dns | None = None,
+    login_key: bytes | None = None,
+) -> Services:
+    """The services on an open store; nothing is started. `login_key` is `accounts.known.read_key`'s."""
     ids = IdFactory()
     caches = Caches(store)
     dns = dns or SystemDns()
@@ -60,7 +67,7 @@ def build_services(settings: Settings, store: Store, clock: Clock, *, dns: Dns |
         caches=caches,
         accounts=Accounts(caches, clock, ids),
         credentials=Credentials(caches, clock, ids),
-        authenticator=Authenticator(caches, clock, settings.limits),
+        authenticator=Authenticator(caches, clock, settings.limits, login_key=login_key),
         credits=Credits(store, clock, Terms(settings=settings.credits), providers),
         domains=Domains(caches, clock, settings.mail, dns=dns, spf=judge_spf),
         signers=Signers(caches),

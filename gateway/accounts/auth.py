@@ -4,34 +4,47 @@ A secret that was good is recognised by a keyed digest of it, without a read or 
 changes (`gateway.store.cache`). Everything else is looked up in the database, so a credential made a moment
 ago works at once. Raises `AuthRefused`; its texts never tell an unknown user from a wrong secret.
 
-Guessing cannot succeed against the 160 bits of an API key or SMTP secret, so a good one is never kept waiting
-at an address that has shown it before; SMPP's short passwords always wait their turn.
+Only who guesses waits. The 160 bits of an API key or SMTP secret cannot be guessed, so each is looked at,
+whatever failed before it; only the answer to a wrong one says to wait. SMPP's short passwords are hashed
+slowly, and wait their turn; but where the credential has logged in before (`gateway.accounts.known`) the
+right one is recognised at once. A wrong one goes the slow way there, too, and is answered as anywhere.
 """
 
 import asyncio
+import contextlib
 import os
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from hmac import compare_digest
+from typing import Any, NoReturn
 
 from config.schema import Limits
 from gateway.accounts.credentials import ALL_SCOPES, scopes_of
-from gateway.accounts.guessing import Guessing
+from gateway.accounts.guessing import Guessing, Pair, prefix_of
+from gateway.accounts.known import KnownLogins, Remember
 from gateway.accounts.secrets import DECOY, CredentialKind, key_prefix, matches
 from gateway.accounts.service import AccountStatus
 from gateway.ports import Clock
 from gateway.store.cache import Caches
+from gateway.store.errors import StoreBusy
 from gateway.store.tx import Tx
+from policy.retention import DAY_MS
 
-_SELECT = """
+_COLUMNS = """
 SELECT c.account_id, c.id, c.kind, c.username, c.scopes, c.secret_hash, a.name, a.status, a.rate_per_s, a.note
-FROM credential c JOIN account a ON a.id = c.account_id WHERE c.revoked_ms IS NULL
 """
-_BY_USERNAME = f"{_SELECT} AND c.kind = ? AND c.username = ?"
-_BY_ID = f"{_SELECT} AND c.account_id = ? AND c.id = ?"
+_FROM = "FROM credential c JOIN account a ON a.id = c.account_id"
+_BY_USERNAME = f"{_COLUMNS} {_FROM} WHERE c.revoked_ms IS NULL AND c.kind = ? AND c.username = ?"
+_BY_ID = f"{_COLUMNS} {_FROM} WHERE c.revoked_ms IS NULL AND c.account_id = ? AND c.id = ?"
+_KNOWN = f"""
+{_COLUMNS}, k.digest, k.last_ms {_FROM} LEFT JOIN known_login k
+ON k.account_id = c.account_id AND k.credential_id = c.id AND k.prefix = ? AND k.last_ms > ?
+WHERE c.revoked_ms IS NULL AND c.kind = ? AND c.username = ?
+"""
 
 _PRINCIPALS_MAX = 20_000
 _LONGEST_SECRET = 256
+_READS_AT_ONCE = 32  # of those the store allows: guesses without end leave the rest to others
 _SCRYPT_AT_ONCE = 2  # 16 MiB and a core each
 _SCRYPT_WAITING = 64
 
@@ -82,17 +95,34 @@ _WRONG = {
 }
 
 
+@dataclass(slots=True)
+class _Found:
+    """A credential as it is stored. `digest` is that of its secret where it has logged in before."""
+
+    principal: Principal
+    secret_hash: str
+    digest: str | None = None
+    last_ms: int = 0
+
+
 class Authenticator:
     """Checks credentials. One per process: it remembers failures and good secrets."""
 
-    def __init__(self, caches: Caches, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self, caches: Caches, clock: Clock, limits: Limits, *, login_key: bytes | None = None
+    ) -> None:
+        """With the `login_key` of an earlier process, what logged in then is known still."""
         self._caches = caches
         self._clock = clock
+        self._trusted_ms = limits.auth_trusted_days * DAY_MS
         self._guessing = Guessing(limits)
         self._digest_key = os.urandom(32)  # what is kept of a good secret is worth nothing outside
+        self._logins = KnownLogins(login_key or self._digest_key)
         self._by_field = caches.cache(_nothing, _PRINCIPALS_MAX)
         self._by_secret = caches.cache(_nothing, _PRINCIPALS_MAX)
         self._by_id = caches.cache(_load_by_id, _PRINCIPALS_MAX)
+        self._by_pair = caches.cache(_nothing_found, _PRINCIPALS_MAX)
+        self._reads = asyncio.Semaphore(_READS_AT_ONCE)
         self._scrypt = asyncio.Semaphore(_SCRYPT_AT_ONCE)
         self._scrypt_waiting = 0
 
@@ -117,35 +147,27 @@ class Authenticator:
         scheme, _, key = header_value.strip().rpartition(" ")
         prefix = key_prefix(key) if scheme.rstrip().lower() in {"bearer", ""} else None
         if prefix is None:
-            self._guessing.failed(peer, "", self._clock.monotonic_s())
+            pair = Pair(CredentialKind.API.value, prefix_of(peer), "")
+            self._guessing.failed(pair, self._clock.monotonic_s())
             raise AuthRefused("malformed", "This is not an API key. Send Authorization: Bearer gw_…")
         return await self.password(CredentialKind.API, prefix, key, peer)
 
     async def password(self, kind: CredentialKind, username: str, password: str, peer: str) -> Principal:
         """Who `username` with `password` is; for kind api `password` is the whole key."""
+        if kind is CredentialKind.SMPP:
+            return await self._short(Pair(kind.value, prefix_of(peer), username), password)
         digest = self._digest(kind, username, password)
-        user = f"{kind.value}:{username}"
         held = self._by_secret.peek(digest)
-        guessable = kind is CredentialKind.SMPP
-        if held is not None and not guessable:
-            return held
-        delay_s = self._delay_s(peer, user, guessable=guessable)
-        if delay_s > 0 and (guessable or not self._guessing.trusts(peer, user)):
-            raise _slow_down(delay_s)
         if held is not None:
-            self._guessing.succeeded(peer, user)
             return held
-        plain = username.isascii() and username.isprintable()  # PostgreSQL takes no NUL in a text
-        if len(password) > _LONGEST_SECRET or not plain or len(username) > 64:
-            self._refuse_wrong(kind, peer, user, delay_s)
         generation = self._caches.generation
-        found = await self._caches.store.read(lambda tx: tx.one(_BY_USERNAME, (kind.value, username)))
-        if not await self._matches(found, password, peer, user, guessable=guessable):
-            self._refuse_wrong(kind, peer, user, delay_s)
-        self._guessing.succeeded(peer, user)
-        principal = _usable(found)
+        found = await self._find(kind, username, password)
+        if found is None or not matches(found.secret_hash, password):
+            pair = Pair(kind.value, prefix_of(peer), username)
+            self._wait_out(pair, guessable=False)
+            self._fail(kind, pair)
+        principal = self._usable(found, generation)
         self._by_secret.put(digest, principal, generation)
-        self._by_id.put((principal.account_id, principal.credential_id), principal, generation)
         return principal
 
     def peek(self, principal: Principal) -> Principal | None:
@@ -164,6 +186,8 @@ class Authenticator:
         _check_account(current.account)
         return current
 
+    # --- looking up ------------------------------------------------------------------------------------
+
     def _digest(self, kind: CredentialKind, username: str, password: str) -> bytes:
         text = f"{kind.value}\0{len(username)}\0{username}\0{password}"
         return blake2b(text.encode("utf-8", "surrogatepass"), key=self._digest_key, digest_size=20).digest()
@@ -171,34 +195,105 @@ class Authenticator:
     def _field_digest(self, field: bytes) -> bytes:
         return blake2b(field, key=self._digest_key, digest_size=20).digest()
 
-    def _delay_s(self, peer: str, user: str, *, guessable: bool) -> float:
-        return self._guessing.delay_s(peer, user, self._clock.monotonic_s(), guessable=guessable)
+    async def _find(self, kind: CredentialKind, username: str, password: str) -> _Found | None:
+        if not _plausible(username, password):
+            return None
+        async with self._reads:
+            row = await self._caches.store.read(lambda tx: tx.one(_BY_USERNAME, (kind.value, username)))
+        return None if row is None else _Found(_principal(row), row[5])
 
-    def _refuse_wrong(self, kind: CredentialKind, peer: str, user: str, delay_s: float) -> None:
-        if delay_s > 0:  # looked at all the same, for the sake of a good secret: it was none
-            raise _slow_down(delay_s)
-        self._guessing.failed(peer, user, self._clock.monotonic_s())
-        raise AuthRefused("credentials", _WRONG[kind])
+    async def _find_pair(self, pair: Pair, password: str) -> _Found | None:
+        """The same for SMPP, with what is known of the pair; a pair that has logged in is held."""
+        if not _plausible(pair.user, password):
+            return None
+        since_ms = self._clock.now_ms() - self._trusted_ms
+        held = self._by_pair.peek(pair)
+        if held is not None and held.last_ms > since_ms:
+            return held
+        generation = self._caches.generation
+        key = (self._logins.prefix(pair), since_ms, pair.door, pair.user)
+        async with self._reads:
+            row = await self._caches.store.read(lambda tx: tx.one(_KNOWN, key))
+        if row is None:
+            return None
+        found = _Found(_principal(row[:10]), row[5], row[10], row[11] or 0)
+        if found.digest is not None:
+            self._by_pair.put(pair, found, generation)
+        return found
 
-    async def _matches(
-        self, found: tuple[Any, ...] | None, password: str, peer: str, user: str, *, guessable: bool
-    ) -> bool:
-        stored = DECOY if found is None else found[5]
-        if not guessable:
-            return found is not None and matches(stored, password)
+    def _usable(self, found: _Found, generation: int) -> Principal:
+        """Who it is, unless the account may do nothing; to be renewed without a read from now on."""
+        principal = found.principal
+        _check_account(principal.account)
+        self._by_id.put((principal.account_id, principal.credential_id), principal, generation)
+        return principal
+
+    # --- short secrets ---------------------------------------------------------------------------------
+
+    async def _short(self, pair: Pair, password: str) -> Principal:
+        """Who `pair.user` is: by the digest where it has logged in before, or else by the slow hash."""
+        generation = self._caches.generation
+        found = await self._find_pair(pair, password)
+        if found is None or not self._recognised(found, pair, password):
+            self._wait_out(pair)
+            good = await self._matches(found, pair, password)
+            if not good or found is None:
+                self._fail(CredentialKind.SMPP, pair)
+            digest = self._logins.digest(pair, password, found.secret_hash)
+            if found.digest is None or not compare_digest(found.digest, digest):
+                found.digest, found.last_ms = digest, 0
+            self._by_pair.put(pair, found, generation)
+        self._remember(found, pair)
+        return self._usable(found, generation)
+
+    def _recognised(self, found: _Found, pair: Pair, password: str) -> bool:
+        """Whether the secret is the one that logged in from here before. A wrong one takes a look away."""
+        now_s = self._clock.monotonic_s()
+        if found.digest is None or not self._guessing.may_look(pair, now_s):
+            return False
+        if compare_digest(found.digest, self._logins.digest(pair, password, found.secret_hash)):
+            return True
+        self._guessing.looked(pair, now_s)
+        return False
+
+    def _remember(self, found: _Found, pair: Pair) -> None:
+        """Has it written, unless it was today; a store that has no time does it at another login."""
+        now_ms = self._clock.now_ms()
+        if found.digest is None or now_ms - found.last_ms < DAY_MS:
+            return
+        who = found.principal
+        prefix = self._logins.prefix(pair)
+        with contextlib.suppress(StoreBusy):
+            self._caches.store.post(Remember(who.account_id, who.credential_id, prefix, found.digest, now_ms))
+            found.last_ms = now_ms
+
+    async def _matches(self, found: _Found | None, pair: Pair, password: str) -> bool:
+        """Whether the slow hash says so; without a user it takes the same time."""
         if self._scrypt_waiting >= _SCRYPT_WAITING:
             raise AuthRefused("busy", "Too many logins at once; try again in a moment.", 1.0)
+        if not _plausible(pair.user, password):
+            return False
         self._scrypt_waiting += 1
         try:
             async with self._scrypt:
                 # Those who came in parallel wait out what the first of them has earned.
-                delay_s = self._delay_s(peer, user, guessable=True)
-                if delay_s > 0:
-                    raise _slow_down(delay_s)
-                good = await asyncio.to_thread(matches, stored, password)
+                self._wait_out(pair)
+                return await asyncio.to_thread(matches, found.secret_hash if found else DECOY, password)
         finally:
             self._scrypt_waiting -= 1
-        return good and found is not None
+
+    # --- refusing --------------------------------------------------------------------------------------
+
+    def _wait_out(self, pair: Pair, *, guessable: bool = True) -> None:
+        """Refuses what comes before its time, and does not count it."""
+        delay_s = self._guessing.delay_s(pair, self._clock.monotonic_s(), guessable=guessable)
+        if delay_s > 0:
+            raise _slow_down(delay_s)
+
+    def _fail(self, kind: CredentialKind, pair: Pair) -> NoReturn:
+        """Counts a wrong secret and says no."""
+        self._guessing.failed(pair, self._clock.monotonic_s())
+        raise AuthRefused("credentials", _WRONG[kind])
 
 
 def _slow_down(delay_s: float) -> AuthRefused:
@@ -209,15 +304,23 @@ def _nothing(_tx: Tx, _digest: bytes) -> Principal | None:
     return None
 
 
+def _nothing_found(_tx: Tx, _pair: Pair) -> _Found | None:
+    return None
+
+
+def _plausible(username: str, password: str) -> bool:
+    """Whether there can be such a credential; PostgreSQL takes no NUL in a text."""
+    return (
+        len(password) <= _LONGEST_SECRET
+        and len(username) <= 64
+        and username.isascii()
+        and username.isprintable()
+    )
+
+
 def _load_by_id(tx: Tx, key: tuple[str, str]) -> Principal | None:
     row = tx.one(_BY_ID, key)
     return None if row is None else _principal(row)
-
-
-def _usable(row: Any) -> Principal:
-    principal = _principal(row)
-    _check_account(principal.account)
-    return principal
 
 
 def _check_account(account: PrincipalAccount) -> None:

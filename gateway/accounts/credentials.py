@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.accounts import known
 from gateway.accounts.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from gateway.accounts.secrets import (
     PREFIX_CHARACTERS,
@@ -156,6 +157,7 @@ class Credentials:
             if current.revoked_ms is not None:
                 raise ConflictError("The credential is revoked; make a new one.")
             tx.run(_SET_HASH, (hashed, account_id, credential_id))
+            known.forget(tx, account_id, credential_id)
             return current
 
         return Issued(await self._caches.write(change), secret)
@@ -167,6 +169,7 @@ class Credentials:
         def change(tx: Tx) -> Credential:
             _one(tx, account_id, credential_id)
             tx.run(_REVOKE, (now_ms, account_id, credential_id))
+            known.forget(tx, account_id, credential_id)
             return _one(tx, account_id, credential_id)
 
         return await self._caches.write(change)

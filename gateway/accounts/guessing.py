@@ -1,27 +1,43 @@
 """How guessing is slowed: per address and per user, by delays that grow and never become a lock.
 
 - An *address* that fails too often waits before each further attempt.
-- A *user* whose secret is being guessed (from however many addresses) makes every address that has not
-  succeeded for it before wait once before each attempt. The wait belongs to the pair of address and user, so
-  an attacker's attempts do not prolong it: who comes back after the delay is heard, always.
-- For secrets too long to be guessed, the wait of the address belongs to the pair too: applications that
-  share an address (one host, a proxy) are not kept out by a neighbour with an old key.
+- A *user* whose secret is being guessed (from however many addresses) makes every address wait once before
+  each attempt. The wait belongs to the pair of address and user, so an attacker's attempts do not prolong
+  it: who comes back after the delay is heard, always.
+- For secrets too long to be guessed, the wait of the address belongs to the pair too.
+- A *known pair*, which has logged in before, may have its secret *looked at* by a digest whatever the delay
+  is: so many wrong ones a second as a mean over a day. They are tokens in a bucket that holds a day's, for a
+  guesser cannot be told from the client behind the same address but by the secret itself: a rate per second
+  alone would be the guesser's to use up.
 
-Attempts made too early are not looked at and count for nothing. Failures are forgotten after a while;
-success does not erase them, or a guesser could pay for each guess with a login of their own. Pure: the
-caller gives the time; memory is bounded, the entry least recently touched goes first.
+Each door (smtp, http, smpp) has failures of its own. Attempts made too early count for nothing. Failures are
+forgotten after a while; success does not erase them, or a guesser could pay for each guess with a login of
+their own. Pure: the caller gives the time; memory is bounded, the entry least recently touched goes first.
 """
 
 import ipaddress
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from config.schema import Limits
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+LOOKS_PER_S: Final = 20.0
+"""Wrong secrets of a known pair that are looked at: half of 40 bits takes 870 years."""
+LOOKS_SAVED: Final = 86_400 * LOOKS_PER_S
+"""So many may come at once: 500 wrong ones a second for an hour. They add a day to those years."""
+
+
+class Pair(NamedTuple):
+    """An attempt: at which door, from which prefix (see `prefix_of`), for whom."""
+
+    door: str
+    prefix: str
+    user: str
 
 
 class _Remembered(OrderedDict[K, V], Generic[K, V]):
@@ -53,53 +69,53 @@ class Guessing:
         self._max_s = limits.auth_delay_max_s
         self._forget_s = limits.auth_forget_s
         size = limits.auth_remembered
-        self._addresses: _Remembered[str, _Failures] = _Remembered(size)
-        self._users: _Remembered[str, _Failures] = _Remembered(size)
-        self._ready_s: _Remembered[tuple[str, str], float] = _Remembered(size)
-        self._trusted: _Remembered[tuple[str, str], bool] = _Remembered(size)
+        self._addresses: _Remembered[tuple[str, str], _Failures] = _Remembered(size)
+        self._users: _Remembered[tuple[str, str], _Failures] = _Remembered(size)
+        self._ready_s: _Remembered[Pair, float] = _Remembered(size)
+        self._looks_full_s: _Remembered[Pair, float] = _Remembered(size)  # when a bucket will be full again
 
-    def delay_s(self, peer: str, user: str, now_s: float, *, guessable: bool = True) -> float:
-        """How many seconds until an attempt by `peer` for `user` is looked at; 0: now.
+    def delay_s(self, pair: Pair, now_s: float, *, guessable: bool = True) -> float:
+        """How many seconds an attempt is to wait; 0: not at all.
 
-        `guessable`: a secret short enough to be guessed. For long ones the caller may look all the same at
-        the attempts of an address that it `trusts`.
+        `guessable`: a secret short enough to be guessed is not looked at before. For a long one the delay is
+        the answer to a wrong secret, and a good one is never kept waiting.
         """
-        address = address_of(peer)
+        address = (pair.door, pair.prefix)
         penalty_s = self._penalty_s(self._addresses.get(address), now_s)
         wait_s = 0.0
         if guessable and penalty_s > 0:
             wait_s = self._addresses[address].last_s + penalty_s - now_s
-        pair = (address, user)
-        if not guessable or pair not in self._trusted:
-            pair_penalty_s = self._penalty_s(self._users.get(user), now_s)
-            if not guessable:
-                pair_penalty_s = max(pair_penalty_s, penalty_s)
-            wait_s = max(wait_s, self._pair_wait_s(pair, pair_penalty_s, now_s))
-        return max(0.0, wait_s)
+        pair_penalty_s = self._penalty_s(self._users.get((pair.door, pair.user)), now_s)
+        if not guessable:
+            pair_penalty_s = max(pair_penalty_s, penalty_s)
+        return max(0.0, wait_s, self._pair_wait_s(pair, pair_penalty_s, now_s))
 
-    def failed(self, peer: str, user: str, now_s: float) -> None:
+    def failed(self, pair: Pair, now_s: float) -> None:
         """Counts a wrong secret (or an unknown user: it must look the same)."""
-        address = address_of(peer)
-        failures = (self._count(self._addresses, address, now_s), self._count(self._users, user, now_s))
+        failures = (
+            self._count(self._addresses, (pair.door, pair.prefix), now_s),
+            self._count(self._users, (pair.door, pair.user), now_s),
+        )
         penalty_s = max(self._penalty_s(one, now_s) for one in failures)
         if penalty_s > 0:
-            self._ready_s.keep((address, user), now_s + penalty_s)
+            self._ready_s.keep(pair, now_s + penalty_s)
 
-    def succeeded(self, peer: str, user: str) -> None:
-        """From now on this address is known to have the user's secret."""
-        pair = (address_of(peer), user)
-        self._trusted.keep(pair, True)
-        self._ready_s.pop(pair, None)
+    def may_look(self, pair: Pair, now_s: float) -> bool:
+        """Whether one more secret of a known pair may be looked at, right or wrong."""
+        return self._looks_spent(pair, now_s) + 1 <= LOOKS_SAVED
 
-    def trusts(self, peer: str, user: str) -> bool:
-        """Whether this address has succeeded for this user before."""
-        return (address_of(peer), user) in self._trusted
+    def looked(self, pair: Pair, now_s: float) -> None:
+        """Takes one look away: the secret was wrong. Right ones cost nothing."""
+        self._looks_full_s.keep(pair, now_s + (self._looks_spent(pair, now_s) + 1) / LOOKS_PER_S)
 
     def __len__(self) -> int:
         """The number of entries in memory."""
-        return len(self._addresses) + len(self._users) + len(self._ready_s) + len(self._trusted)
+        return len(self._addresses) + len(self._users) + len(self._ready_s) + len(self._looks_full_s)
 
-    def _pair_wait_s(self, pair: tuple[str, str], penalty_s: float, now_s: float) -> float:
+    def _looks_spent(self, pair: Pair, now_s: float) -> float:
+        return max(0.0, self._looks_full_s.get(pair, now_s) - now_s) * LOOKS_PER_S
+
+    def _pair_wait_s(self, pair: Pair, penalty_s: float, now_s: float) -> float:
         if penalty_s == 0:
             return 0.0
         ready_s = self._ready_s.get(pair)
@@ -114,7 +130,9 @@ class Guessing:
         beyond = failures.count - self._free
         return min(self._max_s, self._first_s * 2.0 ** min(beyond - 1, 64)) if beyond > 0 else 0.0
 
-    def _count(self, failures: "_Remembered[str, _Failures]", key: str, now_s: float) -> _Failures:
+    def _count(
+        self, failures: "_Remembered[tuple[str, str], _Failures]", key: tuple[str, str], now_s: float
+    ) -> _Failures:
         entry = failures.get(key)
         if entry is None or now_s - entry.last_s > self._forget_s:
             entry = _Failures(0, now_s)
@@ -124,7 +142,7 @@ class Guessing:
         return entry
 
 
-def address_of(peer: str) -> str:
+def prefix_of(peer: str) -> str:
     """What counts as one address: an IPv4 address, or the /64 that one IPv6 site has to itself."""
     try:
         address = ipaddress.ip_address(peer.partition("%")[0])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from gateway.accounts import known
 from gateway.accounts.errors import ConflictError, InvalidError, NotFoundError
 from gateway.ids import IdFactory
 from gateway.ports import Clock
@@ -127,6 +128,8 @@ class Accounts:
             if account.status is not status or account.note != note:
                 since_ms = account.status_ms if account.status is status else now_ms
                 tx.run(_SET_STATUS, (status.value, note, since_ms, account_id))
+            if status is AccountStatus.CLOSED:
+                known.forget(tx, account_id)
             return account_of(tx, account_id)
 
         return await self._caches.write(change)

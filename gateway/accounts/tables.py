@@ -1,8 +1,8 @@
-"""Tables of accounts, their credentials and sender domains."""
+"""Tables of accounts, their credentials, and from where these have logged in."""
 
 from sqlalchemy import Column, Index, String, Table
 
-from gateway.store.metadata import id_column, int_column, metadata, ms_column, text_column
+from gateway.store.metadata import CLUSTERED, id_column, int_column, metadata, ms_column, text_column
 
 account = Table(
     "account",
@@ -31,3 +31,15 @@ credential = Table(
     ms_column("revoked_ms", nullable=True),
 )
 Index("uq_credential_kind_username", credential.c.kind, credential.c.username, unique=True)
+
+known_login = Table(
+    "known_login",
+    metadata,
+    id_column("account_id", key=True),
+    id_column("credential_id", key=True),
+    Column("prefix", String(32), primary_key=True),  # keyed digest of the address's prefix
+    Column("digest", String(40), nullable=False),  # keyed digest of the secret
+    ms_column("last_ms"),  # of the last login, to a day
+    **CLUSTERED,
+)
+Index("ix_known_login_last_ms", known_login.c.last_ms)

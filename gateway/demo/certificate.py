@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from config import Settings
 from gateway import tls
-from gateway.demo.files import write_private
+from gateway.files import write_private
 
 _MADE_BY = "gateway demo"
 _LIFE = timedelta(days=365)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from config import Settings
 from gateway.demo.account import Furnished, Secrets
-from gateway.demo.files import write_private
+from gateway.files import write_private
 from gateway.starting import Ports
 
 

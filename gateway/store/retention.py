@@ -80,6 +80,10 @@ _PARKED = """
 DELETE FROM parked_receipt WHERE (upstream, upstream_id) IN (
   SELECT upstream, upstream_id FROM parked_receipt WHERE received_ms < ? LIMIT ?)
 """
+_KNOWN_LOGINS = """
+DELETE FROM known_login WHERE (account_id, credential_id, prefix) IN (
+  SELECT account_id, credential_id, prefix FROM known_login WHERE last_ms <= ? LIMIT ?)
+"""
 _LEASES = "DELETE FROM lease WHERE name IN (SELECT name FROM lease WHERE expires_ms < ? LIMIT ?)"
 
 
@@ -118,6 +122,7 @@ class Retention:
             (_IDEMPOTENCY, now_ms),
             (_PARTS, now_ms - parts_ms),
             (_PARKED, now_ms - self._settings.sms.receipt_timeout_s * 1000),
+            (_KNOWN_LOGINS, now_ms - self._settings.limits.auth_trusted_days * DAY_MS),
             (_LEASES, now_ms - DAY_MS),
         ):
             total += await self._sliced(sql, (before_ms,))

@@ -21,3 +21,17 @@ def write_private(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         os.fsync(folder)  # the rename is durable only with the folder
     finally:
         os.close(folder)
+
+
+def private_once(path: Path, data: bytes) -> bytes:
+    """What `path` holds, which is `data` if it was not there; one of all who ask makes it. Raises OSError."""
+    if not path.exists():
+        made = path.with_name(f"{path.name}.{os.getpid()}")
+        write_private(made, data)
+        try:
+            os.link(made, path)
+        except FileExistsError:
+            pass  # another process was faster
+        finally:
+            made.unlink()
+    return path.read_bytes()

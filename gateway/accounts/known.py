@@ -1,0 +1,110 @@
+"""Known logins: from where each SMPP credential has logged in, so that its next login needs no slow hash.
+
+A row of `known_login` holds two keyed digests: of the prefix, and of the secret with the hash that it was
+checked against (a renewed secret makes it worthless). The key is a file of its own in `server.data_dir`:
+whoever has the database alone learns neither an address nor anything about a password's 40 bits. Machines on
+one PostgreSQL that do not share the file know their own logins only.
+
+Credentials of 160 bits have no rows: nothing is slow about checking them.
+
+A row is written at most once a day. It goes with its credential or account, after `limits.auth_trusted_days`
+without a login (`gateway.store.retention`), and when there are too many, the least recent first.
+"""
+
+import os
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from gateway.accounts.guessing import Pair
+from gateway.files import private_once
+from gateway.store.tx import Tx
+from gateway.store.writer import Operation
+from policy.retention import DAY_MS
+
+log = structlog.get_logger(__name__)
+
+ROWS_MAX: Final = 100_000
+ACCOUNT_ROWS_MAX: Final = 1_000
+"""Of one account: an IPv6 site has 65,536 prefixes, which must not push out everybody else's rows."""
+KEY_FILE: Final = "login.key"
+_KEY_OCTETS = 32
+_TRIMMED = 100  # rows by one write
+
+_REMEMBER = """
+INSERT INTO known_login (account_id, credential_id, prefix, digest, last_ms)
+SELECT c.account_id, c.id, ?, ?, ? FROM credential c
+WHERE c.account_id = ? AND c.id = ? AND c.revoked_ms IS NULL
+ON CONFLICT (account_id, credential_id, prefix)
+DO UPDATE SET digest = excluded.digest, last_ms = excluded.last_ms
+WHERE known_login.last_ms <= excluded.last_ms - ? OR known_login.digest <> excluded.digest
+"""
+_KEY = "(account_id, credential_id, prefix)"
+_TRIM_ACCOUNT = f"""
+DELETE FROM known_login WHERE {_KEY} IN (
+  SELECT account_id, credential_id, prefix FROM known_login WHERE account_id = ?
+  ORDER BY last_ms DESC LIMIT {_TRIMMED} OFFSET {ACCOUNT_ROWS_MAX}"""  # noqa: S608 - constants only
+_TRIM = f"""
+DELETE FROM known_login WHERE {_KEY} IN (
+  SELECT account_id, credential_id, prefix FROM known_login
+  ORDER BY last_ms DESC LIMIT {_TRIMMED} OFFSET {ROWS_MAX}"""  # noqa: S608 - constants only
+_FORGET = "DELETE FROM known_login WHERE account_id = ? AND credential_id = ?"
+_FORGET_ACCOUNT = "DELETE FROM known_login WHERE account_id = ?"
+
+
+class KnownLogins:
+    """The digests, made with one key."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def prefix(self, pair: Pair) -> str:
+        """What is kept of the prefix of `pair`."""
+        return blake2b(pair.prefix.encode(), key=self._key, digest_size=16, person=b"prefix").hexdigest()
+
+    def digest(self, pair: Pair, secret: str, secret_hash: str) -> str:
+        """What is kept of `secret`, which `secret_hash` was made of, for logins of `pair`."""
+        text = f"{secret_hash}\0{pair.prefix}\0{pair.user}\0{secret}"
+        octets = text.encode("utf-8", "surrogatepass")
+        return blake2b(octets, key=self._key, digest_size=20, person=b"secret").hexdigest()
+
+
+class Remember(Operation[None]):
+    """Writes that a pair has logged in, unless that was written today."""
+
+    def __init__(self, account_id: str, credential_id: str, prefix: str, digest: str, now_ms: int) -> None:
+        self.row = (prefix, digest, now_ms, account_id, credential_id, DAY_MS)
+
+    @classmethod
+    def run_batch(cls, tx: Tx, operations: "Sequence[Remember]") -> list[Any]:
+        rows = sorted((one.row for one in operations), key=lambda row: (row[3], row[4], row[0]))
+        tx.run_many(_REMEMBER, rows)
+        for account_id in sorted({row[3] for row in rows}):
+            tx.run(f"{_TRIM_ACCOUNT}{tx.skip_locked})", (account_id,))
+        tx.run(f"{_TRIM}{tx.skip_locked})")
+        return [None] * len(operations)
+
+
+def forget(tx: Tx, account_id: str, credential_id: str | None = None) -> None:
+    """Drops the rows of a credential, or of the whole account."""
+    if credential_id is None:
+        tx.run(_FORGET_ACCOUNT, (account_id,))
+    else:
+        tx.run(_FORGET, (account_id, credential_id))
+
+
+def read_key(folder: Path) -> bytes:
+    """The key in `folder`, made if there is none; without a usable one, one for this process alone."""
+    made = os.urandom(_KEY_OCTETS)
+    try:
+        key = private_once(folder / KEY_FILE, made)
+    except OSError as error:
+        log.warning("login_key_unusable", reason=str(error))
+        return made
+    if len(key) != _KEY_OCTETS:
+        log.warning("login_key_unusable", reason=f"it has {len(key)} octets instead of {_KEY_OCTETS}")
+        return made
+    return key
