@@ -1,6 +1,7 @@
 """Files that are whole or not there: written beside, synced, then renamed into place."""
 
 import os
+import secrets
 from pathlib import Path
 
 
@@ -26,7 +27,7 @@ def write_private(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 def private_once(path: Path, data: bytes) -> bytes:
     """What `path` holds, which is `data` if it was not there; one of all who ask makes it. Raises OSError."""
     if not path.exists():
-        made = path.with_name(f"{path.name}.{os.getpid()}")
+        made = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
         write_private(made, data)
         try:
             os.link(made, path)

@@ -22,6 +22,7 @@ from gateway.store.store import Store
 from gateway.store.tx import Tx
 from smtp.resolver import LookupFailedError
 from smtp.spf import SpfVerdict
+from tests.gateway.databases import database_url
 from tests.gateway.fakes import FakeClock
 
 EGRESS = ("192.0.2.10", "2001:db8::10")
@@ -139,14 +140,17 @@ def publish(rig: Services, domain: Domain) -> None:
 
 @asynccontextmanager
 async def services(
-    folder: Path, *, limits: Limits | None = None, mail: Mail | None = None
+    folder: Path, *, limits: Limits | None = None, mail: Mail | None = None, login_key: bytes | None = None
 ) -> AsyncIterator[Services]:
-    """Services on `folder`'s database; opened twice they are two processes on one database."""
+    """Services on `folder`'s database; opened twice they are two processes on one database.
+
+    With the `login_key` of an earlier one it is the same machine after a restart.
+    """
     settings = Settings(
         limits=limits or Limits(),
         mail=mail or replace(Settings().mail, egress_ips=EGRESS),
     )
-    store = Store.open(f"sqlite:{folder}/gateway.db", upgrade=True)
+    store = Store.open(database_url(folder), upgrade=True)
     caches = Caches(store, poll_s=0.02)
     clock, ids, dns = FakeClock(), IdFactory(), FakeDns()
     try:
@@ -157,7 +161,7 @@ async def services(
             settings=settings,
             accounts=Accounts(caches, clock, ids),
             credentials=Credentials(caches, clock, ids),
-            auth=Authenticator(caches, clock, settings.limits),
+            auth=Authenticator(caches, clock, settings.limits, login_key=login_key),
             domains=Domains(caches, clock, settings.mail, dns=dns, spf=FakeSpf(dns)),
             signers=Signers(caches),
             sendernames=SenderNames(caches, clock, settings.sender_name),
