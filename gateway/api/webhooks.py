@@ -1,6 +1,8 @@
 """/v1/webhooks: where to tell what happened, what was told, and telling it again."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -9,9 +11,9 @@ from gateway.api import cursors, examples
 from gateway.api.call import NO_CONTENT, Call, Reply, json_reply
 from gateway.api.fields import Page, given
 from gateway.api.operation import Operation
-from gateway.api.problems import invalid
+from gateway.api.problems import Problem, invalid
 from gateway.api.times import Moment, epoch_ms, moment, moment_or_none
-from gateway.webhooks.service import Issued, Webhook, WebhookDelivery
+from gateway.webhooks.service import Issued, Webhook, WebhookDelivery, checked_events, scopes_told
 
 _LIST = "deliveries"
 _Url = Annotated[str, msgspec.Meta(max_length=2000)]
@@ -113,6 +115,7 @@ async def list_webhooks(call: Call) -> Reply:
 async def add_webhook(call: Call) -> Reply:
     """A new webhook with its secret."""
     request = await call.json(_REQUEST)
+    _may_tell(call, checked_events(request.events))
     issued = await call.parts.services.webhooks.create(call.account_id, request.url, request.events)
     location = f"/v1/webhooks/{issued.webhook.id}".encode()
     return json_reply(_issued(issued), 201, [(b"location", location)])
@@ -132,6 +135,7 @@ async def change_webhook(call: Call) -> Reply:
         url=request.url,
         events=request.events,
         active=None if request.status is None else request.status == "active",
+        may_tell=partial(_may_tell, call),
     )
     return json_reply(_answer(webhook))
 
@@ -181,6 +185,18 @@ async def ping(call: Call) -> Reply:
     """Queues a `webhook.test`."""
     delivery_id = await call.parts.services.webhooks.ping(call.account_id, _id(call))
     return json_reply(PingAnswer(delivery_id=delivery_id), 202)
+
+
+def _may_tell(call: Call, events: Sequence[str]) -> None:
+    """A key subscribes to what it may read, and sends nothing else to another address."""
+    principal = call.principal
+    missing = [] if principal is None else [one for one in scopes_told(events) if not principal.allows(one)]
+    if missing:
+        raise Problem(
+            "scope_missing",
+            f"To be told of these events a key needs {', '.join(missing)}, which this one lacks. "
+            "Name other events, or use another key.",
+        )
 
 
 def _id(call: Call) -> str:
@@ -246,7 +262,8 @@ OPERATIONS = (
         summary="Add a webhook",
         scope="webhooks:write",
         description="Its secret, shown this once, signs what is sent (Standard Webhooks). Private addresses "
-        "are refused.",
+        "are refused. A key subscribes to what it may read: `message.delivered` takes `messages:read`, and "
+        "`*` the scopes for reading messages, credits, SenderNames and domains.",
         body=WebhookRequest,
         body_examples={"two events": {"url": examples.WEBHOOK["url"], "events": examples.WEBHOOK["events"]}},
         status=201,

@@ -28,6 +28,12 @@ TEST_EVENT = "webhook.test"
 REPLAYED_MAX = 10_000  # by one call
 # That a message was accepted is the answer to its submission; it is no event of its own.
 EVENTS = frozenset(kind.value for kind in EventKind) - {EventKind.ACCEPTED.value}
+_SCOPES = {
+    "message": "messages:read",
+    "credits": "credits:read",
+    "sendername": "sendernames:read",
+    "domain": "domains:read",
+}
 
 _COLUMNS = "account_id, id, url, events, status, note, created_ms"
 _ONE = f"SELECT {_COLUMNS} FROM webhook WHERE account_id = ? AND id = ?"  # noqa: S608 - constants only
@@ -157,13 +163,19 @@ class Webhooks:
         url: str | None = None,
         events: Iterable[str] | None = None,
         active: bool | None = None,
+        may_tell: Callable[[Sequence[str]], None] = lambda _events: None,
     ) -> Webhook:
-        """Changes what is given. Deliveries that wait go to the new address."""
+        """Changes what is given. Deliveries that wait go to the new address.
+
+        `may_tell` raises where the new address, or the new events, would tell more than they may.
+        """
         new_url = None if url is None else self._checked_url(url)
         new_events = None if events is None else checked_events(events)
 
         def change(tx: Tx) -> Webhook:
             webhook = one(tx, account_id, webhook_id)
+            if new_url is not None or new_events is not None:
+                may_tell(new_events or webhook.events)
             kinds = msgspec.json.encode(new_events or webhook.events).decode()
             status, note = webhook.status, webhook.note
             if active is not None:
@@ -268,6 +280,13 @@ def checked_events(events: Iterable[str]) -> tuple[str, ...]:
     if not wanted:
         raise InvalidError("events", "must name at least one; * for all")
     return (EVERY_EVENT,) if EVERY_EVENT in wanted else tuple(sorted(wanted))
+
+
+def scopes_told(events: Iterable[str]) -> list[str]:
+    """The scopes that reading the same over the API takes: `message.delivered` tells of messages."""
+    kinds = set(events)
+    nouns = {kind.partition(".")[0] for kind in (EVENTS if EVERY_EVENT in kinds else kinds)}
+    return sorted(_SCOPES[noun] for noun in nouns)
 
 
 def one(tx: Tx, account_id: str, webhook_id: str) -> Webhook:

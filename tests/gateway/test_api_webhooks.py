@@ -3,6 +3,8 @@
 import base64
 from pathlib import Path
 
+from gateway.accounts.credentials import SCOPES
+from gateway.webhooks.service import EVENTS, scopes_told
 from tests.gateway.api_world import SMS, make_settings, pages, world
 
 PDF = base64.b64encode(b"%PDF-1.7\n").decode()
@@ -107,6 +109,47 @@ async def test_a_webhook_is_made_changed_told_and_taken_away(tmp_path: Path) -> 
         assert (await api.client.get("/v1/webhooks")).json()["items"] == [changed.json()]
         assert (await api.client.delete(path)).status_code == 204
         assert (await api.client.get(path)).status_code == 404
+
+
+async def test_a_key_subscribes_to_no_more_than_it_may_read(tmp_path: Path) -> None:
+    url = "https://example.org/hooks"
+    async with world(tmp_path) as api:
+        made = await api.client.post("/v1/webhooks", json={"url": url, "events": ["message.failed"]})
+        theirs = f"/v1/webhooks/{made.json()['id']}"
+        key = await api.make_key("webhooks:write", "webhooks:read", "credits:read")
+        async with api.client_with(key) as client:
+            for body, missing in (
+                ({"url": url}, "domains:read, messages:read, sendernames:read"),
+                ({"url": url, "events": ["credits.low", "message.delivered"]}, "messages:read"),
+                ({"url": url, "events": ["domain.verified"]}, "domains:read"),
+            ):
+                answer = await client.post("/v1/webhooks", json=body)
+                assert (answer.status_code, answer.json()["reason"]) == (403, "scope_missing")
+                assert f"needs {missing}, which" in answer.json()["detail"]
+            own = await client.post("/v1/webhooks", json={"url": url, "events": ["credits.low"]})
+            assert own.status_code == 201
+            ours = f"/v1/webhooks/{own.json()['id']}"
+            for path, change, status in (
+                (ours, {"events": ["*"]}, 403),
+                (ours, {"events": ["credits.recharge"]}, 200),
+                (ours, {"url": "https://example.net/"}, 200),
+                (theirs, {"url": "https://example.net/"}, 403),  # what it tells would go elsewhere
+                (theirs, {"url": "https://example.net/", "events": ["credits.low"]}, 200),
+                (ours, {"status": "disabled"}, 200),
+            ):
+                assert (await client.patch(path, json=change)).status_code == status, (path, change)
+            unknown = await client.post("/v1/webhooks", json={"url": url, "events": ["nonsense"]})
+            assert unknown.status_code == 422
+        all_of_them = await api.make_key(
+            "webhooks:write", "credits:read", "messages:read", "domains:read", "sendernames:read"
+        )
+        async with api.client_with(all_of_them) as client:
+            assert (await client.post("/v1/webhooks", json={"url": url})).status_code == 201
+
+
+def test_every_event_names_what_may_be_read() -> None:
+    for event in EVENTS:
+        assert set(scopes_told([event])) < SCOPES
 
 
 async def test_webhooks_to_private_targets_and_bad_requests_are_refused(tmp_path: Path) -> None:
