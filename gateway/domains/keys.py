@@ -3,10 +3,11 @@
 A key signs from the moment its record has been seen (or the operator said so), and retires the older ones
 of its algorithm then, so a rotation never signs with what nobody can check. A retired key's record is to
 stay for a week, for the mail that is still under way. Selectors are the configured prefix and a number that
-is unique within the domain, whichever accounts have it.
+is unique within the domain, whichever accounts have it. An account's first number is a random one, so that
+it does not tell whether others have the domain, too; later ones count up from it.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,8 @@ from smtp import dkim
 
 RETIRED_KEPT_MS = 7 * 86_400_000  # longer than the lifetime of a mail (RFC 5321 section 4.5.4.1: 5 days)
 _PARSED_MAX = 4096
+_NUMBERS_FROM = 100_000  # of six digits: two accounts meet once in a few hundred thousand times
+_NUMBERS = 900_000
 
 _SELECT = """
 SELECT selector, algorithm, private_pem, created_ms, active_ms, retired_ms FROM dkim_key
@@ -78,12 +81,24 @@ def keys_of(tx: Tx, account_id: str, domain: str) -> list[DkimKey]:
 
 
 def insert(
-    tx: Tx, account_id: str, domain: str, pems: Sequence[tuple[str, str]], *, prefix: str, now_ms: int
+    tx: Tx,
+    account_id: str,
+    domain: str,
+    pems: Sequence[tuple[str, str]],
+    *,
+    prefix: str,
+    now_ms: int,
+    random_below: Callable[[int], int],
 ) -> None:
-    """Adds new keys under the next free selectors."""
-    taken = [_number(selector) for (selector,) in tx.rows(_SELECTORS, (domain,))]
-    first = max(taken, default=0) + 1
-    for number, (algorithm, pem) in enumerate(pems, first):
+    """Adds new keys under the account's next free selectors."""
+    taken = {_number(selector) for (selector,) in tx.rows(_SELECTORS, (domain,))}
+    number = max((_number(key.selector) for key in keys_of(tx, account_id, domain)), default=0)
+    if number < _NUMBERS_FROM:
+        number = _NUMBERS_FROM + random_below(_NUMBERS)
+    for algorithm, pem in pems:
+        number += 1
+        while number in taken:
+            number += 1
         tx.run(_INSERT, (account_id, domain, f"{prefix}{number}", algorithm, pem, now_ms))
 
 

@@ -5,7 +5,8 @@ each proves it for itself. Raises the errors of `gateway.accounts.errors`.
 """
 
 import asyncio
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -60,12 +61,22 @@ class Domain:
 class Domains:
     """Every account's sender domains."""
 
-    def __init__(self, caches: Caches, clock: Clock, mail: Mail, *, dns: Dns, spf: SpfJudge) -> None:
+    def __init__(
+        self,
+        caches: Caches,
+        clock: Clock,
+        mail: Mail,
+        *,
+        dns: Dns,
+        spf: SpfJudge,
+        random_below: Callable[[int], int] = secrets.randbelow,
+    ) -> None:
         self._caches = caches
         self._clock = clock
         self._mail = mail
         self._dns = dns
         self._spf = spf
+        self._random_below = random_below
         self._making = asyncio.Semaphore(_KEYS_AT_ONCE)
 
     async def add(self, account_id: str, name: str) -> Domain:
@@ -78,7 +89,7 @@ class Domains:
         def change(tx: Tx) -> Domain:
             self._check_new(tx, account_id, name)
             tx.run(_INSERT, (account_id, name, now_ms))
-            keys.insert(tx, account_id, name, pems, prefix=self._mail.dkim_selector_prefix, now_ms=now_ms)
+            self._insert_keys(tx, account_id, name, pems, now_ms)
             return one(tx, account_id, name)
 
         return await self._caches.write(change)
@@ -115,7 +126,7 @@ class Domains:
             open_account(tx, account_id)
             one(tx, account_id, name)
             keys.drop_retired(tx, account_id, name, now_ms)
-            keys.insert(tx, account_id, name, pems, prefix=self._mail.dkim_selector_prefix, now_ms=now_ms)
+            self._insert_keys(tx, account_id, name, pems, now_ms)
             newest = {key.selector for key in keys.keys_of(tx, account_id, name)[-len(pems) :]}
             keys.drop_new(tx, account_id, name, except_for=newest)
             return one(tx, account_id, name)
@@ -164,6 +175,12 @@ class Domains:
     async def _make_pems(self) -> Sequence[tuple[str, str]]:
         async with self._making:
             return await asyncio.to_thread(keys.make_pems, ed25519=self._mail.dkim_ed25519)
+
+    def _insert_keys(
+        self, tx: Tx, account_id: str, name: str, pems: Sequence[tuple[str, str]], now_ms: int
+    ) -> None:
+        prefix = self._mail.dkim_selector_prefix
+        keys.insert(tx, account_id, name, pems, prefix=prefix, now_ms=now_ms, random_below=self._random_below)
 
     def _check_new(self, tx: Tx, account_id: str, name: str) -> None:
         open_account(tx, account_id)

@@ -140,7 +140,12 @@ def publish(rig: Services, domain: Domain) -> None:
 
 @asynccontextmanager
 async def services(
-    folder: Path, *, limits: Limits | None = None, mail: Mail | None = None, login_key: bytes | None = None
+    folder: Path,
+    *,
+    limits: Limits | None = None,
+    mail: Mail | None = None,
+    login_key: bytes | None = None,
+    random_below: Callable[[int], int] = lambda _: 0,
 ) -> AsyncIterator[Services]:
     """Services on `folder`'s database; opened twice they are two processes on one database.
 
@@ -162,7 +167,9 @@ async def services(
             accounts=Accounts(caches, clock, ids),
             credentials=Credentials(caches, clock, ids),
             auth=Authenticator(caches, clock, settings.limits, login_key=login_key),
-            domains=Domains(caches, clock, settings.mail, dns=dns, spf=FakeSpf(dns)),
+            domains=Domains(
+                caches, clock, settings.mail, dns=dns, spf=FakeSpf(dns), random_below=random_below
+            ),
             signers=Signers(caches),
             sendernames=SenderNames(caches, clock, settings.sender_name),
             dns=dns,

@@ -36,7 +36,7 @@ async def test_a_sound_domain_is_ok_in_every_row(tmp_path: Path) -> None:
         rig.dns.hosts[NAME] = [(10, "mx1.example.org"), (20, "mx2.example.org")]
         rows = by_what(list(await rig.domains.check(account.id, NAME)))
         assert {what: row.state for what, row in rows.items()} == dict.fromkeys(
-            ["SPF", "DKIM gw1", "DKIM gw2", "DMARC", "MX"], State.OK
+            ["SPF", "DKIM gw100001", "DKIM gw100002", "DMARC", "MX"], State.OK
         )
         assert all(row.publish == "" for row in rows.values())
         assert rows["MX"].found == "10 mx1.example.org, 20 mx2.example.org"
@@ -48,7 +48,7 @@ async def test_an_empty_zone_is_missing_in_every_row_with_what_to_publish(tmp_pa
         domain = await rig.domains.add(account.id, NAME)
         rows = by_what(list(await rig.domains.check(account.id, NAME)))
         assert {row.state for row in rows.values()} == {State.MISSING}
-        assert rows["DKIM gw1"].publish == domain.keys[0].record.value
+        assert rows["DKIM gw100001"].publish == domain.keys[0].record.value
         assert rows["SPF"].publish == "v=spf1 ip4:192.0.2.10 ip6:2001:db8::10 ~all"
         assert rows["DMARC"].name == "_dmarc.example.org"
 
@@ -69,7 +69,7 @@ async def test_a_domain_nobody_added_can_be_checked(tmp_path: Path) -> None:
 
 
 RECORD = DnsRecord(
-    purpose="dkim", type="TXT", name="gw1._domainkey.example.org", value="v=DKIM1; k=rsa; p=AAAA"
+    purpose="dkim", type="TXT", name="gw100001._domainkey.example.org", value="v=DKIM1; k=rsa; p=AAAA"
 )
 
 

@@ -64,12 +64,12 @@ async def test_a_new_domain_is_pending_and_says_what_to_publish(tmp_path: Path) 
         domain = await rig.domains.add(account.id, "Example.org")
         assert (domain.name, domain.status) == (NAME, DomainStatus.PENDING)
         assert [(key.selector, key.algorithm, key.state) for key in domain.keys] == [
-            ("gw1", "rsa-sha256", "new"),
-            ("gw2", "ed25519-sha256", "new"),
+            ("gw100001", "rsa-sha256", "new"),
+            ("gw100002", "ed25519-sha256", "new"),
         ]
         records = {record.name: record for record in await rig.domains.dns_records(account.id, NAME)}
-        assert tags(records["gw1._domainkey.example.org"].value)["k"] == "rsa"
-        assert tags(records["gw2._domainkey.example.org"].value)["k"] == "ed25519"
+        assert tags(records["gw100001._domainkey.example.org"].value)["k"] == "rsa"
+        assert tags(records["gw100002._domainkey.example.org"].value)["k"] == "ed25519"
         assert records[NAME].value == "v=spf1 ip4:192.0.2.10 ip6:2001:db8::10 ~all"
         assert records["_dmarc.example.org"].value == "v=DMARC1; p=none"
         assert "PRIVATE" not in repr(domain)
@@ -80,7 +80,7 @@ async def test_ed25519_is_left_out_where_it_is_switched_off(tmp_path: Path) -> N
     async with services(tmp_path, mail=mail) as rig:
         account = await rig.account()
         domain = await rig.domains.add(account.id, NAME)
-        assert [key.selector for key in domain.keys] == ["mail-1"]
+        assert [key.selector for key in domain.keys] == ["mail-100001"]
         assert not any(record.purpose == "spf" for record in await rig.domains.dns_records(account.id, NAME))
 
 
@@ -103,6 +103,35 @@ async def test_two_accounts_with_one_domain_never_share_a_selector_or_a_proof(tm
         assert (await rig.domains.verify(bob.id, NAME))[0].status is DomainStatus.PENDING
         assert await rig.signers.allowed(ada.id, NAME)
         assert not await rig.signers.allowed(bob.id, NAME)
+
+
+async def test_selectors_do_not_tell_that_another_account_has_the_domain(tmp_path: Path) -> None:
+    drawn = iter([500, 7, 500])
+    async with services(tmp_path, random_below=lambda _: next(drawn)) as rig:
+        accounts = [await rig.account(name) for name in ("Ada", "Bob", "Cy")]
+        added = [await rig.domains.add(one.id, NAME) for one in accounts]
+        numbers = [[int(key.selector.removeprefix("gw")) for key in domain.keys] for domain in added]
+        assert numbers == [
+            [100_501, 100_502],
+            [100_008, 100_009],
+            [100_503, 100_504],
+        ]  # the last met the first
+        await rig.domains.approve(accounts[1].id, NAME)
+        rotated = await rig.domains.rotate(accounts[1].id, NAME)
+        assert [key.selector for key in rotated.keys][2:] == ["gw100010", "gw100011"]
+
+
+async def test_a_domain_with_selectors_from_one_on_draws_its_next_ones_too(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        await rig.domains.add(account.id, NAME)
+        await rig.store.write(
+            lambda tx: tx.run("UPDATE dkim_key SET selector = 'gw' || substr(selector, 8), active_ms = 1")
+        )
+        rotated = await rig.domains.rotate(account.id, NAME)
+        assert [key.selector for key in rotated.keys] == ["gw1", "gw2", "gw100001", "gw100002"]
+        approved = await rig.domains.approve(account.id, NAME)
+        assert [key.state for key in approved.keys] == ["retired", "retired", "active", "active"]
 
 
 async def test_an_account_has_a_bounded_number_of_domains(
@@ -197,16 +226,16 @@ async def test_rotation_signs_with_the_old_keys_until_the_new_are_seen(tmp_path:
         await rig.domains.approve(account.id, NAME)
         rotated = await rig.domains.rotate(account.id, NAME)
         assert [(key.selector, key.state) for key in rotated.keys] == [
-            ("gw1", "active"),
-            ("gw2", "active"),
-            ("gw3", "new"),
-            ("gw4", "new"),
+            ("gw100001", "active"),
+            ("gw100002", "active"),
+            ("gw100003", "new"),
+            ("gw100004", "new"),
         ]
-        assert await selectors(rig, account.id) == ["gw1", "gw2"]
+        assert await selectors(rig, account.id) == ["gw100001", "gw100002"]
         publish(rig, rotated)
         after, _ = await rig.domains.verify(account.id, NAME)
         assert [key.state for key in after.keys] == ["retired", "retired", "active", "active"]
-        assert await selectors(rig, account.id) == ["gw3", "gw4"]
+        assert await selectors(rig, account.id) == ["gw100003", "gw100004"]
 
 
 async def test_rotating_twice_replaces_keys_that_never_signed(tmp_path: Path) -> None:
@@ -216,7 +245,10 @@ async def test_rotating_twice_replaces_keys_that_never_signed(tmp_path: Path) ->
         await rig.domains.approve(account.id, NAME)
         await rig.domains.rotate(account.id, NAME)
         twice = await rig.domains.rotate(account.id, NAME)
-        assert [(key.selector, key.state) for key in twice.keys][2:] == [("gw5", "new"), ("gw6", "new")]
+        assert [(key.selector, key.state) for key in twice.keys][2:] == [
+            ("gw100005", "new"),
+            ("gw100006", "new"),
+        ]
 
 
 async def test_a_retired_key_stays_a_week(tmp_path: Path) -> None:
