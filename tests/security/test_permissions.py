@@ -41,7 +41,14 @@ def test_the_demo_leaves_nothing_open_to_others(tmp_path: Path) -> None:
         var = tmp_path / "var"
         names = {path.name for path in var.rglob("*")}
         # All of what holds messages or secrets is there while it is looked at.
-        assert {"demo.env", "gateway.db", "gateway.db-wal", "gateway.db-shm", "localhost.key"} <= names
+        assert {
+            "demo.env",
+            "gateway.db",
+            "gateway.db-wal",
+            "gateway.db-shm",
+            "localhost.key",
+            "login.key",
+        } <= names
         assert open_to_others(var) == []
         assert daemon.stop() == 0
     assert open_to_others(var) == []
@@ -82,6 +89,11 @@ def test_a_database_that_was_open_is_closed_to_others_with_its_log(tmp_path: Pat
         assert open_to_others(tmp_path) == []
     for engine in engines:
         engine.dispose()
+
+
+def test_the_unit_lets_no_core_be_written() -> None:
+    unit = Path(__file__).parents[2] / "deploy" / "gateway.service"
+    assert "LimitCORE=0" in unit.read_text().splitlines()
 
 
 def test_a_secret_shows_nowhere_but_where_it_is_asked_for() -> None:
