@@ -14,7 +14,7 @@ KILLS ?= 50
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run test crash fuzz bench audit lint format system clean
+.PHONY: help run test crash fuzz bench audit sbom lock lint format system clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -35,8 +35,15 @@ fuzz: $(VENV)/.development ## Any octets to every parser and session, for FUZZ_S
 bench: $(VENV)/.development ## Side by side with Postfix and Kannel (PEERS=none|postfix,kannel|all, RUNS=3, CASES=…, LOGS=quiet)
 	$(BIN)/python -m bench
 
-audit: $(VENV)/.audit ## Known vulnerabilities in the locked packages (asks the network)
+audit: $(VENV)/.audit ## Known vulnerabilities in the locked packages (asks the network; Error 3: it could not)
 	$(VENV)/audit/bin/python tests/security/audit.py
+
+sbom: $(VENV)/.sbom ## The packages of `make run` as a CycloneDX bill of materials, in gateway.cdx.json
+	@$(VENV)/sbom/bin/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible \
+	  --output-format JSON --output-file gateway.cdx.json requirements.lock
+
+lock: $(VENV)/bin/python ## Renew the hashes of the versions in the locks (asks the network)
+	$(BIN)/python tests/security/lock.py
 
 lint: $(VENV)/.development ## ruff, mypy and the import contract
 	$(BIN)/ruff check .
@@ -52,7 +59,7 @@ system: ## Install what tests need from the system (as root on Debian), or say w
 	@.ci/system
 
 clean: ## Remove what was installed and cached; var/ with its database stays
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
+	rm -rf $(VENV) gateway.cdx.json .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { \
@@ -66,17 +73,17 @@ $(VENV)/bin/python:
 # The stamps say that everything of a lock is installed; a changed lock installs again.
 $(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml | $(VENV)/bin/python
 	@echo "Installing packages into $(VENV); this is done once."
-	$(PIP) install -r requirements-build.lock
-	$(PIP) install --no-build-isolation -r requirements.lock
+	$(PIP) install --require-hashes -r requirements-build.lock
+	$(PIP) install --require-hashes --no-build-isolation -r requirements.lock
 	$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@
 
 $(VENV)/.development: requirements-dev.lock $(VENV)/.runtime
-	$(PIP) install --no-build-isolation -r requirements.lock -r requirements-dev.lock
+	$(PIP) install --require-hashes --no-build-isolation -r requirements.lock -r requirements-dev.lock
 	@touch $@
 
-# pip-audit has an environment of its own: its packages are not ours.
-$(VENV)/.audit: tests/security/audit-requirements.txt | $(VENV)/bin/python
-	$(VENV)/bin/python -m venv $(VENV)/audit
-	$(VENV)/audit/bin/python -m pip --disable-pip-version-check --quiet install -r $<
+# pip-audit and cyclonedx-bom have environments of their own: their packages are not ours.
+$(VENV)/.audit $(VENV)/.sbom: $(VENV)/.%: tests/security/%-requirements.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m venv $(VENV)/$*
+	$(VENV)/$*/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $<
 	@touch $@

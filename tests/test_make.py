@@ -70,6 +70,8 @@ def test_help_lists_every_target_for_people() -> None:
         "fuzz",
         "bench",
         "audit",
+        "sbom",
+        "lock",
         "lint",
         "format",
         "system",

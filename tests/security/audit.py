@@ -1,7 +1,7 @@
 """`make audit`: are there known vulnerabilities in the locked packages? Asks PyPI's advisories by pip-audit.
 
-Exits 1 when there are. Where the service cannot be reached it says so, plainly, and which packages were not
-looked up: no finding is then no clean bill of health. Needs the network, so CI does not depend on it.
+Exits 1 when there are, 0 when there are none, and 3 where the service could not be asked about a package: no
+finding is then no clean bill of health, and one line says so. Needs the network, so CI does not depend on it.
 
 It uses the standard library alone, for the interpreter of an environment that has nothing but pip-audit.
 """
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+NOT_AUDITED = 3
 LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-build.lock")
 
 
@@ -30,25 +31,25 @@ def main(locks: Sequence[str] = LOCKS) -> int:
 
 
 def verdict(output: str, errors: str) -> tuple[str, int]:
-    """What to say about pip-audit's answer, and the exit code: 1 for findings alone."""
+    """What to say about pip-audit's answer, and the exit code; findings weigh most."""
     try:
         packages: list[dict[str, Any]] = json.loads(output)["dependencies"]
     except (ValueError, KeyError, TypeError):
         reason = errors.strip().splitlines()[-1:] or ["no answer"]
-        return f"NOT AUDITED: the advisory service could not be asked ({reason[0][:200]}).", 0
+        return f"NOT AUDITED: the advisory service could not be asked ({reason[0][:200]}).", NOT_AUDITED
     skipped = [one["name"] for one in packages if "skip_reason" in one]
     found = [(one, flaw) for one in packages for flaw in one.get("vulns", ())]
     lines = [
         f"{one['name']} {one['version']}: {flaw['id']}, mended in {', '.join(flaw['fix_versions']) or 'none'}"
         for one, flaw in found
     ]
-    lines.append(
-        f"{len(packages) - len(skipped)} of {len(packages)} packages audited, {len(found)} findings."
-    )
+    asked = len(packages) - len(skipped)
+    if asked:
+        lines.append(f"{asked} of {len(packages)} packages audited, {len(found)} findings.")
     if skipped:
-        names = "all of them" if len(skipped) == len(packages) else ", ".join(skipped)
+        names = ", ".join(skipped) if asked else "all of them"
         lines.append(f"NOT AUDITED, the advisory service did not answer: {names}.")
-    return "\n".join(lines), 1 if found else 0
+    return "\n".join(lines), 1 if found else NOT_AUDITED if skipped else 0
 
 
 if __name__ == "__main__":
