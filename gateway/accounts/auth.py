@@ -18,7 +18,10 @@ from hashlib import blake2b
 from hmac import compare_digest
 from typing import Any, NoReturn
 
+import structlog
+
 from config.schema import Limits
+from gateway.accounts import known
 from gateway.accounts.credentials import ALL_SCOPES, scopes_of
 from gateway.accounts.guessing import Guessing, Pair, prefix_of
 from gateway.accounts.known import KnownLogins, Remember
@@ -28,7 +31,10 @@ from gateway.ports import Clock
 from gateway.store.cache import Caches
 from gateway.store.errors import StoreBusy
 from gateway.store.tx import Tx
+from gateway.store.writer import Call
 from policy.retention import DAY_MS
+
+log = structlog.get_logger(__name__)
 
 _COLUMNS = """
 SELECT c.account_id, c.id, c.kind, c.username, c.scopes, c.secret_hash, a.name, a.status, a.rate_per_s, a.note
@@ -47,6 +53,7 @@ _LONGEST_SECRET = 256
 _READS_AT_ONCE = 32  # of those the store allows: guesses without end leave the rest to others
 _SCRYPT_AT_ONCE = 2  # 16 MiB and a core each
 _SCRYPT_WAITING = 64
+_TELL_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +132,7 @@ class Authenticator:
         self._reads = asyncio.Semaphore(_READS_AT_ONCE)
         self._scrypt = asyncio.Semaphore(_SCRYPT_AT_ONCE)
         self._scrypt_waiting = 0
+        self._tell_again_s = 0.0
 
     def known(self, field: bytes) -> Principal | None:
         """Who a header field with an API key in it, as it came, spoke for a moment ago; None: ask `api_key`.
@@ -186,6 +194,13 @@ class Authenticator:
         _check_account(current.account)
         return current
 
+    def stays(self, principal: Principal, peer: str) -> None:
+        """A bind of an SMPP credential is open still: so that it is known when it comes back. Once a day."""
+        prefix = self._logins.prefix(Pair(principal.kind.value, prefix_of(peer), principal.username))
+        row = (principal.account_id, principal.credential_id, prefix, self._clock.now_ms())
+        with contextlib.suppress(StoreBusy):
+            self._caches.store.post(Call(lambda tx: known.touch(tx, *row)))
+
     # --- looking up ------------------------------------------------------------------------------------
 
     def _digest(self, kind: CredentialKind, username: str, password: str) -> bytes:
@@ -243,18 +258,27 @@ class Authenticator:
             if found.digest is None or not compare_digest(found.digest, digest):
                 found.digest, found.last_ms = digest, 0
             self._by_pair.put(pair, found, generation)
+        principal = self._usable(found, generation)
         self._remember(found, pair)
-        return self._usable(found, generation)
+        return principal
 
     def _recognised(self, found: _Found, pair: Pair, password: str) -> bool:
         """Whether the secret is the one that logged in from here before. A wrong one takes a look away."""
         now_s = self._clock.monotonic_s()
-        if found.digest is None or not self._guessing.may_look(pair, now_s):
+        if found.digest is None:
+            return False
+        if not self._guessing.may_look(pair, now_s):
+            self._tell_flooded(found.principal.account_id, now_s)
             return False
         if compare_digest(found.digest, self._logins.digest(pair, password, found.secret_hash)):
             return True
         self._guessing.looked(pair, now_s)
         return False
+
+    def _tell_flooded(self, account_id: str, now_s: float) -> None:
+        if now_s >= self._tell_again_s:
+            self._tell_again_s = now_s + _TELL_EVERY_S
+            log.warning("known_login_flooded", account_id=account_id)
 
     def _remember(self, found: _Found, pair: Pair) -> None:
         """Has it written, unless it was today; a store that has no time does it at another login."""

@@ -7,8 +7,9 @@ one PostgreSQL that do not share the file know their own logins only.
 
 Credentials of 160 bits have no rows: nothing is slow about checking them.
 
-A row is written at most once a day. It goes with its credential or account, after `limits.auth_trusted_days`
-without a login (`gateway.store.retention`), and when there are too many, the least recent first.
+A row is written at most once a day, at a login or while a bind is open. It goes with its credential or
+account, after `limits.auth_trusted_days` without a login (`gateway.store.retention`), and when there are too
+many, the least recent first.
 """
 
 import os
@@ -36,8 +37,8 @@ _TRIMMED = 100  # rows by one write
 
 _REMEMBER = """
 INSERT INTO known_login (account_id, credential_id, prefix, digest, last_ms)
-SELECT c.account_id, c.id, ?, ?, ? FROM credential c
-WHERE c.account_id = ? AND c.id = ? AND c.revoked_ms IS NULL
+SELECT c.account_id, c.id, ?, ?, ? FROM credential c JOIN account a ON a.id = c.account_id
+WHERE c.account_id = ? AND c.id = ? AND c.revoked_ms IS NULL AND a.status <> 'closed'
 ON CONFLICT (account_id, credential_id, prefix)
 DO UPDATE SET digest = excluded.digest, last_ms = excluded.last_ms
 WHERE known_login.last_ms <= excluded.last_ms - ? OR known_login.digest <> excluded.digest
@@ -51,6 +52,10 @@ _TRIM = f"""
 DELETE FROM known_login WHERE {_KEY} IN (
   SELECT account_id, credential_id, prefix FROM known_login
   ORDER BY last_ms DESC LIMIT {_TRIMMED} OFFSET {ROWS_MAX}"""  # noqa: S608 - constants only
+_TOUCH = """
+UPDATE known_login SET last_ms = ?
+WHERE account_id = ? AND credential_id = ? AND prefix = ? AND last_ms <= ?
+"""
 _FORGET = "DELETE FROM known_login WHERE account_id = ? AND credential_id = ?"
 _FORGET_ACCOUNT = "DELETE FROM known_login WHERE account_id = ?"
 
@@ -86,6 +91,11 @@ class Remember(Operation[None]):
             tx.run(f"{_TRIM_ACCOUNT}{tx.skip_locked})", (account_id,))
         tx.run(f"{_TRIM}{tx.skip_locked})")
         return [None] * len(operations)
+
+
+def touch(tx: Tx, account_id: str, credential_id: str, prefix: str, now_ms: int) -> None:
+    """Writes that a pair is still logged in, unless that was written today."""
+    tx.run(_TOUCH, (now_ms, account_id, credential_id, prefix, now_ms - DAY_MS))
 
 
 def forget(tx: Tx, account_id: str, credential_id: str | None = None) -> None:

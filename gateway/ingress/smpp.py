@@ -31,6 +31,7 @@ from gateway.observe.dialogues import ProbeKey
 from gateway.road import Road
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.tx import Tx
+from policy.retention import DAY_MS
 from smpp.application import Application, BindRequest, Bound
 from smpp.constants import INTERFACE_VERSION, CommandStatus
 from smpp.pdu import CancelSm, QuerySm, QuerySmResp, SubmitSm
@@ -59,6 +60,9 @@ class _Bind:
     """One bind of a client: the context of its `Bound`."""
 
     principal: Principal
+    peer: str
+    noted_ms: int
+    """When it was last written that this credential logs in from there."""
     receiver: Receiver | None = None
     tlvs: bool = True
 
@@ -201,7 +205,8 @@ class SmppApplication(Application):
             return self._bind_refused("too_many_binds")
         self._account_binds[principal.account_id] += 1
         # Section 3.2.4.1: an ESME of v3.3 is sent no TLVs.
-        return request.accept(_Bind(principal, tlvs=request.pdu.interface_version >= INTERFACE_VERSION))
+        tlvs = request.pdu.interface_version >= INTERFACE_VERSION
+        return request.accept(_Bind(principal, request.peer, self._clock.now_ms(), tlvs=tlvs))
 
     def _bind_refused(self, reason: str) -> CommandStatus:
         self._observer.auth_failed(INGRESS, reason)
@@ -237,7 +242,7 @@ class SmppApplication(Application):
         while True:
             for bound in tuple(self.binds):
                 try:
-                    await self._principal(bound)
+                    self._note(bound.context, await self._principal(bound))
                 except AuthRefused as refused:
                     log.info("client_turned_out", system_id=bound.system_id, reason=refused.reason)
                     bound.close()
@@ -247,6 +252,13 @@ class SmppApplication(Application):
                     log.exception("client_check_failed")
                     break
             await asyncio.sleep(_CHECK_S)
+
+    def _note(self, bind: _Bind, principal: Principal) -> None:
+        """A bind may stay for months; whoever breaks it then is to be known still."""
+        now_ms = self._clock.now_ms()
+        if now_ms - bind.noted_ms >= DAY_MS:
+            bind.noted_ms = now_ms
+            self._authenticator.stays(principal, bind.peer)
 
     async def _principal(self, bound: Bound) -> Principal:
         """Who the bind is, as of now; raises AuthRefused, StoreBusy, StoreFailed."""

@@ -1,22 +1,28 @@
 """Where an SMPP credential has logged in before, its right password is recognised, and only that one."""
 
 import stat
+from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from config.schema import Limits, Settings
 from gateway.accounts import auth as auth_module
 from gateway.accounts import known
 from gateway.accounts.auth import AuthRefused
 from gateway.accounts.credentials import Issued
+from gateway.accounts.guessing import Pair
 from gateway.accounts.known import ACCOUNT_ROWS_MAX, ROWS_MAX, Remember
 from gateway.accounts.secrets import CredentialKind
+from gateway.ingress import smpp as ingress_smpp
 from gateway.store.retention import Retention
 from gateway.store.tx import Row
 from policy.retention import DAY_MS
 from tests.gateway.services_rig import CountingStore, Services, eventually, services
+from tests.gateway.smpp_rig import door
 
 HERE, THERE = "192.0.2.1", "198.51.100.7"
 KEY = bytes(range(32))
@@ -138,11 +144,14 @@ async def test_without_looks_a_known_login_waits_like_any_other(tmp_path: Path) 
         for _ in range(5):
             await attempt(rig, "demo", "wrong")
         guessing = rig.auth._guessing
-        pair = auth_module.Pair("smpp", HERE, "demo")
+        pair = Pair("smpp", HERE, "demo")
         guessing._looks_full_s.keep(
             pair, rig.clock.monotonic_s() + 86_400
         )  # as an hour of 500 a second leaves it
-        assert await attempt(rig, "demo", secret) == "slow_down"
+        with capture_logs() as logged:
+            for _ in range(3):
+                assert await attempt(rig, "demo", secret) == "slow_down"
+        assert [line["event"] for line in logged] == ["known_login_flooded"]  # once a minute
         rig.clock.advance(0.06)
         assert await attempt(rig, "demo", secret) == "in"  # a look has come back
 
@@ -196,9 +205,14 @@ async def test_a_revoked_credential_is_not_remembered_by_a_login_under_way(tmp_p
 async def test_a_login_is_written_once_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with services(tmp_path, login_key=KEY) as rig:
         secret = (await client(rig)).secret
-        written: list[object] = []
+        written: list[Remember] = []
         post = rig.store.post
-        monkeypatch.setattr(rig.store, "post", lambda one: (written.append(one), post(one)))
+
+        def spy(one: Remember) -> None:
+            written.append(one)
+            post(one)
+
+        monkeypatch.setattr(rig.store, "post", spy)
         for hour in range(49):
             assert await attempt(rig, "demo", secret) == "in"
             await rig.caches.write(lambda tx: None)  # as any change of an account does
@@ -207,7 +221,25 @@ async def test_a_login_is_written_once_a_day(tmp_path: Path, monkeypatch: pytest
         # Two processes at once: the second changes nothing.
         [row] = await until_rows(rig, 1)
         for after_ms, kept_ms in ((DAY_MS - 1, row[4]), (DAY_MS, row[4] + DAY_MS)):
-            await rig.store.submit(Remember(*row[:4], now_ms=row[4] + after_ms))
+            await rig.store.submit(Remember(row[0], row[1], row[2], row[3], row[4] + after_ms))
+            assert [one[4] for one in await rows(rig)] == [kept_ms]
+
+
+@pytest.mark.usefixtures("engine")
+async def test_a_bind_that_stays_is_written_once_a_day(tmp_path: Path) -> None:
+    async with services(tmp_path, login_key=KEY) as rig:
+        secret = (await client(rig)).secret
+        assert await attempt(rig, "demo", secret) == "in"
+        [(account_id, credential_id, prefix, _, last_ms)] = await until_rows(rig, 1)
+        for after_ms, kept_ms in ((DAY_MS - 1, last_ms), (DAY_MS, last_ms + DAY_MS)):
+            touch = partial(
+                known.touch,
+                account_id=account_id,
+                credential_id=credential_id,
+                prefix=prefix,
+                now_ms=last_ms + after_ms,
+            )
+            await rig.store.write(touch)
             assert [one[4] for one in await rows(rig)] == [kept_ms]
 
 
@@ -222,9 +254,9 @@ async def test_a_login_is_forgotten_after_its_days(tmp_path: Path) -> None:
         rig.clock.advance(2 * 86_400 - 1)
         await retention.run()
         assert len(await rows(rig)) == 1
-        assert await rig.auth._find_pair(auth_module.Pair("smpp", HERE, "demo"), "x") is not None
+        assert await rig.auth._find_pair(Pair("smpp", HERE, "demo"), "x") is not None
         rig.clock.advance(1)
-        found = await rig.auth._find_pair(auth_module.Pair("smpp", HERE, "demo"), "x")
+        found = await rig.auth._find_pair(Pair("smpp", HERE, "demo"), "x")
         assert found is not None
         assert found.digest is None  # even before it has been deleted
         await retention.run()
@@ -266,7 +298,7 @@ async def test_the_database_has_neither_addresses_nor_anything_of_the_secret(tmp
         [row] = await until_rows(rig, 1)
         assert HERE not in str(row)
         assert secret not in str(row)
-        pair = auth_module.Pair("smpp", HERE, "demo")
+        pair = Pair("smpp", HERE, "demo")
         [(secret_hash,)] = await rig.store.read(lambda tx: tx.rows("SELECT secret_hash FROM credential"))
         for key, same in ((KEY, True), (b"y" * 32, False)):
             logins = known.KnownLogins(key)
@@ -298,3 +330,35 @@ def test_without_a_usable_key_a_process_has_one_of_its_own(tmp_path: Path) -> No
     assert (tmp_path / known.KEY_FILE).read_bytes() == b"short"
     (tmp_path / "file").write_bytes(b"")
     assert len(known.read_key(tmp_path / "file" / "folder")) == 32
+
+
+async def test_a_closed_account_is_not_remembered(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        issued = await client(rig)
+        await rig.accounts.close(issued.credential.account_id)
+        assert await attempt(rig, "demo", issued.secret) == "closed"
+        who = issued.credential
+        await rig.store.submit(Remember(who.account_id, who.id, "p", "d", rig.clock.now_ms()))
+        assert await rows(rig) == []
+
+
+async def test_a_bind_that_stays_for_months_is_known_when_it_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingress_smpp, "_CHECK_S", 0.01)
+    async with door(tmp_path) as one, one.client():
+        store, clock = one.rig.store, one.rig.clock
+
+        async def noted_ms() -> int:
+            found = await store.read(lambda tx: tx.one("SELECT last_ms FROM known_login"))
+            return 0 if found is None else int(found[0])
+
+        first_ms = clock.now_ms()
+        await eventually(lambda: _is(noted_ms(), first_ms))
+        for _ in range(3):
+            clock.advance(86_400)
+            await eventually(lambda: _is(noted_ms(), clock.now_ms()))
+
+
+async def _is(coroutine: Awaitable[int], value: int) -> bool:
+    return await coroutine == value

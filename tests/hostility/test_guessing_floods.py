@@ -14,7 +14,7 @@ import pytest
 
 from smpp.constants import CommandStatus
 from smpp.framing import PduError
-from smpp.pdu import BindTransceiver, decode, encode
+from smpp.pdu import BindTransceiver, Response, decode, encode
 from tests.hostility.world import World, running, until
 
 RATE_PER_S = 500
@@ -42,11 +42,12 @@ async def ask(port: int, octets: bytes, *, until_end: bool = False) -> bytes:
 
 async def bind(world: World, system_id: str, password: str) -> str:
     """The command_status that a bind is answered; "nothing" if there was no answer."""
-    answer = await ask(world.smpp, encode(BindTransceiver(1, system_id, password)))
+    octets = await ask(world.smpp, encode(BindTransceiver(1, system_id, password)))
     try:
-        return CommandStatus(decode(answer).command_status).name
-    except (PduError, ValueError):
+        answer = decode(octets)
+    except PduError:
         return "nothing"
+    return CommandStatus(answer.command_status).name if isinstance(answer, Response) else "nothing"
 
 
 async def get(world: World, key: str) -> str:

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from pip._internal.commands import create_command
+from pip._internal.commands.download import DownloadCommand
 from pip._internal.index.collector import parse_links
 from pip._internal.models.link import Link
 from pip._vendor.packaging.utils import (
@@ -90,7 +90,7 @@ def _usable(interpreter: str, abi: str) -> bool:
 
 def index() -> Callable[[str], Files]:
     """What asks pip's first index for the files of a package."""
-    command = create_command("download")
+    command = DownloadCommand("download", "")
     options, _ = command.parse_args([])
     with command.main_context():
         session = command._build_session(options)
