@@ -30,8 +30,8 @@ from gateway.accounts.service import AccountStatus
 from gateway.ports import Clock
 from gateway.store.cache import Caches
 from gateway.store.errors import StoreBusy
+from gateway.store.operation import Call
 from gateway.store.tx import Tx
-from gateway.store.writer import Call
 from policy.retention import DAY_MS
 
 log = structlog.get_logger(__name__)

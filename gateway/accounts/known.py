@@ -22,8 +22,8 @@ import structlog
 
 from gateway.accounts.guessing import Pair
 from gateway.files import private_once
+from gateway.store.operation import Operation
 from gateway.store.tx import Tx
-from gateway.store.writer import Operation
 from policy.retention import DAY_MS
 
 log = structlog.get_logger(__name__)
@@ -81,6 +81,7 @@ class Remember(Operation[None]):
     """Writes that a pair has logged in, unless that was written today."""
 
     def __init__(self, account_id: str, credential_id: str, prefix: str, digest: str, now_ms: int) -> None:
+        self.account_id = account_id
         self.row = (prefix, digest, now_ms, account_id, credential_id, DAY_MS)
 
     @classmethod

@@ -21,6 +21,7 @@ from gateway.ingress import smpp as ingress_smpp
 from gateway.store.retention import Retention
 from gateway.store.tx import Row
 from policy.retention import DAY_MS
+from tests.gateway.fakes import FakeClock
 from tests.gateway.services_rig import CountingStore, Services, eventually, services
 from tests.gateway.smpp_rig import door
 
@@ -348,6 +349,7 @@ async def test_a_bind_that_stays_for_months_is_known_when_it_comes_back(
     monkeypatch.setattr(ingress_smpp, "_CHECK_S", 0.01)
     async with door(tmp_path) as one, one.client():
         store, clock = one.rig.store, one.rig.clock
+        assert isinstance(clock, FakeClock)
 
         async def noted_ms() -> int:
             found = await store.read(lambda tx: tx.one("SELECT last_ms FROM known_login"))
