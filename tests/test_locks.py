@@ -1,5 +1,6 @@
 """The locked versions: exactly what the project needs, each of them explained in docs/dependencies.md."""
 
+import ast
 import re
 import sys
 import tomllib
@@ -117,11 +118,22 @@ def test_a_version_without_files_is_told() -> None:
         renewed("A.b==2.0\n", lambda _: FILES)
 
 
+def imported(source: str) -> set[str]:
+    """The top-level packages that a module imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {one.name.partition(".")[0] for one in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
 def test_what_the_code_imports_is_declared() -> None:
     modules = set()
     for package in ("gateway", "smtp", "smpp", "policy", "config"):
         for path in (ROOT / package).rglob("*.py"):
-            modules |= set(re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(), re.MULTILINE))
+            modules |= imported(path.read_text())
     foreign = modules - sys.stdlib_module_names - {"gateway", "smtp", "smpp", "policy", "config"}
     assert foreign
     optional = [one for extra, requirements in OPTIONAL.items() if extra != "dev" for one in requirements]

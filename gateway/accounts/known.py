@@ -33,7 +33,8 @@ ACCOUNT_ROWS_MAX: Final = 1_000
 """Of one account: an IPv6 site has 65,536 prefixes, which must not push out everybody else's rows."""
 KEY_FILE: Final = "login.key"
 _KEY_OCTETS = 32
-_TRIMMED = 100  # rows by one write
+_ROOM = 100  # is made at a time, since to look for the least recent of all takes some 10 ms
+_ALL = 1_000_000  # more than there can be
 
 _REMEMBER = """
 INSERT INTO known_login (account_id, credential_id, prefix, digest, last_ms)
@@ -47,11 +48,12 @@ _KEY = "(account_id, credential_id, prefix)"
 _TRIM_ACCOUNT = f"""
 DELETE FROM known_login WHERE {_KEY} IN (
   SELECT account_id, credential_id, prefix FROM known_login WHERE account_id = ?
-  ORDER BY last_ms DESC LIMIT {_TRIMMED} OFFSET {ACCOUNT_ROWS_MAX}"""  # noqa: S608 - constants only
+  ORDER BY last_ms DESC LIMIT {_ALL} OFFSET {ACCOUNT_ROWS_MAX}"""  # noqa: S608 - constants only
+_COUNT = "SELECT count(*) FROM known_login"
 _TRIM = f"""
 DELETE FROM known_login WHERE {_KEY} IN (
   SELECT account_id, credential_id, prefix FROM known_login
-  ORDER BY last_ms DESC LIMIT {_TRIMMED} OFFSET {ROWS_MAX}"""  # noqa: S608 - constants only
+  ORDER BY last_ms DESC LIMIT {_ALL} OFFSET {ROWS_MAX - _ROOM}"""  # noqa: S608 - constants only
 _TOUCH = """
 UPDATE known_login SET last_ms = ?
 WHERE account_id = ? AND credential_id = ? AND prefix = ? AND last_ms <= ?
@@ -90,7 +92,8 @@ class Remember(Operation[None]):
         tx.run_many(_REMEMBER, rows)
         for account_id in sorted({row[3] for row in rows}):
             tx.run(f"{_TRIM_ACCOUNT}{tx.skip_locked})", (account_id,))
-        tx.run(f"{_TRIM}{tx.skip_locked})")
+        if tx.rows(_COUNT)[0][0] > ROWS_MAX:
+            tx.run(f"{_TRIM}{tx.skip_locked})")
         return [None] * len(operations)
 
 

@@ -285,11 +285,13 @@ async def test_there_are_never_more_rows_than_the_limit(tmp_path: Path) -> None:
         full = [(f"{n // 500:026}", "c", f"{n:06}", n) for n in range(ROWS_MAX)]
         for start in range(0, ROWS_MAX, 10_000):
             await rig.store.write(lambda tx, start=start: tx.run_many(_INSERT, full[start : start + 10_000]))  # type: ignore[misc]  # bound now
-        await rig.store.submit(Remember(who.account_id, who.id, "new", "d", ROWS_MAX))
-        count, least = (
-            await rig.store.read(lambda tx: tx.rows("SELECT count(*), min(prefix) FROM known_login"))
-        )[0]
-        assert (count, least) == (ROWS_MAX, "000001")
+        least = "SELECT count(*), min(prefix), max(prefix) FROM known_login"
+        for prefix, expected in (
+            ("new", (ROWS_MAX - 100, "000101", "new")),
+            ("new2", (ROWS_MAX - 99, "000101", "new2")),
+        ):
+            await rig.store.submit(Remember(who.account_id, who.id, prefix, "d", ROWS_MAX))
+            assert await rig.store.read(lambda tx: tx.one(least)) == expected
 
 
 async def test_the_database_has_neither_addresses_nor_anything_of_the_secret(tmp_path: Path) -> None:
