@@ -37,6 +37,7 @@ _SLOW_S = 30.0  # an attempt without an answer for so long is told of
 _LOOK_S = 5.0
 _NOTE_SLOW_S = 60.0  # a line in the log for each upstream
 _REST_MAX_S = 600.0
+_REST_DOUBLINGS = 6  # an SMSC's second becomes a minute, a smarthost's 15 s reach the 10 minutes
 _RESTS_REMEMBERED = 50_000
 
 
@@ -228,7 +229,10 @@ class Dispatcher:
             self._store.post(Call(partial(note_waiting, work=work, reply=note)))
 
     def _rest(self, lane: Lane, outcomes: Sequence[Outcome]) -> None:
-        """Pauses the lane when the destination as a whole could not be reached."""
+        """Pauses the lane when the destination as a whole could not be reached.
+
+        What was under way besides, when the pause began, tells the same once more: it makes it no longer.
+        """
         rest_s = 0.0
         for one in outcomes:
             if isinstance(one, Deferred):
@@ -237,10 +241,12 @@ class Dispatcher:
             if self._rests:
                 self._rests.pop(lane.destination, None)
             return
+        if self._paused and self.pause_left_s(lane.destination) > 0:
+            return
         if len(self._rests) >= _RESTS_REMEMBERED:
             self._rests.clear()
         times = self._rests.get(lane.destination, 0)
-        self._rests[lane.destination] = times + 1
+        self._rests[lane.destination] = min(times + 1, _REST_DOUBLINGS)
         pause_s = min(rest_s * 2**times, max(rest_s, _REST_MAX_S))
         self._paused[lane.destination] = self._clock.monotonic_s() + pause_s
         asyncio.get_running_loop().call_later(pause_s, self._wake, lane.destination)
@@ -254,9 +260,13 @@ class Dispatcher:
 
     def _wake(self, destination: str) -> None:
         self._paused.pop(destination, None)
-        for lane in self.lanes:
-            if lane.destination == destination:
-                self._kick(lane, self._upstream_of(destination))
+        self.more(destination)
+
+    def more(self, destination: str) -> None:
+        """Begins what may begin: the upstream of `destination` takes more at once than before."""
+        lane = self.lanes.find(destination)
+        if lane is not None:
+            self._kick(lane, self._upstream_of(destination))
 
     # --- the lease -----------------------------------------------------------------------------------
 

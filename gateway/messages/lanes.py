@@ -78,6 +78,10 @@ class Lanes:
             lane = self._lanes[destination] = Lane(destination)
         return lane
 
+    def find(self, destination: str) -> Lane | None:
+        """The lane of `destination`, if it holds anything."""
+        return self._lanes.get(destination)
+
     def room(self, destination: str) -> int:
         """How many more deliveries the lane may take just now."""
         lane = self._lanes.get(destination)

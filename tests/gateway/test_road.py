@@ -160,6 +160,21 @@ async def test_a_slow_destination_does_not_hold_up_another(tmp_path: Path) -> No
             await one.settled(one_slow.id or "")
 
 
+async def test_attempts_that_fail_together_make_one_rest(tmp_path: Path) -> None:
+    """Ten connections that break at once are one failure: 15 s, and not 15 * 2^9."""
+    upstream = FakeUpstream(concurrency=10, answer=lambda _w, _a: [Deferred(reply="down", rest_s=15)])
+    upstream.gate.clear()
+    async with rig(tmp_path, [upstream]) as one:
+        for _ in range(10):
+            await one.send_mail()
+        await upstream.wait_for(10)
+        upstream.gate.set()
+        async with asyncio.timeout(10):
+            while one.road.dispatcher.under_way:
+                await asyncio.sleep(0.005)  # polls; bounded by the timeout above
+        assert 0 < one.road.dispatcher.pause_left_s("fake") <= 15
+
+
 async def test_what_memory_has_no_room_for_waits_in_the_database_and_is_delivered(tmp_path: Path) -> None:
     defaults = Settings()
     settings = replace(defaults, limits=replace(defaults.limits, queue_memory_messages=4))
