@@ -16,6 +16,7 @@ The range belongs to no country and no operator, so no ordinary number is magic 
 | 000012 | ESME_RTHROTTLED always |
 | 000013 | ESME_RSYSERR always |
 | 000014 | ESME_RMSGQFUL once, the second try is taken |
+| 000015 | ESME_RMSGQFUL always |
 | 000020 | no response at all, no receipt |
 | 000021 | response only after `late_response_s`, then the receipt |
 | 000022 | receipt before the response |
@@ -86,6 +87,7 @@ BEHAVIOURS: Final[dict[str, Behaviour]] = {
     "000012": Behaviour(refuse=CommandStatus.ESME_RTHROTTLED),
     "000013": Behaviour(refuse=CommandStatus.ESME_RSYSERR),
     "000014": Behaviour(refuse=CommandStatus.ESME_RMSGQFUL, refuse_once=True),
+    "000015": Behaviour(refuse=CommandStatus.ESME_RMSGQFUL),
     "000020": Behaviour(response=Response.NEVER, receipts=0),
     "000021": Behaviour(response=Response.LATE),
     "000022": Behaviour(response=Response.AFTER_RECEIPT),

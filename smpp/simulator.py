@@ -22,6 +22,7 @@ import msgspec
 from smpp import text as sms_text
 from smpp.concatenation import Incomplete, Reassembler, user_data
 from smpp.constants import CommandStatus, EsmClass, MessageState, RegisteredDelivery, Tag
+from smpp.limit import Limit
 from smpp.link import Outcome, Result
 from smpp.magic import Behaviour, Form, Response, behaviour
 from smpp.pdu import DataSm, DeliverSm, SubmitSm, SubmitSmResp, encode
@@ -60,19 +61,24 @@ class ReceivedMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Simulator(Application):
-    """See the module's docstring. `clock` runs the delays, `now` dates what is shown."""
+    """See the module's docstring. `clock` runs the delays, `now` dates what is shown; what `limit` does not
+    take is answered ESME_RTHROTTLED.
+    """
 
     def __init__(
         self,
         config: SimulatorConfig,
         *,
         on_message: Callable[[ReceivedMessage], None] | None = None,
+        limit: Limit | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         random: random_module.Random | None = None,
     ) -> None:
         self._config = config
         self._on_message = on_message
+        self._limit = limit
+        self.throttled = 0
         self._clock = clock
         self._now = now
         # Ids start anywhere, so that a restarted sandbox does not repeat those of yesterday.
@@ -155,6 +161,10 @@ class Simulator(Application):
         answer: asyncio.Future[tuple[int, str] | None] = asyncio.get_running_loop().create_future()
         if asked.refuse and not (asked.refuse_once and self._was_refused(submit_sm)):
             answer.set_result((asked.refuse, ""))
+            return answer
+        if self._limit is not None and not self._limit.take(self._clock()):
+            self.throttled += 1
+            answer.set_result((CommandStatus.ESME_RTHROTTLED, ""))
             return answer
         self._last_id += 1
         message_id = f"{self._last_id:012x}"
