@@ -46,10 +46,13 @@ class Upstream(Protocol):
     """
 
     name: str
-    concurrency: int
-    """How many works of one destination may be under way at once."""
     recipients_per_work: int
     """How many recipients of one message it takes in one go (1 for SMS)."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many works of one destination may be under way at once; it may change."""
+        ...
 
     @property
     def serving(self) -> bool:

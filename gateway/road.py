@@ -124,6 +124,7 @@ class Road:
         for upstream in self.upstreams.values():
             if isinstance(upstream, SmppOperator | SandboxSms):
                 upstream.ready = partial(self._ready, upstream.name)
+                upstream.more = partial(self.dispatcher.more, upstream.name)
             await upstream.start()
         await self.queue.start()
 

@@ -2,8 +2,9 @@
 
 `run` connects, binds, and after every end tries again with growing, jittered waits; whoever starts it owns
 it. `submit` gives one `Result` per submit_sm and raises nothing of the link's: OK with a message_id, REFUSED,
-THROTTLED (offer it again, the link is already pausing), UNKNOWN (written, never answered: do not send again
-blindly) or NOT_SENT. A deliver_sm is answered only once `on_deliver` has resolved, so that a receipt is
+THROTTLED (offer it again after a moment; the link rests by itself), STUCK (of `submit_told`, see
+`smpp.link.Told`: it is this message that the SMSC does not take), UNKNOWN (written, never answered: do not
+send again blindly) or NOT_SENT. A deliver_sm is answered only once `on_deliver` has resolved, so that a receipt is
 durable first; `on_deliver_many` stands in its place where all of one read are wanted at once. Several binds
 are several `Esme`s; leases and routing belong to the caller.
 """
@@ -19,7 +20,7 @@ from typing import Any, Final
 
 from smpp.constants import INTERFACE_VERSION, CommandStatus, Npi, Ton, status_name
 from smpp.link import NO_ANSWER, Link, Outcome, Result, Told
-from smpp.pacing import Rate, Reconnect, Throttle
+from smpp.pacing import Pace, Reconnect, Throttle
 from smpp.pdu import (
     Bind,
     BindReceiver,
@@ -89,14 +90,15 @@ class EsmeConfig:
     reconnect_initial_s: float = 0.5
     reconnect_max_s: float = 60.0
     stable_s: float = 10.0
-    throttle_initial_s: float = 0.25
-    throttle_max_s: float = 30.0
+    throttle_initial_s: float = 0.1
+    throttle_max_s: float = 1.0
 
 
 class Esme:
     """See the module's docstring. `on_state(bound, reason)` is told of every bind and every end of one;
     `on_late(submit_sm, response, told)` of an answer after its submit was UNKNOWN, with what
-    `submit_told` was given.
+    `submit_told` was given. Binds that share a `pace` (instead of the configured rate) are one to the
+    operator.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Esme:
         on_deliver_many: OnDeliverMany | None = None,
         on_state: Callable[[bool, str], None] | None = None,
         on_late: Callable[[Pdu, Response, Told | None], None] | None = None,
+        pace: Pace | None = None,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = random_module.random,
     ) -> None:
@@ -117,9 +120,12 @@ class Esme:
         self._on_late = on_late
         self._clock = clock
         self._random = random
-        # Rate and back-off outlive a connection: a reconnect is no way around either.
-        self._rate = Rate(config.rate_per_s)
-        self._throttle = Throttle(initial_s=config.throttle_initial_s, max_s=config.throttle_max_s)
+        # Pace and rests outlive a connection: a reconnect is no way around either.
+        self._throttle = Throttle(
+            pace or Pace(config.rate_per_s),
+            initial_s=config.throttle_initial_s,
+            max_s=config.throttle_max_s,
+        )
         self._reconnect = Reconnect(initial_s=config.reconnect_initial_s, max_s=config.reconnect_max_s)
         self._link: Link | None = None
         self._bound_at: float | None = None
@@ -153,6 +159,11 @@ class Esme:
         return self._link.waiting if self._link else 0
 
     @property
+    def probing(self) -> bool:
+        """True while different messages in a row were throttled and none has passed since."""
+        return self._throttle.probing
+
+    @property
     def throttled(self) -> int:
         """How many answers told us to slow down, since the start."""
         return self._throttled_before + (self._link.throttled if self._link else 0)
@@ -163,10 +174,10 @@ class Esme:
             return Result(Outcome.NOT_SENT, detail=self.reason)
         return await self._link.request(submit_sm)
 
-    def submit_told(self, submit_sm: SubmitSm, told: Told) -> None:
-        """As `submit`, but calls `told`: the cheapest, for many."""
+    def submit_told(self, submit_sm: SubmitSm, told: Told, *, first: bool = False) -> None:
+        """As `submit`, but calls `told`: the cheapest, for many. `first`: before all that wait."""
         if self._link is not None:
-            self._link.tell(submit_sm, told)
+            self._link.tell(submit_sm, told, first=first)
         else:
             told(Result(Outcome.NOT_SENT, detail=self.reason))
 
@@ -231,7 +242,6 @@ class Esme:
             self,
             self._clock,
             random=self._random,
-            rate=self._rate,
             throttle=self._throttle,
             queue_limit=config.queue_limit,
             wait_s=config.wait_s,

@@ -27,7 +27,7 @@ from smpp.events import (
     ResponseReceived,
     ResponseTimeout,
 )
-from smpp.pacing import Rate, Throttle
+from smpp.pacing import PROBES, Throttle
 from smpp.pdu import Pdu, PduError, Response
 from smpp.session import Session, StateError
 
@@ -39,11 +39,16 @@ _TURN_OCTETS: Final = 16_384  # received at once: some 20 ms if all of it is tin
 
 
 class Outcome(Enum):
-    """What became of a request; UNKNOWN means the peer may or may not have taken it."""
+    """What became of a request; UNKNOWN means the peer may or may not have taken it.
+
+    THROTTLED: offer it again. STUCK: it was throttled again and again while others passed, so it is the
+    request itself that the peer does not take for now.
+    """
 
     OK = "ok"
     REFUSED = "refused"
     THROTTLED = "throttled"
+    STUCK = "stuck"
     UNKNOWN = "unknown"
     NOT_SENT = "not_sent"
 
@@ -59,7 +64,11 @@ class Result(msgspec.Struct, frozen=True, gc=False):
 
 SubmitFuture = asyncio.Future[Result]
 Told = Callable[[Result], None]
-"""Is called once with the result, in the loop, and must return at once."""
+"""Is called once with the result, in the loop, and must return at once.
+
+One that is given again with the same request after THROTTLED has an attribute `message`: equal for the parts
+of one message. Without it every request is a message of its own.
+"""
 
 
 class Handler(Protocol):
@@ -94,7 +103,6 @@ class Link(asyncio.Protocol):
         clock: Callable[[], float],
         *,
         random: Callable[[], float],
-        rate: Rate | None = None,
         throttle: Throttle | None = None,
         queue_limit: int = 1000,
         wait_s: float = 30.0,
@@ -105,8 +113,8 @@ class Link(asyncio.Protocol):
         self._handler = handler
         self._clock = clock
         self._random = random
-        self._rate = rate or Rate(0)
         self._throttle = throttle or Throttle()
+        self._pace = self._throttle.pace
         self._queue_limit = queue_limit
         self._wait_s = wait_s
         self._unsent_octets = unsent_octets
@@ -182,8 +190,10 @@ class Link(asyncio.Protocol):
         self.tell(pdu, told, future)
         return future
 
-    def tell(self, pdu: Pdu, told: Told, future: SubmitFuture | None = None) -> None:
-        """As `request`, but calls `told`; perhaps before this returns, if nothing can be sent."""
+    def tell(self, pdu: Pdu, told: Told, future: SubmitFuture | None = None, *, first: bool = False) -> None:
+        """As `request`, but calls `told`; perhaps before this returns, if nothing can be sent. `first`: ahead
+        of all that wait.
+        """
         now = self._clock()
         if not self.session.may_send_at_once(type(pdu)):
             told(Result(Outcome.NOT_SENT, detail=f"the link is {self.session.state.value}"))
@@ -192,7 +202,11 @@ class Link(asyncio.Protocol):
         elif len(self._waiting) >= self._queue_limit:
             told(Result(Outcome.NOT_SENT, detail="too many requests are waiting"))
         else:
-            self._waiting.append((pdu, told, now + self._wait_s, future))
+            one = (pdu, told, now + self._wait_s, future)
+            if first:
+                self._waiting.appendleft(one)
+            else:
+                self._waiting.append(one)
             self._schedule_flush()
 
     def respond(self, response: Response) -> None:
@@ -246,12 +260,18 @@ class Link(asyncio.Protocol):
         elif not transport.is_closing():
             transport.resume_reading()
 
-    def _ready(self, now: float) -> bool:
+    def _has_room(self) -> bool:
         return (
             self._writable
-            and now >= self._throttle.until
             and self.session.window_free > 0
-            and (not self._rate.limited or now >= self._rate.ready_at())
+            and not (self._throttle.probing and self.session.outstanding >= PROBES)
+        )
+
+    def _ready(self, now: float) -> bool:
+        return (
+            now >= self._throttle.until
+            and self._has_room()
+            and (not self._pace.limited or now >= self._pace.ready_at(probing=self._throttle.probing))
         )
 
     def _pump(self, now: float) -> None:
@@ -278,8 +298,8 @@ class Link(asyncio.Protocol):
         except StateError as error:
             told(Result(Outcome.NOT_SENT, detail=str(error)))
         else:
-            if self._rate.limited:
-                self._rate.sent(now)
+            if self._pace.limited:
+                self._pace.sent(now)
             if not self._flush_scheduled:
                 self._schedule_flush()
 
@@ -318,9 +338,9 @@ class Link(asyncio.Protocol):
             due = min(due, self._clock() + self.session.shortest_timer_s)
         if self._waiting:
             turn = self._waiting[0][2]
-            paced = max(self._rate.ready_at(), self._throttle.until)
-            if self._writable and self.session.window_free > 0:
-                turn = min(turn, paced)
+            if self._has_room():
+                paced = self._pace.ready_at(probing=self._throttle.probing)
+                turn = min(turn, max(paced, self._throttle.until))
             due = turn if due is None else min(due, turn)
         return due
 
@@ -352,6 +372,8 @@ class Link(asyncio.Protocol):
                 self._handle_rare(event)
         if requests:
             self._handler.requests_received(requests)
+        if self._throttle.passes != self._throttle.counted:
+            self._throttle.count(now)
         if self._waiting:
             self._pump(now)
         self._schedule_flush()
@@ -379,11 +401,15 @@ class Link(asyncio.Protocol):
             if "BIND_" in event.request.command_id.name:
                 self._handler.bind_answered(response)
         elif status == _ROK:
+            self._throttle.passes += 1
+            if self._throttle.watchful:
+                self._throttle.passed(told, now)
             told(Result(Outcome.OK, 0, getattr(response, "message_id", "")))
         elif status in THROTTLE_STATUSES:
             self.throttled += 1
-            self._throttle.throttled(now, self._random())
-            told(Result(Outcome.THROTTLED, status, detail=status_name(status)))
+            message = getattr(told, "message", None)
+            stuck = self._throttle.throttled(told, message, now, self._random())
+            told(Result(Outcome.STUCK if stuck else Outcome.THROTTLED, status, detail=status_name(status)))
         else:
             told(Result(Outcome.REFUSED, status, detail=status_name(status)))
 

@@ -166,6 +166,9 @@ class Metrics:
         self._smpp_waiting = self._gauge(
             "smpp_waiting", "submit_sm that wait for window or rate.", "upstream"
         )
+        self._pace = self._gauge(
+            "smpp_pace_per_s", "Segments a second that the operator is given; 0 is no limit.", "upstream"
+        )
         self._throttled = WatchedCounter(
             "gateway_smpp_throttled_total",
             "Answers that told us to slow down.",
@@ -244,6 +247,7 @@ class Metrics:
         self._bound.labels(name).set_function(lambda: upstream.link_state.bound)
         self._outstanding.labels(name).set_function(lambda: upstream.link_state.outstanding)
         self._smpp_waiting.labels(name).set_function(lambda: upstream.link_state.waiting)
+        self._pace.labels(name).set_function(lambda: upstream.link_state.pace_per_s)
         self._throttled.watch(lambda: upstream.link_state.throttled, name)
 
     def watch_connections(self, ingress: str, count: Callable[[], int]) -> None:

@@ -39,7 +39,6 @@ class SandboxSms:
         on_late: OnLate = lambda _work, _submitted: None,
     ) -> None:
         self.name = name
-        self.concurrency = settings.window
         self._settings = settings
         self._clock = clock
         self._on_receipts = on_receipts
@@ -54,7 +53,13 @@ class SandboxSms:
             )
         )
         self.ready: Callable[[], None] = lambda: None
+        self.more: Callable[[], None] = lambda: None
         self._operator = self._connect(settings.port or 1)
+
+    @property
+    def concurrency(self) -> int:
+        """As many as the operator's."""
+        return self._operator.concurrency
 
     def destination(self, address: str) -> str:
         """Everything waits in one queue."""
@@ -68,7 +73,7 @@ class SandboxSms:
         """Starts the simulator, then binds to it."""
         await self._simulator.start()
         self._operator = self._connect(self._simulator.port)
-        self._operator.ready = self.ready
+        self._operator.ready, self._operator.more = self.ready, self.more
         await self._operator.start()
 
     def withdraw(self) -> None:

@@ -1,7 +1,8 @@
 """An SMPP operator: here we are the ESME. One or more binds, each with a real window.
 
 A work is one recipient; all its segments are submitted together, each asks for a receipt, and the delivery is
-settled when every receipt has come. A link that is down or throttled costs the message nothing: it waits.
+settled when every receipt has come. A link that is down or throttled costs the message nothing: it waits. The
+binds share one pace, which finds by itself how much the operator takes; each rests for itself.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from gateway.upstreams.submit_sm import SubmitSmBuilder
 from smpp import receipt as receipts
 from smpp.constants import CommandStatus, MessageState
 from smpp.esme import NO_ANSWER, BindMode, Esme, EsmeConfig, SubmitResult
+from smpp.pacing import Pace
 from smpp.pdu import DataSm, DeliverSm, Pdu, Response
 
 log = structlog.get_logger(__name__)
@@ -36,6 +38,8 @@ OnLate = Callable[[Work, Submitted], None]
 UNKNOWN_MAX = 5  # attempts of one SMS without an answer; counted in memory
 _UNKNOWN_REMEMBERED = 10_000
 _NOTE_EVERY_S = 60.0
+_AHEAD_S = 4.0  # at the operator's pace, the works under way are done in so long
+_ASIDE_MAX = 1000
 _MODES = {"trx": (BindMode.TRX,), "tx": (BindMode.TX,), "tx+rx": (BindMode.TX, BindMode.RX)}
 
 
@@ -48,10 +52,12 @@ class LinkState:
     outstanding: int
     waiting: int
     throttled: int
+    pace_per_s: float
+    """0 while it is not limited."""
 
 
 class SmppOperator:
-    """An upstream on `smpp.esme`. `ready` is called whenever a bind comes up."""
+    """An upstream on `smpp.esme`. `ready` is called when a bind comes up, `more` when `concurrency` grows."""
 
     recipients_per_work = 1
 
@@ -68,8 +74,11 @@ class SmppOperator:
     ) -> None:
         self.name = name
         self.names = settings.alphanumeric_source
-        self.concurrency = settings.window * settings.binds
+        self._slots = settings.window * settings.binds
+        self._aside = 0
+        self._pace = Pace(settings.rate_per_s)
         self.ready: Callable[[], None] = lambda: None
+        self.more: Callable[[], None] = lambda: None
         self._settings = settings
         self._clock = clock
         self._on_receipts = on_receipts
@@ -91,6 +100,14 @@ class SmppOperator:
         """Whether a bind to submit on is this process's to keep."""
 
     # --- the port ------------------------------------------------------------------------------------
+
+    @property
+    def concurrency(self) -> int:
+        """The window of all binds, less at a slow pace; and whatever waits aside, for it takes no turn."""
+        slots = self._slots
+        if self._pace.limited:
+            slots = min(slots, max(2, int(_AHEAD_S * self._pace.per_s)))
+        return slots + self._aside if self._aside < _ASIDE_MAX else slots + _ASIDE_MAX
 
     def destination(self, address: str) -> str:
         """Everything waits in one queue."""
@@ -121,7 +138,7 @@ class SmppOperator:
             future.set_result([Deferred(reply="no bind is up", after_s=REST_S, rest_s=REST_S, counts=False)])
             return future
         pdus = self._builder.build(work.message, work.deliveries[0], now_ms=self._clock.now_ms())
-        return Submission(work, esme, pdus, self._ended, self._answered_late).future
+        return Submission(work, esme, pdus, self._ended, self._answered_late, self._set_aside).future
 
     @property
     def link_state(self) -> LinkState:
@@ -133,17 +150,27 @@ class SmppOperator:
             outstanding=sum(esme.outstanding for esme in esmes),
             waiting=sum(esme.waiting for esme in esmes),
             throttled=sum(bind.throttled for bind in self._binds),
+            pace_per_s=self._pace.per_s if self._pace.limited else 0.0,
         )
 
     # --- out: submit_sm --------------------------------------------------------------------------------
 
     def _next_bound(self) -> Esme | None:
+        """The binds in turn; one on which nothing passes only if there is no other."""
+        probing = None
         for _ in self._submitters:
             self._turn = (self._turn + 1) % len(self._submitters)
             esme = self._submitters[self._turn].esme
             if esme is not None and esme.bound:
-                return esme
-        return None
+                if not esme.probing:
+                    return esme
+                probing = esme
+        return probing
+
+    def _set_aside(self, change: int) -> None:
+        self._aside += change
+        if change > 0:
+            self.more()
 
     def _ended(self, work: Work, results: Sequence[SubmitResult]) -> Outcome:
         outcome = outcome_of(self.name, results, receipts=self._settings.receipts)
@@ -218,7 +245,10 @@ class SmppOperator:
     # --- the binds ---------------------------------------------------------------------------------------
 
     def _binds_changed(self) -> None:
-        self.serving = any(bind.esme is not None for bind in self._submitters)
+        kept = sum(bind.esme is not None for bind in self._submitters)
+        self.serving = kept > 0
+        # The others' share of the rate is other processes'.
+        self._pace.cap(self._settings.rate_per_s * kept / len(self._submitters) if kept else 0.0)
 
     def _esme(self, mode: BindMode, tls: ssl.SSLContext | None) -> Esme:
         def told(bound: bool, reason: str) -> None:
@@ -236,6 +266,8 @@ class SmppOperator:
             on_deliver_many=self._deliver_many,
             on_state=told,
             on_late=self._late_response,
+            pace=self._pace,
+            clock=self._clock.monotonic_s,
         )
         return esme
 
@@ -250,7 +282,6 @@ class SmppOperator:
             bind_mode=mode,
             tls=tls,
             window=settings.window,
-            rate_per_s=settings.rate_per_s / settings.binds,
             connect_timeout_s=settings.connect_timeout_s,
             enquire_link_s=settings.enquire_link_s,
             response_timeout_s=settings.response_timeout_s,

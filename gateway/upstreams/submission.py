@@ -1,8 +1,9 @@
 """One SMS on its way to an SMSC: its segments, the answers to them, and what they come to.
 
-All segments are submitted together. One that the SMSC throttles is offered again; the link itself pauses in
-between (ESME_RTHROTTLED backs off the link, not the message). The answer to a segment may come after it was
-given up as unknown; when with it every segment has been taken, `late` is told. No task, and one future.
+All segments are submitted together. One that the SMSC throttles is offered again after a moment, which it
+spends aside: it takes no turn of the link's, nor of the works under way. Whether the link slows down, or the
+message is itself the reason, is found by `smpp.pacing`. The answer to a segment may come after it was given
+up as unknown; when with it every segment has been taken, `late` is told. No task, and one future.
 """
 
 import asyncio
@@ -16,7 +17,8 @@ from smpp.esme import Outcome as Answer
 from smpp.pdu import Response, SubmitSm
 
 REST_S = 1.0  # a link that is down; the queue rests longer with every time in a row
-_THROTTLED_TRIES = 20
+_ASIDE_S = (0.25, 1.0, 2.0, 4.0, 8.0)  # before each further try of a segment that is throttled
+_BLOCKED_S = 5.0  # what met only throttling then waits in the database
 # What may pass if it is tried again; everything else that is refused stays refused.
 _TEMPORARY = frozenset(
     int(status)
@@ -25,6 +27,8 @@ _TEMPORARY = frozenset(
 
 Ended = Callable[[Work, Sequence[SubmitResult]], Outcome]
 Late = Callable[[Work, Sequence[SubmitResult]], None]
+Aside = Callable[[int], None]
+"""Is told of one work more, or one less, that waits aside."""
 
 
 class Segment:
@@ -39,14 +43,41 @@ class Segment:
         self._place = place
         self._esme = esme
         self._pdu = pdu
-        self._tries = _THROTTLED_TRIES
+        self._tries = 0
+
+    @property
+    def message(self) -> "Submission":
+        """What all segments of one message share (`smpp.link.Told`)."""
+        return self._submission
 
     def __call__(self, result: SubmitResult) -> None:
-        if result.outcome is Answer.THROTTLED and self._tries:
-            self._tries -= 1
-            self._esme.submit_told(self._pdu, self)
+        if result.outcome is not Answer.THROTTLED:
+            self._submission.answered(self._place, result)
+        elif self._tries < len(_ASIDE_S):
+            self._submission.set_aside(1)
+            self._wait(result)
         else:
             self._submission.answered(self._place, result)
+
+    def _wait(self, result: SubmitResult) -> None:
+        wait_s = _ASIDE_S[self._tries]
+        self._tries += 1
+        asyncio.get_running_loop().call_later(wait_s, self._again, result)
+
+    def _again(self, result: SubmitResult) -> None:
+        """Offers the segment again. While nothing passes, what has not been throttled yet may try first: it
+        tells more of the link.
+        """
+        esme = self._esme
+        others_try = esme.probing and (esme.waiting or esme.outstanding)
+        if others_try and self._tries < len(_ASIDE_S):
+            self._wait(result)
+            return
+        self._submission.set_aside(-1)
+        if others_try:
+            self._submission.answered(self._place, result)
+        else:
+            esme.submit_told(self._pdu, self, first=True)
 
     def answered_late(self, response: Response) -> None:
         """The SMSC's answer after the result was UNKNOWN; a refusal changes nothing, the next try tells."""
@@ -60,13 +91,17 @@ class Submission:
     answers.
     """
 
-    __slots__ = ("_ended", "_late", "_left", "_results", "future", "work")
+    __slots__ = ("_aside", "_ended", "_late", "_left", "_results", "_segments_aside", "future", "work")
 
-    def __init__(self, work: Work, esme: Esme, pdus: Sequence[SubmitSm], ended: Ended, late: Late) -> None:
+    def __init__(
+        self, work: Work, esme: Esme, pdus: Sequence[SubmitSm], ended: Ended, late: Late, aside: Aside
+    ) -> None:
         self.work = work
         self.future: asyncio.Future[Sequence[Outcome]] = asyncio.get_running_loop().create_future()
         self._ended = ended
         self._late = late
+        self._aside = aside
+        self._segments_aside = 0
         self._left = len(pdus)
         self._results = [_NO_RESULT] * len(pdus)
         for place, pdu in enumerate(pdus):
@@ -78,6 +113,13 @@ class Submission:
         self._left -= 1
         if not self._left and not self.future.done():
             self.future.set_result([self._ended(self.work, self._results)])
+
+    def set_aside(self, change: int) -> None:
+        """One more segment waits aside (1), or one less (-1); the work does while any of them does."""
+        before = self._segments_aside
+        self._segments_aside += change
+        if not before or not self._segments_aside:
+            self._aside(change)
 
     def taken_late(self, place: int, result: SubmitResult) -> None:
         """A segment has been taken after all, if it was unknown whether."""
@@ -119,8 +161,10 @@ def _failure(results: Sequence[SubmitResult]) -> Outcome:
                 return Deferred(reply=reply)
             return Failed(reply=reply, reason="rejected")
     for result in results:
+        if result.outcome is Answer.STUCK:
+            return Deferred(reply=status_name(result.command_status))
+    for result in results:
         if result.outcome is Answer.THROTTLED:
-            reply = status_name(result.command_status)
-            return Deferred(reply=reply, after_s=REST_S, rest_s=REST_S, counts=False)
+            return Deferred(reply=status_name(result.command_status), after_s=_BLOCKED_S, counts=False)
     reply = next(result.detail for result in results if result.outcome is Answer.NOT_SENT)
     return Deferred(reply=reply, after_s=REST_S, rest_s=REST_S, counts=False)

@@ -59,7 +59,7 @@ class Ports:
 class Operator(FakeUpstream):
     """An SMS upstream with binds."""
 
-    link_state = LinkState(binds=2, bound=1, outstanding=7, waiting=3, throttled=5)
+    link_state = LinkState(binds=2, bound=1, outstanding=7, waiting=3, throttled=5, pace_per_s=45.0)
 
 
 class KeyedApplication(smpp_servers.FakeApplication):

@@ -243,7 +243,7 @@ def test_the_hot_histogram_says_what_the_librarys_own_says() -> None:
 
 
 class _Linked(FakeUpstream):
-    link_state = LinkState(binds=2, bound=1, outstanding=7, waiting=3, throttled=5)
+    link_state = LinkState(binds=2, bound=1, outstanding=7, waiting=3, throttled=5, pace_per_s=45.0)
 
 
 async def test_links_memory_and_the_writer_are_read_at_the_scrape(tmp_path: Path, metrics: Metrics) -> None:
@@ -262,9 +262,16 @@ async def test_links_memory_and_the_writer_are_read_at_the_scrape(tmp_path: Path
         one.store.writer.failing = False
         found = {
             name: value(metrics, f"smpp_{name}", upstream="operator")
-            for name in ("binds", "bound", "outstanding", "waiting", "throttled_total")
+            for name in ("binds", "bound", "outstanding", "waiting", "pace_per_s", "throttled_total")
         }
-        assert found == {"binds": 2, "bound": 1, "outstanding": 7, "waiting": 3, "throttled_total": 5}
+        assert found == {
+            "binds": 2,
+            "bound": 1,
+            "outstanding": 7,
+            "waiting": 3,
+            "pace_per_s": 45,
+            "throttled_total": 5,
+        }
         upstream.gate.set()
 
 

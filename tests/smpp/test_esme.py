@@ -118,21 +118,24 @@ async def test_pdu_that_does_not_encode_is_refused_and_the_link_lives() -> None:
         CommandStatus.ESME_RX_T_APPN,
     ],
 )
-async def test_throttling_backs_the_whole_link_off(status: CommandStatus) -> None:
-    application = FakeApplication(Verdicts(status))
+async def test_throttling_of_two_in_a_row_rests_the_whole_link(status: CommandStatus) -> None:
+    application = FakeApplication(Verdicts(status, status))
     async with serving(application) as server, connected(server.port, throttle_initial_s=600.0) as esme:
-        result = await soon(esme.submit(to("1")))
-        assert (result.outcome, result.command_status) == (Outcome.THROTTLED, status)
-        assert esme.throttled == 1
+        for number in range(2):
+            result = await soon(esme.submit(to(str(number))))
+            assert (result.outcome, result.command_status) == (Outcome.THROTTLED, status)
+        assert esme.throttled == 2
+        assert esme.probing
         esme.submit_nowait(to("2"))
         for _ in range(20):  # turns of the loop; without the pause, the submit leaves in the first
             await asyncio.sleep(0)
         assert (esme.outstanding, esme.waiting) == (0, 1)
 
 
-async def test_the_pause_of_throttling_ends() -> None:
-    application = FakeApplication(Verdicts(CommandStatus.ESME_RTHROTTLED))
+async def test_the_rest_of_throttling_ends() -> None:
+    application = FakeApplication(Verdicts(*[CommandStatus.ESME_RTHROTTLED] * 2))
     async with serving(application) as server, connected(server.port, throttle_initial_s=0.02) as esme:
+        assert (await soon(esme.submit(to("0")))).outcome is Outcome.THROTTLED
         assert (await soon(esme.submit(to("1")))).outcome is Outcome.THROTTLED
         assert (await soon(esme.submit(to("2")))).outcome is Outcome.OK
 
