@@ -118,6 +118,22 @@ async def test_a_full_sink_defers_until_the_lifetime_ends_and_delays_nobody_else
             await here.until(lambda: len(good.transactions) == 70)
 
 
+async def test_a_recipient_that_is_always_451_is_deferred_alone(tmp_path: Path) -> None:
+    """At a smarthost everything is one destination: it does not rest for one recipient's sake."""
+    grey = Script(replies={"RCPT:bad@example.net": "451 4.3.0 try later"})
+    async with FakeMx.running(grey) as smarthost:
+        settings = settings_for(mail={"*": relay(smarthost)})
+        async with world(tmp_path, settings) as here:
+            bad = await here.mail("bad@example.net", count=20)
+            (mixed,) = await here.mail("bad@example.net", "c@example.net")
+            passed = await here.mail("b@example.net", count=200)
+            assert {view.status for view in await here.settled(passed)} == {"delivered"}
+            await here.until_event(bad[0], "message.deferred", times=2)
+            assert not here.road.dispatcher.resting("mail0")
+            statuses = {one.address: one.status for one in (await here.view(mixed)).recipients}
+            assert statuses == {"bad@example.net": "queued", "c@example.net": "delivered"}
+
+
 async def test_dns_that_never_answers_defers_mail_and_delays_nobody_else(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
