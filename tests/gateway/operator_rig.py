@@ -21,6 +21,7 @@ from gateway.messages.observer import Observer
 from gateway.messages.settle import SettleDeliveries
 from gateway.messages.settlement import Settlement
 from gateway.store.store import Store
+from gateway.store.tenure import Tenure
 from gateway.upstreams.smpp_operator import SmppOperator
 from smpp.limit import Limit
 from smpp.simulator import ReceivedMessage, Simulator, SimulatorConfig
@@ -43,6 +44,15 @@ class _Memory:
         for one in operation.settlements:
             self._settled(one, operation.work.message)
         operation.committed(None)
+
+
+class _Held:
+    """A lease that is never lost."""
+
+    holder = "test"
+
+    def may_send(self) -> bool:
+        return True
 
 
 @dataclass
@@ -152,7 +162,7 @@ async def operator_rig(limit: Limit | None = None, **settings: Any) -> AsyncIter
         rules={Channel.SMS: RETRY},
         lanes=Lanes(deliveries_max=20_000, octets_max=1 << 26),
         clock=clock,
-        holder="test",
+        tenure=cast(Tenure, _Held()),
         keep_content=False,
         observer=Observer(),
         reports=_no_reports,

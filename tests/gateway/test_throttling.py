@@ -110,9 +110,8 @@ LIMITS: dict[str, Callable[[int], Limit]] = {
 }
 
 
-@pytest.mark.parametrize("window", [10, 100])
 @pytest.mark.parametrize("limit", LIMITS)
-@pytest.mark.parametrize("per_s", [5, 50, 500])
+@pytest.mark.parametrize(("per_s", "window"), [(5, 10), (5, 100), (50, 10), (50, 100), (500, 10)])
 def test_the_operators_limit_is_found_and_used(per_s: int, limit: str, window: int) -> None:
     settle_s, steady_s = 10, 20
 
@@ -190,12 +189,12 @@ def test_while_nothing_passes_a_few_messages_at_a_time_ask_and_then_all_go_on() 
 
 
 def test_what_waits_stays_little_with_some_numbers_throttled_now_and_then() -> None:
-    """150 a second for five minutes, one in 250 throttled once or for ever, at an SMSC without a limit."""
+    """150 a second for two minutes, one in 250 throttled once or for ever, at an SMSC without a limit."""
 
     async def main() -> None:
         async with operator_rig() as rig:
             most = 0
-            for second in range(300):
+            for second in range(120):
                 for number in range(150):
                     place = second * 150 + number
                     bad = place % 250 == 0
