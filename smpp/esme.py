@@ -4,9 +4,9 @@
 it. `submit` gives one `Result` per submit_sm and raises nothing of the link's: OK with a message_id, REFUSED,
 THROTTLED (offer it again after a moment; the link rests by itself), STUCK (of `submit_told`, see
 `smpp.link.Told`: it is this message that the SMSC does not take), UNKNOWN (written, never answered: do not
-send again blindly) or NOT_SENT. A deliver_sm is answered only once `on_deliver` has resolved, so that a receipt is
-durable first; `on_deliver_many` stands in its place where all of one read are wanted at once. Several binds
-are several `Esme`s; leases and routing belong to the caller.
+send again blindly) or NOT_SENT. A deliver_sm is answered only once `on_deliver` has resolved, so that a
+receipt is durable first; `on_deliver_many` stands in its place where all of one read are wanted at once.
+Several binds are several `Esme`s; leases and routing belong to the caller.
 """
 
 import asyncio

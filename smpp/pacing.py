@@ -48,9 +48,9 @@ class Pace:
 
     Without a cap and a finding there is no limit. Otherwise the generic cell rate algorithm (ITU-T I.371)
     spaces what is sent; idle or not, a burst is a tenth of a second at most. Additive increase,
-    multiplicative decrease (Chiu and Jain 1989): a finding gives nine tenths of what was taken a second. While the pace is
-    what holds messages back, it grows: doubling, until its limit is met; from then on by 1 % a second, and
-    faster the longer nothing speaks against it.
+    multiplicative decrease (Chiu and Jain 1989): a finding gives nine tenths of what was taken a second.
+    While the pace is what holds messages back, it grows: doubling, until its limit is met; from then on by
+    1 % a second, and faster the longer nothing speaks against it.
     """
 
     def __init__(self, cap_per_s: float = 0.0) -> None:

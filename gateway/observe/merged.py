@@ -24,7 +24,7 @@ _SUMMED_GAUGES = frozenset(
         "gateway_smpp_bound",
         "gateway_smpp_outstanding",
         "gateway_smpp_waiting",
-        "gateway_smpp_pace_per_s",
+        "gateway_smpp_pace",
         "gateway_process_virtual_memory_bytes",
         "gateway_process_resident_memory_bytes",
         "gateway_process_open_fds",

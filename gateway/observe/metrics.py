@@ -167,7 +167,7 @@ class Metrics:
             "smpp_waiting", "submit_sm that wait for window or rate.", "upstream"
         )
         self._pace = self._gauge(
-            "smpp_pace_per_s", "Segments a second that the operator is given; 0 is no limit.", "upstream"
+            "smpp_pace", "Segments a second that the operator is given; 0 is no limit.", "upstream"
         )
         self._throttled = WatchedCounter(
             "gateway_smpp_throttled_total",

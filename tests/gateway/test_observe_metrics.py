@@ -262,14 +262,14 @@ async def test_links_memory_and_the_writer_are_read_at_the_scrape(tmp_path: Path
         one.store.writer.failing = False
         found = {
             name: value(metrics, f"smpp_{name}", upstream="operator")
-            for name in ("binds", "bound", "outstanding", "waiting", "pace_per_s", "throttled_total")
+            for name in ("binds", "bound", "outstanding", "waiting", "pace", "throttled_total")
         }
         assert found == {
             "binds": 2,
             "bound": 1,
             "outstanding": 7,
             "waiting": 3,
-            "pace_per_s": 45,
+            "pace": 45,
             "throttled_total": 5,
         }
         upstream.gate.set()
