@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from smpp.constants import INTERFACE_VERSION, CommandStatus, Npi, Ton, status_name
-from smpp.link import NO_ANSWER, Link, Outcome, Result, Told
+from smpp.link import NO_ANSWER, Link, MaySend, Outcome, Result, Told, always
 from smpp.pacing import Pace, Reconnect, Throttle
 from smpp.pdu import (
     Bind,
@@ -97,8 +97,8 @@ class EsmeConfig:
 class Esme:
     """See the module's docstring. `on_state(bound, reason)` is told of every bind and every end of one;
     `on_late(submit_sm, response, told)` of an answer after its submit was UNKNOWN, with what
-    `submit_told` was given. Binds that share a `pace` (instead of the configured rate) are one to the
-    operator.
+    `submit_told` was given. `may_send` is asked before each submit. Binds that share a `pace` (instead of the
+    configured rate) are one to the operator.
     """
 
     def __init__(
@@ -110,6 +110,7 @@ class Esme:
         on_state: Callable[[bool, str], None] | None = None,
         on_late: Callable[[Pdu, Response, Told | None], None] | None = None,
         pace: Pace | None = None,
+        may_send: MaySend = always,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = random_module.random,
     ) -> None:
@@ -118,6 +119,7 @@ class Esme:
         self._on_deliver_many = on_deliver_many
         self._on_state = on_state
         self._on_late = on_late
+        self._may_send = may_send
         self._clock = clock
         self._random = random
         # Pace and rests outlive a connection: a reconnect is no way around either.
@@ -243,6 +245,7 @@ class Esme:
             self._clock,
             random=self._random,
             throttle=self._throttle,
+            may_send=self._may_send,
             queue_limit=config.queue_limit,
             wait_s=config.wait_s,
         )

@@ -71,6 +71,15 @@ of one message. Without it every request is a message of its own.
 """
 
 
+MaySend = Callable[[], bool]
+"""Whether requests may still go: asked right before each, after which nothing calls it back."""
+
+
+def always() -> bool:
+    """For whom nobody else can send the same message."""
+    return True
+
+
 class Handler(Protocol):
     """Who owns a link. All are called in the loop and must return at once."""
 
@@ -104,6 +113,7 @@ class Link(asyncio.Protocol):
         *,
         random: Callable[[], float],
         throttle: Throttle | None = None,
+        may_send: MaySend = always,
         queue_limit: int = 1000,
         wait_s: float = 30.0,
         unsent_octets: int = 1 << 20,
@@ -115,6 +125,7 @@ class Link(asyncio.Protocol):
         self._random = random
         self._throttle = throttle or Throttle()
         self._pace = self._throttle.pace
+        self._may_send = may_send
         self._queue_limit = queue_limit
         self._wait_s = wait_s
         self._unsent_octets = unsent_octets
@@ -291,6 +302,9 @@ class Link(asyncio.Protocol):
                 break
 
     def _send(self, pdu: Pdu, told: Told, now: float) -> None:
+        if not self._may_send():
+            told(Result(Outcome.NOT_SENT, detail="the message is no longer ours to send"))
+            return
         try:
             self.session.send(pdu, now, told)
         except PduError as error:

@@ -82,7 +82,14 @@ def _mx(name: str, settings: MxUpstream, tools: Tools) -> Upstream:
 
 
 def _sandbox_sms(name: str, settings: SandboxSmsUpstream, tools: Tools) -> Upstream:
-    return SandboxSms(name, settings, clock=tools.clock, on_receipts=tools.on_receipts, on_late=tools.on_late)
+    return SandboxSms(
+        name,
+        settings,
+        clock=tools.clock,
+        on_receipts=tools.on_receipts,
+        on_late=tools.on_late,
+        may_send=tools.may_send,
+    )
 
 
 def _smpp(name: str, settings: SmppUpstream, tools: Tools) -> Upstream:
@@ -96,6 +103,7 @@ def _smpp(name: str, settings: SmppUpstream, tools: Tools) -> Upstream:
         on_receipts=tools.on_receipts,
         on_late=tools.on_late,
         leases=tools.leases,
+        may_send=tools.may_send,
         tls=tls,
     )
 

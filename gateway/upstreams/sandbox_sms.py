@@ -14,6 +14,7 @@ from config.schema_upstreams import SandboxSmsUpstream, SmppUpstream
 from gateway.messages.model import Outcome, Work
 from gateway.ports import Clock
 from gateway.upstreams.smpp_operator import LinkState, OnLate, OnReceipts, SmppOperator
+from smpp.link import MaySend, always
 from smpp.simulator import Simulator, SimulatorConfig
 from smpp.smsc import SmscConfig
 
@@ -37,12 +38,14 @@ class SandboxSms:
         clock: Clock,
         on_receipts: OnReceipts,
         on_late: OnLate = lambda _work, _submitted: None,
+        may_send: MaySend = always,
     ) -> None:
         self.name = name
         self._settings = settings
         self._clock = clock
         self._on_receipts = on_receipts
         self._on_late = on_late
+        self._may_send = may_send
         self._password = secrets.token_hex(4)  # at most 8 characters, SMPP v3.4 section 5.2.2
         self._simulator = Simulator(
             SimulatorConfig(
@@ -109,5 +112,10 @@ class SandboxSms:
             reconnect_max_s=_RECONNECT_MAX_S,
         )
         return SmppOperator(
-            self.name, settings, clock=self._clock, on_receipts=self._on_receipts, on_late=self._on_late
+            self.name,
+            settings,
+            clock=self._clock,
+            on_receipts=self._on_receipts,
+            on_late=self._on_late,
+            may_send=self._may_send,
         )

@@ -24,6 +24,7 @@ from gateway.upstreams.submit_sm import SubmitSmBuilder
 from smpp import receipt as receipts
 from smpp.constants import CommandStatus, MessageState
 from smpp.esme import NO_ANSWER, BindMode, Esme, EsmeConfig, SubmitResult
+from smpp.link import MaySend, always
 from smpp.pacing import Pace
 from smpp.pdu import DataSm, DeliverSm, Pdu, Response
 
@@ -70,9 +71,11 @@ class SmppOperator:
         on_receipts: OnReceipts,
         on_late: OnLate = lambda _work, _submitted: None,
         leases: Leases | None = None,
+        may_send: MaySend = always,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.name = name
+        self._may_send = may_send
         self.names = settings.alphanumeric_source
         self._slots = settings.window * settings.binds
         self._aside = 0
@@ -267,6 +270,7 @@ class SmppOperator:
             on_state=told,
             on_late=self._late_response,
             pace=self._pace,
+            may_send=self._may_send,
             clock=self._clock.monotonic_s,
         )
         return esme

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from smpp.constants import CommandStatus
 from smpp.esme import Esme, EsmeConfig, OnDeliver, Outcome
+from smpp.link import MaySend, always
 from smpp.pdu import Pdu, Splitter, SubmitSm, decode, encode
 from smpp.smsc import Application, BindRequest, Bound, SmscConfig, SmscServer
 
@@ -91,6 +92,7 @@ async def connected(
     states: States | None = None,
     wait: bool = True,
     on_late: Callable[..., None] | None = None,
+    may_send: MaySend = always,
     **config: object,
 ) -> AsyncIterator[Esme]:
     """A running Esme, bound unless `wait` is false."""
@@ -101,6 +103,7 @@ async def connected(
         on_deliver,
         on_state=states,
         on_late=on_late,
+        may_send=may_send,
     )
     task = asyncio.create_task(esme.run())
     try:

@@ -177,6 +177,26 @@ async def test_lost_link_makes_what_was_written_unknown_and_the_rest_not_sent() 
         assert (await soon(queued)).outcome is Outcome.NOT_SENT
 
 
+async def test_what_is_no_longer_ours_is_not_submitted_not_even_from_the_link_s_queue() -> None:
+    """`may_send` is asked right before each submit: after a pause the rest of the queue stays here."""
+    gate, ours = Gate(), [True]
+    application = FakeApplication(gate)
+    async with (
+        serving(application) as server,
+        connected(server.port, window=2, may_send=lambda: ours[0]) as esme,
+    ):
+        results = [esme.submit_nowait(to(str(i))) for i in range(5)]
+        for _ in range(2):
+            await soon(application.submits.get())
+        ours[0] = False
+        gate.open.set()
+        outcomes = [(await soon(result)).outcome for result in results]
+        assert outcomes == [Outcome.OK] * 2 + [Outcome.NOT_SENT] * 3
+        assert application.submits.empty()
+        ours[0] = True
+        assert (await soon(esme.submit(to("6")))).outcome is Outcome.OK
+
+
 async def test_without_a_link_nothing_is_sent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
