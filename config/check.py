@@ -127,6 +127,14 @@ def _listeners(settings: Settings) -> Iterator[Fault]:
         yield _fault("http.tls", message, "set tls = true, or behind_proxy = true when a proxy ends TLS")
 
 
+def _proxies(settings: Settings) -> Iterator[Fault]:
+    """Somebody may send the PROXY headers that are waited for."""
+    for name, door in (("smtp", settings.smtp), ("smpp", settings.smpp)):
+        if door.proxy_protocol and not settings.http.trusted_proxies:
+            suggestion = 'name the networks of the proxy, such as ["10.0.0.5/32"]'
+            yield _fault("http.trusted_proxies", f"empty, with {name}.proxy_protocol = true", suggestion)
+
+
 def _memory(settings: Settings) -> Iterator[Fault]:
     """What is taken in at the door fits into what is kept in memory."""
     smtp, limits = settings.smtp, settings.limits
@@ -224,6 +232,7 @@ _CHECKS: tuple[tuple[Callable[[Settings], Iterator[Fault]], frozenset[str]], ...
     (_routes, frozenset({"mail", "sms", "upstream"})),
     (_reserved_names, frozenset({"upstream"})),
     (_listeners, frozenset({"smtp", "http", "metrics", "smpp"})),
+    (_proxies, frozenset({"smtp", "http", "smpp"})),
     (_memory, frozenset({"smtp", "limits"})),
     (_times, frozenset({"mail", "sms", "retention", "webhooks"})),
     (_recharge, frozenset({"credits"})),

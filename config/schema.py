@@ -97,6 +97,7 @@ class Limits:
     comment_depth: Count = 20
     mime_parts: Positive = 1000
     mime_depth: Annotated[int, Between(1, 1000)] = 50
+    tls_handshakes: Positive = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,7 @@ class Smtp:
     data_timeout_s: Seconds = 180.0  # a whole message; 1 s more per KiB (RFC 5321 section 4.5.3.2.5)
     in_flight_octets: Octets = 268_435_456
     auth_failures_max: Positive = 3
+    proxy_protocol: bool = False  # version 2, from http.trusted_proxies
     trusted: tuple[SmtpTrusted, ...] = ()
 
 
@@ -50,9 +51,11 @@ class Http:
     port: Port = 8025
     tls: bool = False
     behind_proxy: bool = False
+    trusted_proxies: tuple[IpNetwork, ...] = ()  # whose X-Forwarded-For and PROXY headers are believed
     public_url: Url = ""  # empty: made from host and port
     max_body_octets: Octets = 41_943_040  # a 25 MiB mail in base64, and some room
     max_connections: Positive = 1000
+    max_connections_per_peer: Positive = 200
     rate_per_s: Rate = 1000.0
     request_timeout_s: Seconds = 60.0
 
@@ -76,6 +79,8 @@ class Smpp:
     tls_port: Port = 0
     window: Positive = 100
     max_connections: Positive = 200
+    max_connections_per_peer: Positive = 20
+    proxy_protocol: bool = False  # version 2, from http.trusted_proxies
     bind_timeout_s: Seconds = 10.0  # session_init_timer, SMPP v3.4 section 7.2
     enquire_link_s: Seconds = 30.0  # enquire_link_timer, SMPP v3.4 section 7.2
     inactivity_s: Rate = 0.0  # inactivity_timer, SMPP v3.4 section 7.2; a quiet receiver is no dead one

@@ -21,3 +21,6 @@ class Observer:
 
     def auth_failed(self, ingress: str, reason: str) -> None:
         """A login was refused; `reason` is from a bounded set."""
+
+    def connection_refused(self, ingress: str, reason: str) -> None:
+        """A connection was turned away, or closed for another; `reason` is from a bounded set."""

@@ -150,6 +150,14 @@ class Metrics:
         self._auth_failures: Children[Counter] = Children(
             self._counter("auth_failures_total", "Logins refused.", "ingress", "reason")
         )
+        self._connections_refused: Children[Counter] = Children(
+            self._counter(
+                "connections_refused_total",
+                "Connections turned away, or closed for another.",
+                "ingress",
+                "reason",
+            )
+        )
         self._probe_success = self._gauge("probe_success", "1 if the last probe succeeded.", "service")
         self._probe_duration = self._gauge("probe_duration_seconds", "How long it took.", "service")
         self._probe_timestamp = self._gauge("probe_last_timestamp_seconds", "When it ended.", "service")
@@ -194,6 +202,10 @@ class Metrics:
     def auth_failed(self, ingress: str, reason: str) -> None:
         """A login was refused."""
         self._auth_failures[ingress, reason].inc()
+
+    def connection_refused(self, ingress: str, reason: str) -> None:
+        """A connection was turned away, or closed for another."""
+        self._connections_refused[ingress, reason].inc()
 
     def webhook(self, outcome: str) -> None:
         """A try ended: delivered, retried, failed (`WebhookSender(observe=…)`)."""

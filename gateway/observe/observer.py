@@ -74,6 +74,9 @@ class MetricsObserver(Observer):
     def auth_failed(self, ingress: str, reason: str) -> None:
         self._metrics.auth_failed(ingress, reason)
 
+    def connection_refused(self, ingress: str, reason: str) -> None:
+        self._metrics.connection_refused(ingress, reason)
+
 
 def _name(status: Status, outcome: Outcome) -> str:
     """The outcome's label. `failed` is also what a temporary failure becomes when no time is left for another

@@ -89,6 +89,14 @@ def test_r28_http_with_tls_or_a_proxy_or_on_loopback_is_taken(load_text: Loader,
     assert load_text(text).http.public_url == ""
 
 
+@pytest.mark.parametrize("door", ["smtp", "smpp"])
+def test_proxy_headers_come_from_somebody(faults_of: Faults, load_text: Loader, door: str) -> None:
+    (fault,) = faults_of(f"[{door}]\nproxy_protocol = true")
+    assert fault.startswith(f"http.trusted_proxies: empty, with {door}.proxy_protocol = true")
+    text = f"[{door}]\nproxy_protocol = true\n[http]\ntrusted_proxies = ['10.0.0.0/8', '2001:db8::1/128']"
+    assert load_text(text).http.trusted_proxies == ("10.0.0.0/8", "2001:db8::1/128")
+
+
 def test_two_listeners_on_one_port_are_refused(faults_of: Faults) -> None:
     assert faults_of("[http]\nport = 2525\n[smpp]\ntls_port = 4465") == [
         "http.port: 2525 is also smtp.port, give each listener a port of its own",

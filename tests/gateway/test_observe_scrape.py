@@ -185,7 +185,7 @@ def test_every_line_of_the_log_is_an_event(seen: Seen) -> None:
 
 def test_every_call_of_the_observer_is_answered_by_a_metric(seen: Seen) -> None:
     calls = {name for name in vars(Observer) if not name.startswith("_")}
-    assert calls == {"accepted", "refused", "attempted", "receipted", "auth_failed"}
+    assert calls == {"accepted", "refused", "attempted", "receipted", "auth_failed", "connection_refused"}
     for name in (
         "accepted_total",
         "refused_total",
