@@ -15,8 +15,9 @@ the rest with 451 4.3.0 and the details in the log only (A7).
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -35,6 +36,8 @@ class Identity:
 
     name: str
     context: object = None
+    owner: str = ""
+    """Whose connections count together at the door; empty: each name's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +136,58 @@ class Application(Protocol):
         """Take the message: a positive reply only once it is durable (A1)."""
 
 
+Peer = tuple[str, int]
+"""IP address and port."""
+Factory = Callable[[Peer | None], asyncio.Protocol]
+"""Makes the protocol of one connection; with None its peer is whom the transport names."""
+
+
+class Guest(Protocol):
+    """A connection, as far as the door knows it."""
+
+    def dismiss(self) -> None:
+        """Close at once: another has its place, and nobody has to be told of the end."""
+
+
+class Listening(Protocol):
+    """A listener that is open."""
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+
+    def close(self) -> None:
+        """Take no more connections."""
+
+
+class Door(Protocol):
+    """Where connections come from, and who of them may stay; the application's, which has other doors too.
+
+    With `tls` a connection begins with the handshake, and its protocol after that. The door may `dismiss` a
+    guest at any time between `enter` and `leave`, and will not where it has been recognised.
+    """
+
+    async def listen(
+        self, factory: Factory, host: str, port: int, *, tls: ssl.SSLContext | None, reuse_port: bool
+    ) -> Listening:
+        """Listen; port 0 lets the system choose. Raises OSError where the address is taken."""
+
+    def enter(self, guest: Guest, peer: str) -> bool:
+        """Whether a connection from this IP address may come in."""
+
+    def recognise(self, guest: Guest, account: str) -> None:
+        """It has logged in."""
+
+    def leave(self, guest: Guest) -> None:
+        """It has gone; may be said again."""
+
+    def handshaking(self, guest: Guest, peer: str) -> None:
+        """STARTTLS: its handshake begins."""
+
+    def handshaken(self, guest: Guest) -> None:
+        """It has ended; may be said again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
     """Limits and habits of one submission server. Every limit has an answer of its own, none is silent (A6).
@@ -155,8 +210,6 @@ class ServerConfig:
     idle_timeout_s: float = 300.0  # RFC 5321 section 4.5.3.2.7
     data_timeout_s: float = 600.0  # for a whole message, prolonged by a second for each KiB received
     tls_handshake_timeout_s: float = 30.0
-    max_connections: int = 1000
-    max_connections_per_peer: int = 100
     max_errors: int = 20  # protocol errors in one session, since its last accepted message
     max_inflight_octets: int = 268_435_456  # messages being received or submitted, over all sessions
     auth_failure_limit: int = 3  # per connection

@@ -125,6 +125,7 @@ class AuthConnection(TlsConnection):
                 verdict = self._failure("authenticate", error)
         if isinstance(verdict, Identity):
             self.client.identity = verdict
+            self._state.door.recognise(self, verdict.owner or verdict.name)
             return self._answer(say.AUTHENTICATED)
         if not isinstance(verdict, Reply) or verdict.is_positive:
             verdict = say.CREDENTIALS_INVALID  # anything but an identity is a refusal

@@ -22,9 +22,9 @@ from typing import Any, cast
 import structlog
 
 from smtp.codes import Reply, SmtpError
-from smtp.server_api import Identity, Session
+from smtp.server_api import Identity, Peer, Session
 from smtp.server_input import InputBuffer
-from smtp.server_replies import APPLICATION_FAILED, SHUTTING_DOWN, TIMED_OUT
+from smtp.server_replies import APPLICATION_FAILED, DISMISSED, SHUTTING_DOWN, TIMED_OUT
 from smtp.server_state import NEVER, ServerState
 
 log = structlog.get_logger(__name__)
@@ -48,6 +48,7 @@ class Connection(asyncio.Protocol, ABC):
     _reader: Callable[[bytes], bytes] | None = None  # takes a message's octets, returns the rest
     _line: asyncio.Future[bytes] | None = None  # what the AUTH conversation waits for
     _admitted = False
+    _in_clear = True  # what is written now is read as it is
     _direct = False  # what comes can be used at once: no busyness, no unread input
     _busy = False
     _writable = True
@@ -55,8 +56,17 @@ class Connection(asyncio.Protocol, ABC):
     _lost = False  # and does not read either
     _closing = False
 
-    def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        state: ServerState,
+        loop: asyncio.AbstractEventLoop,
+        peer: Peer | None = None,
+        *,
+        implicit_tls: bool = False,
+    ) -> None:
         self.loop = loop
+        self._peer = peer
+        self._implicit_tls = implicit_tls
         self._state = state
         self._config = state.config
         self._input = InputBuffer()
@@ -67,6 +77,10 @@ class Connection(asyncio.Protocol, ABC):
     @abstractmethod
     def _greet_client(self) -> None:
         """Queue the greeting."""
+
+    @abstractmethod
+    def _note_tls(self, transport: asyncio.BaseTransport) -> None:
+        """Tell the session what protects it."""
 
     @abstractmethod
     def _execute(self, line: bytes) -> None:
@@ -88,37 +102,31 @@ class Connection(asyncio.Protocol, ABC):
     # Life of the connection: asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Admit the client and greet, or turn it away. With implicit TLS, the first is done already."""
+        """Admit the client and greet, or turn it away. With implicit TLS, that is there already."""
         transport = cast("asyncio.Transport", transport)
         self.transport = transport
         self._input.attach(transport)
-        if self._admitted:
-            return
-        peer = transport.get_extra_info("peername") or ("unknown", 0)
-        refusal = self._admit(peer[0], peer[1])
+        peer = self._peer or transport.get_extra_info("peername") or ("unknown", 0)
+        refusal = self._state.admit(self, peer[0])
         if refusal is not None:
+            self._closing = True
             transport.write(refusal.render())
             transport.close()
             return
-        self._greet_client()
-        self._settle()
-
-    def _admit(self, peer_host: str, peer_port: int, *, implicit_tls: bool = False) -> Reply | None:
-        refusal = self._state.admit(self, peer_host)
-        if refusal is not None:
-            self._closing = True
-            log.info("smtp_connection_refused", reply=refusal.line())
-            return refusal
         self._admitted = True
         self.client = Session(
             id=self._state.make_session_id(),
-            peer_host=peer_host,
-            peer_port=peer_port,
-            is_loopback=_is_loopback(peer_host),
-            implicit_tls=implicit_tls,
+            peer_host=peer[0],
+            peer_port=peer[1],
+            is_loopback=_is_loopback(peer[0]),
+            implicit_tls=self._implicit_tls,
         )
         self._state.watch(self.loop)
-        return None
+        if self._implicit_tls:
+            self._in_clear = False
+            self._note_tls(transport)
+        self._greet_client()
+        self._settle()
 
     def data_received(self, data: bytes) -> None:
         """Use the octets at once where nothing is in their way: one command, or a piece of a message."""
@@ -248,7 +256,7 @@ class Connection(asyncio.Protocol, ABC):
         self._reset_transaction()
         if self._admitted:
             self._admitted = False
-            self._state.forget(self, self.client.peer_host)
+            self._state.forget(self)
 
     # Questions and conversations
 
@@ -371,6 +379,20 @@ class Connection(asyncio.Protocol, ABC):
             self._answer(reply)
             self._write_out()
         self._close()
+
+    def dismiss(self) -> None:
+        """Another client has this one's place: 421 where that can leave at once, and the end."""
+        transport = self.transport
+        if transport is None:
+            return
+        self._closing = True
+        self._direct = False
+        if self._in_clear and not transport.get_write_buffer_size():
+            transport.write(DISMISSED)
+            transport.close()
+            self.deadline = self.loop.time() + _CLOSE_S
+        else:
+            transport.abort()
 
     def abort(self) -> None:
         """The drain is over: end whatever is running."""

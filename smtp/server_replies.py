@@ -15,7 +15,7 @@ AUTHENTICATED = Reply(Code.AUTHENTICATED, Status.SECURITY_OK, "Authentication su
 # 421: the connection closes after it (RFC 5321 section 3.8)
 SHUTTING_DOWN = Reply(Code.UNAVAILABLE, Status.SHUTTING_DOWN, "Service is shutting down, try again later")
 TOO_MANY_CONNECTIONS = Reply(Code.UNAVAILABLE, Status.SHUTTING_DOWN, "Too many connections, try later")
-TOO_MANY_FROM_PEER = Reply(Code.UNAVAILABLE, Status.POLICY_TEMPORARY, "Too many connections from you")
+DISMISSED = Reply(Code.UNAVAILABLE, Status.POLICY_TEMPORARY, "Too many connections, log in sooner").render()
 TIMED_OUT = Reply(Code.UNAVAILABLE, Status.BAD_CONNECTION, "Timeout, closing the connection")
 NOT_HTTP = Reply(Code.UNAVAILABLE, Status.POLICY_TEMPORARY, "This is SMTP, not HTTP")
 TOO_MANY_ERRORS = Reply(Code.UNAVAILABLE, Status.POLICY_TEMPORARY, "Too many errors")

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from smtp.codes import Code, Reply
 from smtp.data import Budget
-from smtp.server_api import Application, ServerConfig
-from smtp.server_replies import SHUTTING_DOWN, TOO_MANY_CONNECTIONS, TOO_MANY_FROM_PEER
+from smtp.server_api import Application, Door, ServerConfig
+from smtp.server_replies import SHUTTING_DOWN, TOO_MANY_CONNECTIONS
 
 NEVER = float("inf")
 _LONGEST_TICK_S = 1.0  # how late a deadline is noticed at most
@@ -34,6 +34,9 @@ class Watched(Protocol):
     def abort(self) -> None:
         """End now."""
 
+    def dismiss(self) -> None:
+        """Another has its place."""
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class ServerState:
@@ -41,12 +44,12 @@ class ServerState:
 
     config: ServerConfig
     application: Application
+    door: Door
     budget: Budget
     sleep: Callable[[float], Awaitable[None]]
     make_session_id: Callable[[], str]
     draining: bool = False
     connections: set[Watched] = field(default_factory=set)
-    per_peer: dict[str, int] = field(default_factory=dict)
     greeting: bytes = b""
     _ehlo_replies: dict[tuple[bool, bool], bytes] = field(default_factory=dict)
     _ticker: asyncio.TimerHandle | None = None
@@ -73,20 +76,15 @@ class ServerState:
         """Count one more connection, or say why not."""
         if self.draining:
             return SHUTTING_DOWN
-        if len(self.connections) >= self.config.max_connections:
+        if not self.door.enter(connection, peer):
             return TOO_MANY_CONNECTIONS
-        if self.per_peer.get(peer, 0) >= self.config.max_connections_per_peer:
-            return TOO_MANY_FROM_PEER
         self.connections.add(connection)
-        self.per_peer[peer] = self.per_peer.get(peer, 0) + 1
         return None
 
-    def forget(self, connection: Watched, peer: str) -> None:
+    def forget(self, connection: Watched) -> None:
         """One connection less."""
         self.connections.discard(connection)
-        left = self.per_peer.pop(peer, 0) - 1
-        if left > 0:
-            self.per_peer[peer] = left
+        self.door.leave(connection)
         if not self.connections and self._emptied is not None and not self._emptied.done():
             self._emptied.set_result(None)
 

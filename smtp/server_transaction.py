@@ -16,7 +16,7 @@ from smtp import server_replies as say
 from smtp.address import AddressError, Mailbox, parse_path, split_path
 from smtp.codes import Code, Permanent, Reply, SmtpError, Status
 from smtp.data import NO_ROOM, TOO_BIG, ChunkReceiver, DataReceiver
-from smtp.server_api import Envelope, MailParameters, Recipient
+from smtp.server_api import Envelope, MailParameters, Peer, Recipient
 from smtp.server_auth import AuthConnection
 from smtp.server_connection import ConnectionClosed
 from smtp.server_parameters import parse_mail_parameters, parse_recipient_parameters
@@ -47,8 +47,15 @@ class TransactionConnection(AuthConnection):
     _content_started = 0.0
     _errors = 0
 
-    def __init__(self, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(state, loop)
+    def __init__(
+        self,
+        state: ServerState,
+        loop: asyncio.AbstractEventLoop,
+        peer: Peer | None = None,
+        *,
+        implicit_tls: bool = False,
+    ) -> None:
+        super().__init__(state, loop, peer, implicit_tls=implicit_tls)
         self._recipients: list[Recipient] = []
 
     @property

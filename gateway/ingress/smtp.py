@@ -97,7 +97,7 @@ class SmtpIngress:
             return _WRONG
         except (StoreBusy, StoreFailed):
             return Reply(Code.AUTH_TEMPORARY, Status.POLICY_TEMPORARY, "Try again in a moment")
-        return Identity(name=username, context=principal)
+        return Identity(name=username, context=principal, owner=principal.account_id)
 
     def check_sender(
         self,

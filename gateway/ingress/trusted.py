@@ -25,20 +25,21 @@ class Trusted:
         networks = [(ipaddress.ip_network(one.network), one.account) for one in trusted]
         self._networks = sorted(networks, key=lambda pair: -pair[0].prefixlen)
         self._accounts = caches.cache(_load, max(1, len(networks)))
-        self._account = lru_cache(_PEERS_REMEMBERED)(self._match)
+        self.account = lru_cache(_PEERS_REMEMBERED)(self._match)
+        """The account that an IP address may send for, as the configuration names it; None: log in."""
 
     def __bool__(self) -> bool:
         return bool(self._networks)
 
     def peek(self, peer: str) -> Principal | None:
         """Whom `peer` (an IP address) may send for, as far as is known without a read; None: ask."""
-        account = self._account(peer)
+        account = self.account(peer)
         principal = None if account is None else self._accounts.peek(account)
         return principal if principal is not None and _is_active(principal) else None
 
     async def principal(self, peer: str) -> Principal | None:
         """Whom `peer` may send for; None when it has to log in."""
-        account = self._account(peer)
+        account = self.account(peer)
         principal = None if account is None else await self._accounts.get(account)
         return principal if principal is not None and _is_active(principal) else None
 
@@ -46,7 +47,10 @@ class Trusted:
         """The account as the configuration names it."""
         if not self._networks:
             return None
-        address = ipaddress.ip_address(peer)
+        try:
+            address = ipaddress.ip_address(peer.partition("%")[0])
+        except ValueError:
+            return None
         mapped = getattr(address, "ipv4_mapped", None)
         for network, account in self._networks:
             if (mapped or address) in network:

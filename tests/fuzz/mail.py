@@ -15,6 +15,7 @@ from smtp.server_api import ServerConfig
 from smtp.server_input import HIGH_WATER_OCTETS
 from smtp.server_session import SubmissionSession
 from smtp.server_state import ServerState
+from tests.doors.support import make_door
 from tests.fuzz.loop import Peer, loop, no_faults_logged, run
 from tests.fuzz.octets import Octets
 from tests.smtp.submission_support import PLAIN, FakeApplication
@@ -59,6 +60,7 @@ async def _submit(pieces: list[bytes], line_endings: int) -> tuple[bytes, list[o
             max_inflight_octets=3 * _LIMIT_OCTETS,
         ),
         application=application,
+        door=make_door(),
         budget=Budget(3 * _LIMIT_OCTETS),
         sleep=_no_sleep,
         make_session_id=lambda: "s1",

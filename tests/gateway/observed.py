@@ -34,6 +34,7 @@ from gateway.upstreams.smpp_operator import LinkState
 from smpp.constants import CommandStatus
 from smpp.smsc import BindRequest, Bound
 from smtp.server import ServerConfig, SmtpServer
+from tests.doors.support import make_door
 from tests.gateway.fakes import FakeUpstream
 from tests.gateway.rig import rig
 from tests.smpp import servers as smpp_servers
@@ -128,7 +129,7 @@ async def observe(folder: Path) -> None:
         )
         one.store.writer._observe = metrics.commit
         metrics.watch(one.store, one.road)
-        smtp = SmtpServer(ServerConfig(hostname="gateway.example"), FakeApplication())
+        smtp = SmtpServer(ServerConfig(hostname="gateway.example"), FakeApplication(), make_door())
         metrics.watch_connections("smtp", lambda: smtp.connection_count)
         stack.push_async_callback(smtp.stop, 0.0)
         api = SlowApi()

@@ -20,6 +20,7 @@ from gateway.ports import SystemClock
 from smpp.constants import CommandStatus
 from smpp.smsc import BindRequest, Bound
 from smtp.server import ServerConfig, SmtpServer
+from tests.doors.support import make_door
 from tests.smpp import servers as smpp_servers
 from tests.smtp.submission_support import FakeApplication as SmtpApplication
 
@@ -72,8 +73,8 @@ async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) ->
 
 
 @asynccontextmanager
-async def smtp_server(**config: Any) -> AsyncIterator[tuple[SmtpServer, int]]:
-    server = SmtpServer(ServerConfig(hostname="gateway.example", **config), SmtpApplication())
+async def smtp_server(**limits: Any) -> AsyncIterator[tuple[SmtpServer, int]]:
+    server = SmtpServer(ServerConfig(hostname="gateway.example"), SmtpApplication(), make_door(**limits))
     port = await server.start("127.0.0.1", 0)
     try:
         yield server, port
@@ -105,7 +106,7 @@ async def test_smtp_door_that_works() -> None:
 
 
 async def test_smtp_door_that_is_full_counts_as_down() -> None:
-    async with smtp_server(max_connections=1) as (_server, port), asyncio.timeout(5):
+    async with smtp_server(most=1, known=lambda _peer: "shop") as (_server, port), asyncio.timeout(5):
         _reader, writer = await asyncio.open_connection("127.0.0.1", port)
         await _reader.readline()
         with pytest.raises(ProbeFailed, match="greeting: 421 instead of 220"):

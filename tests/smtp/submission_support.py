@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 from smtp.address import Mailbox
 from smtp.codes import Reply
 from smtp.server import Envelope, Identity, MailParameters, ServerConfig, Session, SmtpServer
+from tests.doors.support import make_door
 
 PATIENCE_S = 5.0  # how long a test waits for what must come
 PLAIN = base64.b64encode(b"\0user\0secret").decode()
@@ -193,7 +194,8 @@ def make_config(**changes: Any) -> ServerConfig:
 async def running(**changes: Any) -> AsyncIterator[Running]:
     """A server with the changed settings and a fresh fake application."""
     application, delays = FakeApplication(), Delays()
-    server = SmtpServer(make_config(**changes), application, sleep=delays)
+    door = changes.pop("door", None) or make_door()
+    server = SmtpServer(make_config(**changes), application, door, sleep=delays)
     port = await server.start("127.0.0.1", 0)
     tls_port = 0
     if changes.get("tls_context", True) is not None:

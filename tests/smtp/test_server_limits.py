@@ -7,10 +7,12 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.doors.door import handshake_room
 from smtp.address import Mailbox
 from smtp.codes import Permanent, Reply, Temporary
-from smtp.server import Envelope, Recipient, SmtpServer
+from smtp.server import Envelope, Identity, Recipient, SmtpServer
 from smtp.server_connection import Connection
+from tests.doors.support import Refusals, make_door
 from tests.smtp.submission_support import PATIENCE_S, FakeApplication, Running, make_config, running, until
 
 MESSAGE = b"Subject: x\r\n\r\nbody\r\n.\r\n"
@@ -26,41 +28,69 @@ def connection_of(server: Running) -> Connection:
 # Connections
 
 
-async def test_connection_over_the_limit_is_answered_421() -> None:
-    async with running(max_connections=2) as server, server.client() as first, server.client() as second:
-        assert (await first.reply())[0] == (await second.reply())[0] == 220
-        async with server.client() as third:
-            code, text = await third.reply()
-            assert (code, text[:5]) == (421, "4.3.2")
-            assert await third.closed()
-        assert (await first.ask(b"QUIT\r\n"))[0] == 221
-        await until(lambda: server.server.connection_count == 1)
-        async with server.client() as fourth:
-            assert (await fourth.reply())[0] == 220
+async def test_a_door_full_of_clients_that_have_logged_in_answers_421() -> None:
+    async with running(door=make_door(most=2)) as server:
+        names = iter(("one", "two"))
+        server.application.on_authenticate = lambda *_: Identity(name=next(names))
+        async with server.logged_in() as first, server.logged_in():
+            async with server.client() as third:
+                code, text = await third.reply()
+                assert (code, text[:5]) == (421, "4.3.2")
+                assert await third.closed()
+            assert (await first.ask(b"QUIT\r\n"))[0] == 221
+            await until(lambda: server.server.connection_count == 1)
+            async with server.client() as fourth:
+                assert (await fourth.reply())[0] == 220
 
 
-async def test_connections_of_one_peer_are_limited() -> None:
-    async with running(max_connections_per_peer=1) as server, server.client() as first:
-        assert (await first.reply())[0] == 220
-        async with server.client() as second:
-            code, text = await second.reply()
+async def test_at_the_limit_of_a_peer_the_oldest_that_has_not_logged_in_makes_room() -> None:
+    refusals = Refusals()
+    async with (
+        running(door=make_door(per_peer=2, observer=refusals)) as server,
+        server.logged_in() as member,
+        server.client() as oldest,
+        server.client() as second,
+    ):
+        assert (await oldest.reply())[0] == (await second.reply())[0] == 220
+        async with server.logged_in():
+            code, text = await oldest.reply()
             assert (code, text[:5]) == (421, "4.7.0")
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.tls_port)
-        assert await asyncio.wait_for(reader.read(), 5) == b""  # no place, and no word before the handshake
-        writer.close()
-        assert server.server.connection_count == 1
+            assert await oldest.closed()
+            assert (await second.ask(b"NOOP\r\n"))[0] == (await member.ask(b"NOOP\r\n"))[0] == 250
+        assert refusals.seen == [("smtp", "peer_limit")]
+
+
+async def test_a_trusted_network_needs_no_login_to_keep_its_place() -> None:
+    door = make_door(per_peer=1, known=lambda peer: "shop" if peer == "127.0.0.1" else None)
+    async with running(door=door) as server, server.client() as first, server.client() as second:
+        assert (await first.reply())[0] == (await second.reply())[0] == 220
+        assert (await first.ask(b"NOOP\r\n"))[0] == 250
+
+
+async def test_a_handshake_after_starttls_is_cut_off_where_too_many_are_under_way() -> None:
+    refusals = Refusals()
+    door = make_door(handshakes=handshake_room(1), observer=refusals)
+    async with running(door=door) as server, server.client() as half, server.client() as good:
+        for wire in (half, good):
+            await wire.reply()
+            assert await wire.codes(b"EHLO x\r\nSTARTTLS\r\n", 2) == [250, 220]
+        assert await half.closed()
+        await good.start_tls()
+        assert (await good.ask(b"EHLO x\r\n"))[0] == 250
+        assert refusals.seen == [("smtp", "tls_handshakes")]
+        await until(lambda: server.server.connection_count == 1)
 
 
 async def test_taken_port_is_an_oserror() -> None:
     async with running() as server:
-        other = SmtpServer(make_config(), FakeApplication())
+        other = SmtpServer(make_config(), FakeApplication(), make_door())
         with pytest.raises(OSError, match="in use"):
             await other.start("127.0.0.1", server.port)
         await other.stop(0)
 
 
 async def test_implicit_tls_without_a_certificate_is_refused_at_the_start() -> None:
-    server = SmtpServer(make_config(tls_context=None), FakeApplication())
+    server = SmtpServer(make_config(tls_context=None), FakeApplication(), make_door())
     with pytest.raises(ValueError, match="TLS context"):
         await server.start("127.0.0.1", 0, implicit_tls=True)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 
 import pytest
 
 from smtp.codes import Reply
 from smtp.server import Envelope
 from smtp.server_connection import Connection
-from tests.smtp.submission_support import PLAIN, Running, new_server_context, running, until
+from tests.doors.support import make_door
+from tests.smtp.submission_support import PLAIN, Running, running, until
 
 EVIL = b"MAIL FROM:<evil@a.example>\r\nRCPT TO:<victim@b.example>\r\nDATA\r\nSubject: smuggled\r\n\r\nx"
 
@@ -93,16 +93,15 @@ async def test_clear_text_sent_before_the_handshake_is_never_executed() -> None:
 
 
 async def test_failed_handshake_leaves_nothing_behind() -> None:
-    async with running(tls_handshake_timeout_s=0.05) as server:
+    async with running(tls_handshake_timeout_s=0.05, door=make_door(handshake_s=0.05)) as server:
         async with server.client() as wire:
             await wire.reply()
             assert (await wire.ask(b"EHLO c.example\r\n"))[0] == 250
             assert (await wire.ask(b"STARTTLS\r\n"))[0] == 220
             await until(lambda: server.server.connection_count == 0)
-        silent = await asyncio.open_connection("127.0.0.1", server.tls_port)
-        await until(lambda: server.server.connection_count == 1)
-        await until(lambda: server.server.connection_count == 0)
-        silent[1].close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.tls_port)
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
 
 
 async def test_plain_text_on_the_tls_port_is_closed_without_a_word() -> None:
@@ -277,27 +276,3 @@ async def test_garbage_ends_in_421_and_never_in_an_exception(garbage: bytes) -> 
 async def _still_serves() -> None:
     async with running() as server, server.logged_in() as wire:
         assert (await wire.ask(b"NOOP\r\n"))[0] == 250
-
-
-async def test_new_certificate_counts_from_the_next_handshake(
-    certificates: tuple[ssl.SSLContext, ...],
-) -> None:
-    first, second = certificates
-    async with running(tls_context=first) as server:
-        seen = [await _certificate(server)]
-        server.server.reload_tls(second)
-        seen.append(await _certificate(server))
-        assert seen[0] != seen[1]
-        assert await _certificate(server) == seen[1]
-
-
-async def _certificate(server: Running) -> bytes | None:
-    async with server.client(implicit_tls=True) as wire:
-        await wire.reply()
-        certificate: bytes | None = wire.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        return certificate
-
-
-@pytest.fixture(scope="module")
-def certificates() -> tuple[ssl.SSLContext, ...]:
-    return new_server_context("first.example"), new_server_context("second.example")
