@@ -4,7 +4,8 @@
 answer may go out (after the message is durable). Submits of a bind run concurrently up to `submit_window`;
 more get ESME_RTHROTTLED. query_sm, cancel_sm, replace_sm, submit_multi and data_sm are answered, whatever the
 application knows of them: nothing a client sends that can be framed costs it the connection. A client that
-does not read is not read. Raises OSError from `start`, nothing else.
+does not read is not read. Who may connect is the `Door`'s to say (`smpp.door`). Raises OSError from `start`,
+nothing else.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 from smpp.application import Answer, Application, BindRequest, Bound
 from smpp.constants import INTERFACE_VERSION, CommandStatus, Tag
+from smpp.door import Door, Listening, Peer, PlainDoor
 from smpp.link import Link
 from smpp.pdu import (
     Bind,
@@ -42,6 +44,7 @@ from smpp.states import BindMode
 
 __all__ = ["Answer", "Application", "BindMode", "BindRequest", "Bound", "SmscConfig", "SmscServer"]
 
+_NO_ROOM: Final = encode(GenericNack(0, CommandStatus.ESME_RTHROTTLED))
 _MODES: Final[dict[type[Pdu], BindMode]] = {
     BindTransmitter: BindMode.TX,
     BindReceiver: BindMode.RX,
@@ -58,7 +61,6 @@ class SmscConfig:
     system_id: str = "gateway"
     tls: ssl.SSLContext | None = None
     reuse_port: bool = False  # several processes share the port
-    max_connections: int = 1000
     max_bind_attempts: int = 3
     max_faults: int = 100  # broken PDUs in a row
     submit_window: int = 1000
@@ -77,13 +79,18 @@ class SmscServer:
     """See the module's docstring. `start` and `stop` belong to the caller."""
 
     def __init__(
-        self, application: Application, config: SmscConfig, *, clock: Callable[[], float] = time.monotonic
+        self,
+        application: Application,
+        config: SmscConfig,
+        door: Door | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.application = application
         self.config = config
+        self.door = door or PlainDoor()
         self.clock = clock
-        self.refused_connections = 0
-        self._server: asyncio.Server | None = None
+        self._listening: Listening | None = None
         self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Future[Any]] = set()
         self._empty = asyncio.Event()
@@ -92,8 +99,8 @@ class SmscServer:
     @property
     def port(self) -> int:
         """The port that is really listened on."""
-        assert self._server is not None  # noqa: S101 - asked only of a started server
-        return int(self._server.sockets[0].getsockname()[1])
+        assert self._listening is not None  # noqa: S101 - asked only of a started server
+        return self._listening.port
 
     @property
     def connections(self) -> int:
@@ -103,22 +110,19 @@ class SmscServer:
     async def start(self) -> None:
         """Listen. Raises OSError if the port is taken."""
         config = self.config
-        handshake_s = config.session_init_s if config.tls and config.session_init_s else None
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: _Connection(self).link,
-            config.host,
-            config.port,
-            ssl=config.tls,
-            ssl_handshake_timeout=handshake_s,
-            backlog=1024,
-            reuse_port=config.reuse_port or None,
+
+        def link(peer: Peer | None) -> Link:
+            return _Connection(self, peer).link
+
+        self._listening = await self.door.listen(
+            link, config.host, config.port, tls=config.tls, reuse_port=config.reuse_port
         )
 
     async def stop(self, drain_s: float | None = None) -> None:
         """Take no more clients, unbind the others once their submits are answered, within `drain_s`."""
         drain_s = self.config.drain_s if drain_s is None else drain_s
-        if self._server is not None:
-            self._server.close()
+        if self._listening is not None:
+            self._listening.close()
         for connection in tuple(self._connections):
             connection.link.unbind(drain_s)
         try:
@@ -138,10 +142,9 @@ class SmscServer:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def register(self, connection: "_Connection") -> bool:
-        """Count a connection in; False if there are too many."""
-        if len(self._connections) >= self.config.max_connections:
-            self.refused_connections += 1
+    def register(self, connection: "_Connection", peer: str) -> bool:
+        """Count a connection in; False if the door does not let it in."""
+        if not self.door.enter(connection, peer):
             return False
         self._connections.add(connection)
         self._empty.clear()
@@ -149,15 +152,16 @@ class SmscServer:
 
     def unregister(self, connection: "_Connection") -> None:
         """Count it out."""
+        self.door.leave(connection)
         self._connections.discard(connection)
         if not self._connections:
             self._empty.set()
 
 
 class _Connection:
-    """One client: the handler of its link."""
+    """One client: the handler of its link, and a guest of the door."""
 
-    def __init__(self, server: SmscServer) -> None:
+    def __init__(self, server: SmscServer, peer: Peer | None) -> None:
         config = server.config
         limits = SessionConfig(
             window=config.deliver_window,
@@ -169,6 +173,7 @@ class _Connection:
         )
         self._server = server
         self._application = server.application
+        self._peer = "" if peer is None else peer[0]
         self._bound: Bound | None = None
         self._refused_binds = 0
         self._faults = 0  # since the last request that could be read
@@ -186,9 +191,14 @@ class _Connection:
     # --- smpp.link.Handler --------------------------------------------------------------------------------
 
     def connected(self, link: Link) -> None:
-        if not self._server.register(self) and link.transport is not None:
-            link.transport.write(encode(GenericNack(0, CommandStatus.ESME_RTHROTTLED)))
-            link.transport.close()
+        transport = link.transport
+        if transport is None:
+            return
+        if not self._peer:
+            self._peer = str((transport.get_extra_info("peername") or ("",))[0])
+        if not self._server.register(self, self._peer):
+            transport.write(_NO_ROOM)
+            transport.close()
 
     def bind_answered(self, response: Response) -> None:
         """An SMSC sends no bind."""
@@ -225,6 +235,19 @@ class _Connection:
                 self._ask(bound, request)
         if submits and bound is not None:
             self._submit(bound, submits)
+
+    # --- smpp.door.Guest ----------------------------------------------------------------------------------
+
+    def dismiss(self) -> None:
+        """Another client has this one's place; it is told so, if that can leave at once."""
+        transport = self.link.transport
+        if transport is None:
+            return
+        if self._server.config.tls is None and not transport.get_write_buffer_size():
+            transport.write(_NO_ROOM)
+            self.link.unbind(0)
+        else:
+            self.link.abort()
 
     # --- inside -------------------------------------------------------------------------------------------
 
@@ -289,13 +312,11 @@ class _Connection:
         self.link.respond(cls(request.sequence_number, status))
 
     async def _bind(self, pdu: Bind) -> None:
-        transport = self.link.transport
-        peer = transport.get_extra_info("peername") if transport else None
         request = BindRequest(
             mode=_MODES[type(pdu)],
             pdu=pdu,
-            peer=str(peer[0]) if peer else "",
-            tls=bool(transport and transport.get_extra_info("ssl_object")),
+            peer=self._peer,
+            tls=self._server.config.tls is not None,
             link=self.link,
             in_flight=lambda: self._pending,
         )
@@ -309,6 +330,7 @@ class _Connection:
             self._application.unbound(verdict, "the client has gone")
         else:
             self._bound = verdict
+            self._server.door.recognise(self, verdict.system_id)
             cls = response_class(pdu.command_id) or GenericNack
             version = ((int(Tag.SC_INTERFACE_VERSION), bytes((INTERFACE_VERSION,))),)
             fields: dict[str, Any] = {"system_id": self._server.config.system_id, "tlvs": version}

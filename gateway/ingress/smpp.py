@@ -20,6 +20,7 @@ import structlog
 from gateway.accounts.auth import AuthRefused, Principal
 from gateway.accounts.secrets import CredentialKind
 from gateway.api.rate import Buckets
+from gateway.doors.door import Door
 from gateway.ingress import client_receipts
 from gateway.ingress.client_receipts import INGRESS, Due
 from gateway.ingress.receipt_sender import ReceiptSender, Receiver
@@ -76,6 +77,7 @@ class SmppIngress:
         road: Road,
         *,
         observer: Observer,
+        door: Door,
         tls_context: ssl.SSLContext | None = None,
         probe_key: ProbeKey | None = None,
         reuse_port: bool = False,
@@ -83,12 +85,12 @@ class SmppIngress:
         settings = services.settings.smpp
         self.application = SmppApplication(services, road, observer, probe_key)
         self._server = SmscServer(
-            self.application, _config(services, settings.port, None, reuse_port=reuse_port)
+            self.application, _config(services, settings.port, None, reuse_port=reuse_port), door
         )
         self._tls_server: SmscServer | None = None
         if settings.tls_port and tls_context is not None:
             config = _config(services, settings.tls_port, tls_context, reuse_port=reuse_port)
-            self._tls_server = SmscServer(self.application, config)
+            self._tls_server = SmscServer(self.application, config, door)
 
     @property
     def port(self) -> int:
@@ -136,7 +138,6 @@ def _config(services: "Services", port: int, tls: ssl.SSLContext | None, *, reus
         system_id=SYSTEM_ID,
         tls=tls,
         reuse_port=reuse_port,
-        max_connections=settings.max_connections,
         submit_window=settings.window,
         deliver_window=settings.window,
         session_init_s=settings.bind_timeout_s,

@@ -16,23 +16,25 @@ from gateway.accounts.auth import Authenticator
 from gateway.accounts.credentials import Credentials
 from gateway.accounts.secrets import CredentialKind
 from gateway.accounts.service import Accounts
+from gateway.doors.door import Doors
 from gateway.ingress.smpp import SmppIngress
-from gateway.messages.observer import Observer
 from gateway.store.cache import Caches
 from smpp.constants import CommandStatus
 from smpp.esme import Esme
 from smpp.pdu import BindTransceiver, BindTransceiverResp, DataSm, DeliverSm, SubmitSm
 from smpp.receipt import Receipt, parse
 from smpp.states import BindMode
+from tests.doors.support import Refusals
 from tests.gateway.fakes import FakeUpstream
 from tests.gateway.rig import Rig, make_settings, rig
 from tests.smpp.servers import BareClient, connected, soon
 
 
-class CountingObserver(Observer):
+class CountingObserver(Refusals):
     """Remembers refusals."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.refusals: list[str] = []
         self.logins: list[str] = []
 
@@ -206,7 +208,13 @@ async def door(
             store=one.store,
             authenticator=Authenticator(caches, one.clock, one.settings.limits),
         )
-        ingress = SmppIngress(cast(Any, services), one.road, observer=observer, tls_context=tls_context)
+        ingress = SmppIngress(
+            cast(Any, services),
+            one.road,
+            observer=observer,
+            door=Doors(one.settings, observer, one.clock).smpp(),
+            tls_context=tls_context,
+        )
         new = Door(one, ingress, accounts, credentials, observer, upstream, login or Login("", "", "", ""))
         if login is None:
             account = await accounts.create("Ada", "ada@example.org")

@@ -19,6 +19,7 @@ from gateway.store.store import Store
 from smpp.constants import CommandStatus, EsmClass, MessageState
 from smpp.pdu import BindTransceiver, BindTransceiverResp, DeliverSm, DeliverSmResp, SubmitSmResp
 from smpp.states import BindMode
+from tests.doors.support import make_door
 from tests.gateway.fakes import FakeClock, FakeUpstream
 from tests.gateway.smpp_rig import Door, door, submit_sm
 from tests.smpp.servers import bare_client, soon
@@ -321,7 +322,7 @@ async def test_one_process_at_a_time_serves_a_client(tmp_path: Path) -> None:
         services: Any = type("Services", (), {})()
         services.settings, services.clock, services.store = one.rig.settings, one.rig.clock, second
         services.authenticator = Authenticator(caches, one.rig.clock, one.rig.settings.limits)
-        ingress = SmppIngress(services, one.rig.road, observer=one.observer)
+        ingress = SmppIngress(services, one.rig.road, observer=one.observer, door=make_door("smpp"))
         other: ReceiptSender = ingress.application.receipts
         other._holder = "other process"
         await ingress.start()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from smpp.constants import CommandStatus
+from smpp.door import Door
 from smpp.esme import Esme, EsmeConfig, OnDeliver, Outcome
 from smpp.link import MaySend, always
 from smpp.pdu import Pdu, Splitter, SubmitSm, decode, encode
@@ -49,9 +50,11 @@ class FakeApplication(Application):
 
 
 @contextlib.asynccontextmanager
-async def serving(application: Application, **config: object) -> AsyncIterator[SmscServer]:
+async def serving(
+    application: Application, door: Door | None = None, **config: object
+) -> AsyncIterator[SmscServer]:
     """A started server on a free port."""
-    server = SmscServer(application, SmscConfig(port=0, **config))  # type: ignore[arg-type]  # the tests name the fields
+    server = SmscServer(application, SmscConfig(port=0, **config), door)  # type: ignore[arg-type]  # the tests name the fields
     await server.start()
     try:
         yield server

@@ -10,6 +10,7 @@ import smpplib.client
 import smpplib.consts
 
 from smpp.constants import CommandStatus, MessageState
+from smpp.door import PlainDoor
 from smpp.pdu import (
     BindReceiver,
     BindTransceiver,
@@ -325,14 +326,14 @@ async def test_receipts_wait_for_the_deliver_window_of_the_client() -> None:
 
 async def test_too_many_connections_are_told_and_closed() -> None:
     async with (
-        serving(FakeApplication(), max_connections=1) as server,
+        serving(FakeApplication(), PlainDoor(most=1)) as server,
         bare_client(server.port) as first,
     ):
         await bind(first)
         async with bare_client(server.port) as second:
             assert await second.receive() == GenericNack(0, CommandStatus.ESME_RTHROTTLED)
             assert await second.receive() is None
-        assert (server.connections, server.refused_connections) == (1, 1)
+        assert server.connections == 1
         assert await first.ask(EnquireLink(2)) == EnquireLinkResp(2)
 
 
@@ -373,7 +374,7 @@ async def test_stop_answers_what_is_in_flight_then_unbinds() -> None:
         stopping = asyncio.create_task(server.stop(5))
         await asyncio.sleep(0)
         with pytest.raises(OSError, match="Connect"):
-            await asyncio.open_connection("127.0.0.1", server_port(server) or 1)
+            await asyncio.open_connection("127.0.0.1", server.port)
         gate.set()
         assert await client.receive() == SubmitSmResp(2, 0, "id")
         unbind = await client.receive()
@@ -381,11 +382,6 @@ async def test_stop_answers_what_is_in_flight_then_unbinds() -> None:
         client.send(UnbindResp(unbind.sequence_number))
         await soon(stopping)
     assert server.connections == 0
-
-
-def server_port(server: SmscServer) -> int:
-    """The port, or 0 once the listening sockets are closed."""
-    return server.port if server._server and server._server.sockets else 0
 
 
 async def test_stop_drops_a_client_that_does_not_unbind() -> None:
@@ -398,7 +394,7 @@ async def test_stop_drops_a_client_that_does_not_unbind() -> None:
 
 async def test_port_that_is_taken_raises_os_error() -> None:
     async with serving(FakeApplication()) as server:
-        with pytest.raises(OSError, match="address already in use"):
+        with pytest.raises(OSError, match="in use"):
             await SmscServer(FakeApplication(), SmscConfig(port=server.port)).start()
 
 
