@@ -20,6 +20,7 @@ from config.schema import Settings
 from gateway import tls
 from gateway.accounts import known
 from gateway.api.server import HttpServer
+from gateway.doors.door import Doors
 from gateway.health import Readiness
 from gateway.housekeeping import Housekeeping
 from gateway.ingress.client_receipts import Due
@@ -107,10 +108,12 @@ class Gateway:
         tree.add("road", road.start, lambda: road.stop(settings.server.drain_s))
         self._add_webhooks(services, metrics)
         self._add_housekeeping(services, road)
-        doors = _Doors(services, road, observer, metrics, readiness, context)
-        self._add_smtp(doors)
-        self._add_smpp(doors)
-        self._add_http(doors)
+        parts = _Parts(
+            services, road, observer, metrics, readiness, context, Doors(settings, observer, clock)
+        )
+        self._add_smtp(parts)
+        self._add_smpp(parts)
+        self._add_http(parts)
         self._add_metrics(services, road, metrics)
         self._add_probes(metrics, readiness)
         try:
@@ -160,19 +163,20 @@ class Gateway:
         housekeeping = Housekeeping([services.credits.void_expired, retention.run])
         self.tree.add("housekeeping", housekeeping.start, housekeeping.stop)
 
-    def _add_smtp(self, doors: "_Doors") -> None:
+    def _add_smtp(self, parts: "_Parts") -> None:
         settings = self.settings.smtp
         if not settings.enabled:
             return
+        trusted = Trusted(parts.services.caches, settings.trusted)
         ingress = SmtpIngress(
-            authenticator=doors.services.authenticator,
-            acceptor=doors.road.acceptor,
-            shaper=doors.road.mail,
-            router=doors.road.router,
-            credits=doors.services.credits,
-            trusted=Trusted(doors.services.caches, settings.trusted),
+            authenticator=parts.services.authenticator,
+            acceptor=parts.road.acceptor,
+            shaper=parts.road.mail,
+            router=parts.road.router,
+            credits=parts.services.credits,
+            trusted=trusted,
             clock=self._clock,
-            observer=doors.observer,
+            observer=parts.observer,
             idempotency_ms=self.settings.retention.idempotency_h * 3_600_000,
         )
         server = SmtpServer(
@@ -180,36 +184,35 @@ class Gateway:
                 hostname=self.settings.server.name,
                 size_limit_octets=settings.size_limit_octets,
                 max_recipients=settings.max_recipients,
-                tls_context=doors.context,
+                tls_context=parts.context,
                 auth_required=not settings.trusted,  # the ingress asks whoever is not trusted to log in
                 allow_plain_auth_on_loopback=settings.plain_auth_on_loopback,
                 line_endings=settings.line_ends,
                 idle_timeout_s=settings.idle_timeout_s,
                 data_timeout_s=settings.data_timeout_s,
                 tls_handshake_timeout_s=min(_TLS_HANDSHAKE_S, settings.idle_timeout_s),
-                max_connections=settings.max_connections,
-                max_connections_per_peer=settings.max_connections_per_peer,
                 max_inflight_octets=settings.in_flight_octets,
                 auth_failure_limit=settings.auth_failures_max,
             ),
             ingress,
+            parts.doors.smtp(trusted.account),
         )
-        doors.metrics.watch_connections("smtp", lambda: server.connection_count)
+        parts.metrics.watch_connections("smtp", lambda: server.connection_count)
         shared = self._birth is not None
 
         async def start() -> None:
             with naming("smtp.port", settings.host, settings.port):
                 self._port(smtp=await server.start(settings.host, settings.port, reuse_port=shared))
-            if settings.tls_port and doors.context is not None:
+            if settings.tls_port and parts.context is not None:
                 with naming("smtp.tls_port", settings.host, settings.tls_port):
                     port = await server.start(
                         settings.host, settings.tls_port, implicit_tls=True, reuse_port=shared
                     )
                     self._port(smtps=port)
-            doors.readiness.doors["smtp"] = True
+            parts.readiness.doors["smtp"] = True
 
         async def stop() -> None:
-            doors.readiness.doors["smtp"] = False
+            parts.readiness.doors["smtp"] = False
             await server.stop(self.settings.server.drain_s)
 
         self.tree.add("smtp", start, stop)
@@ -217,55 +220,57 @@ class Gateway:
     def _tell_owed(self, owed: Sequence[Due]) -> None:
         self._owed(owed)
 
-    def _add_smpp(self, doors: "_Doors") -> None:
+    def _add_smpp(self, parts: "_Parts") -> None:
         settings = self.settings.smpp
         if not settings.enabled:
             return
         ingress = SmppIngress(
-            doors.services,
-            doors.road,
-            observer=doors.observer,
-            tls_context=doors.context,
+            parts.services,
+            parts.road,
+            observer=parts.observer,
+            door=parts.doors.smpp(),
+            tls_context=parts.context,
             probe_key=self._probe_key,
             reuse_port=self._birth is not None,
         )
         self._owed = ingress.offer
-        doors.metrics.watch_connections("smpp", lambda: ingress.binds)
+        parts.metrics.watch_connections("smpp", lambda: ingress.binds)
 
         async def start() -> None:
             with naming("smpp.port", settings.host, settings.port):
                 await ingress.start()
             self._port(smpp=ingress.port, smpps=ingress.tls_port)
-            doors.readiness.doors["smpp"] = True
+            parts.readiness.doors["smpp"] = True
 
         async def stop() -> None:
-            doors.readiness.doors["smpp"] = False
+            parts.readiness.doors["smpp"] = False
             await ingress.stop(self.settings.server.drain_s)
 
         self.tree.add("smpp", start, stop)
 
-    def _add_http(self, doors: "_Doors") -> None:
+    def _add_http(self, parts: "_Parts") -> None:
         settings = self.settings.http
         if not settings.enabled:
             return
         server = HttpServer(
-            doors.services,
-            doors.road,
+            parts.services,
+            parts.road,
             self.settings,
-            doors.readiness,
-            tls_context=doors.context if settings.tls else None,
+            parts.readiness,
+            parts.doors.http(),
+            tls_context=parts.context if settings.tls else None,
             reuse_port=self._birth is not None,
         )
-        doors.metrics.watch_connections("http", lambda: server.connection_count)
+        parts.metrics.watch_connections("http", lambda: server.connection_count)
 
         async def start() -> None:
             with naming("http.port", settings.host, settings.port):
                 await server.start()
             self._port(http=server.port)
-            doors.readiness.doors["http"] = True
+            parts.readiness.doors["http"] = True
 
         async def stop() -> None:
-            doors.readiness.doors["http"] = False
+            parts.readiness.doors["http"] = False
             await server.stop(self.settings.server.drain_s)
 
         self.tree.add("http", start, stop)
@@ -349,7 +354,7 @@ class Gateway:
 
 
 @dataclass(frozen=True, slots=True)
-class _Doors:
+class _Parts:
     """What every door is made with."""
 
     services: Services
@@ -358,6 +363,7 @@ class _Doors:
     metrics: Metrics
     readiness: Readiness
     context: ssl.SSLContext | None
+    doors: Doors
 
 
 def build_road(

@@ -1,18 +1,23 @@
 """The gate: which key is asking, what it may do, and whether its account is within its rate (R28, R29).
 
 Keys come as `Authorization: Bearer KEY`, as HTTP Basic with the key for user or password (`curl -u KEY:`), or
-as `X-API-Key`. Raises `AuthRefused` and `Problem`.
+as `X-API-Key`. Raises `Problem`.
 """
 
 import base64
 import binascii
 
-from gateway.accounts.auth import Principal
+from gateway.accounts.auth import AuthRefused, Principal
 from gateway.accounts.secrets import key_prefix
+from gateway.api import problems
 from gateway.api.call import Call
 from gateway.api.operation import ANY_KEY, Operation
 from gateway.api.parts import Parts
 from gateway.api.problems import Problem
+
+# What a browser says of requests that no other site has a hand in (Fetch Metadata section 2.4); who is no
+# browser says nothing. A browser may know a key by Basic, and would send it along for any page.
+_OWN_SITE = frozenset({b"none", b"same-origin"})
 
 
 class Gate:
@@ -26,6 +31,8 @@ class Gate:
 
     def passes(self, call: Call, operation: Operation) -> bool:
         """Lets in whose key was good a moment ago, without a look-up; False: `admit` decides."""
+        if call.headers.get(b"sec-fetch-site", b"none") not in _OWN_SITE:
+            raise Problem("cross_site")
         principal = self._authenticator.known(_field(call))
         if principal is not None:
             self._let_in(call, operation, principal)
@@ -34,11 +41,14 @@ class Gate:
     async def admit(self, call: Call, operation: Operation) -> None:
         """Sets the call's principal, or raises."""
         field = _field(call)
-        principal = await self._authenticator.api_field(field, _key(field), call.peer)
+        try:
+            principal = await self._authenticator.api_field(field, _key(field), call.peer)
+        except AuthRefused as refused:
+            raise problems.of_auth(refused, basic=_is_basic(field)) from None
         self._let_in(call, operation, principal)
 
     def _let_in(self, call: Call, operation: Operation, principal: Principal) -> None:
-        call.principal = principal
+        call.let_in(principal)
         rate_per_s = principal.account.rate_per_s or self._rate_per_s
         if rate_per_s > 0:
             bucket = self._buckets.take(principal.account_id, rate_per_s, self._monotonic_s())
@@ -65,7 +75,11 @@ def _field(call: Call) -> bytes:
 
 def _key(field: bytes) -> str | None:
     value = field.decode("latin-1").strip()
-    return (_of_basic(value[6:]) if value[:6].lower() == "basic " else value) or None
+    return (_of_basic(value[6:]) if _is_basic(field) else value) or None
+
+
+def _is_basic(field: bytes) -> bool:
+    return field[:6].lower() == b"basic "
 
 
 def _of_basic(encoded: str) -> str:

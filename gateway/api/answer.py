@@ -4,8 +4,10 @@ import re
 from email.utils import formatdate
 from http import HTTPStatus
 
+import msgspec
+
 from gateway.api.call import NO_CONTENT, Call, Reply
-from gateway.api.problems import CLOSE
+from gateway.api.problems import CLOSE, CONTENT_TYPE, Problem
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _UNSAFE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search  # RFC 9110 section 5.5
@@ -60,4 +62,17 @@ def octets(beginnings: Beginnings, call: Call, reply: Reply) -> bytes:
         fields,
         b"connection: close\r\n" if call.closes else b"",
         b"" if call.method == "HEAD" else body,
+    )
+
+
+def alone(problem: Problem) -> bytes:
+    """The answer to no request, or to one that is not looked at; the connection closes with it."""
+    body = msgspec.json.encode(problem.details)
+    fields = [(b"content-type", CONTENT_TYPE), *problem.headers]
+    return b"HTTP/1.1 %d %b\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b" % (
+        problem.kind.status,
+        problem.kind.title.encode(),
+        b"".join(b"%b: %b\r\n" % one for one in fields),
+        len(body),
+        body,
     )

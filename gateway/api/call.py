@@ -16,9 +16,11 @@ import msgspec
 
 from config.schema import Settings
 from gateway.accounts.auth import Principal
+from gateway.api.header import FORWARDED_FOR, announces_body
 from gateway.api.parts import Parts
 from gateway.api.pointers import FieldError, of_validation, path_of
 from gateway.api.problems import CLOSE, Header, Problem
+from gateway.peers import forwarded_peer
 
 T = TypeVar("T")
 JSON = b"application/json"
@@ -57,6 +59,15 @@ class Client(Protocol):
     @property
     def address(self) -> str:
         """Its IP address."""
+        ...
+
+    @property
+    def stranger(self) -> bool:
+        """Whether no request over it has had a good key yet."""
+        ...
+
+    def recognise(self, account_id: str) -> None:
+        """A request had one."""
         ...
 
     def more(self, *, ask: bool) -> None:
@@ -118,13 +129,17 @@ class Call:
 
     @property
     def peer(self) -> str:
-        """The client's IP address; behind a proxy, what the proxy says (the last entry is its own)."""
-        if self.settings.http.behind_proxy:
-            forwarded = self.headers.get(b"x-forwarded-for", b"").decode("latin-1")
-            address = forwarded.rpartition(",")[2].strip()
-            if address:
-                return address
-        return self._client.address
+        """The client's IP address; behind proxies that are trusted, what those say."""
+        address, proxies = self._client.address, self.parts.proxies
+        if address not in proxies:
+            return address
+        return forwarded_peer(address, self.headers.get(FORWARDED_FOR, b"").decode("latin-1"), proxies)
+
+    def let_in(self, principal: Principal) -> None:
+        """Its key is good."""
+        self.principal = principal
+        if self._client.stranger:
+            self._client.recognise(principal.account_id)
 
     # --- the address -----------------------------------------------------------------------------------
 
@@ -153,9 +168,12 @@ class Call:
         return decoded(decoder, await self.body())
 
     def check_content_type(self) -> None:
-        """Raises Problem 415 unless the body is said to be plain JSON."""
+        """Raises Problem 415 unless the body, where there is one, is said to be plain JSON."""
         kind = self.headers.get(b"content-type")
-        if kind is not None and kind != JSON:
+        if kind is None:
+            if self.size or announces_body(self.headers):
+                raise Problem("unsupported_media_type")
+        elif kind != JSON:
             name = kind.partition(b";")[0].strip().lower()
             if name != JSON and not (name.startswith(b"application/") and name.endswith(b"+json")):
                 raise Problem("unsupported_media_type")

@@ -12,28 +12,28 @@ in time, or is followed by a last look at what still comes, so that the client g
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
 import httptools
-import msgspec
 import structlog
 
 from config.schema_listeners import Http
-from gateway.api import answer, problems
+from gateway.api import answer, header
 from gateway.api.app import App
 from gateway.api.call import Call, Gone
 from gateway.api.problems import Problem
+from gateway.doors.door import Door
 
 log = structlog.get_logger(__name__)
 
-_HEADER_MAX_OCTETS = 65_536
 _PIPELINED_MAX = 100  # requests sent ahead of their answers on one connection (section 9.3.2)
 _KEEP_ALIVE_S = 75
 _LINGER_S = 2.0
 _CLOSE_S = 5.0  # for the last answer to leave; who does not read it is cut off
 _NOT_HTTP = "This cannot be read as an HTTP request."
+_NO_UPGRADE = "This server speaks HTTP/1.1 alone; ask for no upgrade with a body."
+_LINE_OCTETS, _FIELD_OCTETS = 12, 4  # of a request line and of a field, besides what the parser tells
 
 
 class Awaited(Enum):
@@ -53,6 +53,8 @@ class Shared:
 
     app: App
     http: Http
+    door: Door
+    hosts: header.Hosts = field(default_factory=header.Hosts)
     connections: set["Connection"] = field(default_factory=set)
     tasks: set["asyncio.Task[None]"] = field(default_factory=set)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -64,28 +66,44 @@ class Shared:
         self.patience_s |= {Awaited.LAST: _LINGER_S, Awaited.REQUEST: _KEEP_ALIVE_S, Awaited.END: _CLOSE_S}
 
 
-class _Refused(Exception):
-    """A request that is not looked at; says why."""
-
-
 class Connection(asyncio.Protocol):
     """See the module. Between its first and its last octet it is in `shared.connections`."""
 
     __slots__ = (
-        "_arriving", "_awaited", "_header_octets", "_headers", "_in_header", "_last", "_loop", "_parser",
-        "_reading", "_refusal", "_running", "_shared", "_since_s", "_target", "_task", "_transport",
-        "_unread", "_waiting", "address",
+        "_arriving",
+        "_awaited",
+        "_header_octets",
+        "_headers",
+        "_in_header",
+        "_last",
+        "_loop",
+        "_parser",
+        "_reading",
+        "_refusal",
+        "_running",
+        "_shared",
+        "_since_s",
+        "_target",
+        "_task",
+        "_transport",
+        "_unparsed",
+        "_unread",
+        "_waiting",
+        "address",
+        "stranger",
     )  # fmt: skip
 
     def __init__(self, shared: Shared) -> None:
         self.address = "127.0.0.1"
+        self.stranger = True
         self._shared = shared
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._parser: httptools.HttpRequestParser | None = None  # None: nothing more is read
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
-        self._header_octets = 0
+        self._header_octets = 0  # of the fields that are here
+        self._unparsed = 0  # octets of the line that has no end yet
         self._in_header = False
         self._last = False  # the request that closes the connection has come
         self._refusal: Problem | None = None  # what follows the answers that are still due
@@ -103,14 +121,14 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # a stream's
         shared = self._shared
-        if len(shared.connections) >= shared.http.max_connections:
-            self._refuse(Problem("busy", "Too many connections. Try again in a moment.", retry_after_s=1))
-            return
-        shared.connections.add(self)
-        shared.idle.clear()
         peername = transport.get_extra_info("peername")
         if peername:
             self.address = peername[0]
+        if not shared.door.enter(self, self.address):
+            self._refuse(_crowded())
+            return
+        shared.connections.add(self)
+        shared.idle.clear()
         self._parser = httptools.HttpRequestParser(self)
         self._await(Awaited.HEADER)
 
@@ -122,6 +140,7 @@ class Connection(asyncio.Protocol):
         for call in (self._running, self._arriving):
             if call is not None:
                 call.leave()
+        shared.door.leave(self)
         shared.connections.discard(self)
         if not shared.connections:
             shared.idle.set()
@@ -137,10 +156,12 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             self._parser = None  # it is not taken up (RFC 9110 section 7.8): such a request is the last
         except httptools.HttpParserError as error:
-            why = error.__context__ if isinstance(error.__context__, _Refused) else _NOT_HTTP
-            self._spoiled(Problem("bad_request", str(why)))
-        if self._in_header or (arriving is not None and arriving is self._arriving and size == arriving.size):
-            self._header_goes_on(len(data))
+            why = error.__context__  # what a callback raised
+            self._spoiled(why if isinstance(why, Problem) else Problem("bad_request", _NOT_HTTP))
+        if self._in_header:
+            self._header_goes_on(data, data.rfind(b"\n"))
+        elif arriving is not None and arriving is self._arriving and size == arriving.size:
+            self._header_goes_on(data, -1)  # of what stands between chunks and behind them (section 7.1)
         if self._running is None:
             self._next()
         if self._waiting:
@@ -170,10 +191,10 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._last or len(self._waiting) >= _PIPELINED_MAX:
-            raise _Refused("Too many requests were sent ahead of their answers.")
+            raise Problem("bad_request", "Too many requests were sent ahead of their answers.")
         self._in_header = True
         self._since_s = None
-        self._header_octets = 0
+        self._header_octets = self._unparsed = 0
         self._target = b""
         self._headers = {}
 
@@ -181,8 +202,14 @@ class Connection(asyncio.Protocol):
         self._target += octets
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_header:  # a trailer is none of it (RFC 9110 section 6.5.1)
-            self._headers[name.lower()] = value
+        if not self._in_header:  # a trailer is none of it (RFC 9110 section 6.5.1)
+            return
+        self._header_octets += len(name) + len(value) + _FIELD_OCTETS
+        name = name.lower()
+        headers = self._headers
+        if name in headers:
+            value = header.again(name, headers[name], value)
+        headers[name] = value
 
     def on_headers_complete(self) -> None:
         parser = self._parser
@@ -191,6 +218,10 @@ class Connection(asyncio.Protocol):
         self._in_header = False
         headers = self._headers
         method = parser.get_method().decode()
+        if self._header_octets + len(self._target) + len(method) + _LINE_OCTETS > header.MAX_OCTETS:
+            raise Problem("header_too_large")
+        if headers.get(b"host") not in self._shared.hosts and parser.get_http_version() != "1.0":
+            self._shared.hosts.check(headers.get(b"host"))
         call = Call(self._shared.app.parts, self, method, self._target, headers)
         if b"connection" in headers or not parser.should_keep_alive() or method == "CONNECT":
             self._look_closer(parser, call)
@@ -200,8 +231,8 @@ class Connection(asyncio.Protocol):
     def _look_closer(self, parser: httptools.HttpRequestParser, call: Call) -> None:
         """Whether it is the last request of its connection."""
         upgrade, old = parser.should_upgrade(), parser.get_http_version() != "1.1"
-        if upgrade and _announces_body(call.headers):  # the parser would skip it
-            raise _Refused("This server speaks HTTP/1.1 alone; ask for no upgrade with a body.")
+        if upgrade and header.announces_body(call.headers):  # the parser would skip it
+            raise Problem("bad_request", _NO_UPGRADE)
         if upgrade or old or not parser.should_keep_alive():
             self._last = call.closes = True
         if old:
@@ -209,7 +240,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, octets: bytes) -> None:
         if self._arriving is not None:
-            self._header_octets = 0
+            self._unparsed = 0
             self._arriving.feed(octets)
 
     def on_message_complete(self) -> None:
@@ -230,6 +261,25 @@ class Connection(asyncio.Protocol):
     def enough(self) -> None:
         """Nobody has asked for its body yet."""
         self._pause()
+
+    def recognise(self, account_id: str) -> None:
+        """A request over this connection had a good key."""
+        self.stranger = False
+        self._shared.door.recognise(self, account_id)
+
+    # --- from the door -----------------------------------------------------------------------------------
+
+    def dismiss(self) -> None:
+        """Another client has this one's place; who waits for an answer is told, if that can leave at once."""
+        transport = self._transport
+        self._parser = None
+        in_clear = transport.get_extra_info("sslcontext") is None
+        if not in_clear or transport.is_closing() or transport.get_write_buffer_size():
+            transport.abort()
+            return
+        if self._awaited is not Awaited.REQUEST and self._running is None:
+            transport.write(answer.alone(_crowded()))
+        transport.close()
 
     # --- from the server ---------------------------------------------------------------------------------
 
@@ -328,18 +378,7 @@ class Connection(asyncio.Protocol):
         self._parser = self._refusal = None
         if self._transport.is_closing():
             return
-        body = msgspec.json.encode(problem.details)
-        fields = [(b"content-type", problems.CONTENT_TYPE), *problem.headers]
-        self._transport.write(
-            b"HTTP/1.1 %d %b\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (
-                problem.kind.status,
-                problem.kind.title.encode(),
-                b"".join(b"%b: %b\r\n" % one for one in fields),
-                len(body),
-                body,
-            )
-        )
+        self._transport.write(answer.alone(problem))
         if self in self._shared.connections and self._transport.can_write_eof():
             self._transport.write_eof()
             self._linger()
@@ -354,10 +393,10 @@ class Connection(asyncio.Protocol):
 
     # --- the flow ----------------------------------------------------------------------------------------
 
-    def _header_goes_on(self, octets: int) -> None:
-        """More of a header, or of what stands between chunks and behind them (section 7.1)."""
-        self._header_octets += octets
-        if self._header_octets > _HEADER_MAX_OCTETS:
+    def _header_goes_on(self, data: bytes, line_end: int) -> None:
+        """It is not here to its end; what stands behind the last line end in `data` is of no field yet."""
+        self._unparsed = len(data) - line_end - 1 + (self._unparsed if line_end < 0 else 0)
+        if self._header_octets + self._unparsed > header.MAX_OCTETS:
             self._spoiled(Problem("header_too_large"))
 
     def _await(self, awaited: Awaited) -> None:
@@ -377,5 +416,5 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
 
-def _announces_body(headers: Mapping[bytes, bytes]) -> bool:
-    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+def _crowded() -> Problem:
+    return Problem("busy", "Too many connections. Try again in a moment.", retry_after_s=1)

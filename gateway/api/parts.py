@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from config.schema import Settings
 from gateway.api.rate import Buckets
 from gateway.api.readers import Readers
+from gateway.peers import Networks
 from gateway.road import Road
 from smtp.data import Budget
 
@@ -35,5 +36,7 @@ class Parts:
     settings: Settings
     readiness: Readiness
     budget: Budget
+    proxies: Networks = field(default_factory=Networks)
+    """Whose word about the client is believed."""
     buckets: Buckets = field(default_factory=Buckets)
     readers: Readers = field(default_factory=Readers)

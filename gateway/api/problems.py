@@ -55,6 +55,9 @@ KINDS: Mapping[str, Kind] = {
     # --- what the account may do ---
     "insufficient_credits": Kind(402, "Not enough credits", "Buy credits or turn on auto-recharge."),
     "scope_missing": Kind(403, "The key may not do this", "Use a key with the scope that `detail` names."),
+    "cross_site": Kind(
+        403, "Another site's request", "Call the API from your server; a browser must not do it for a page."
+    ),
     "suspended": Kind(403, "The account is suspended", "Ask the operator of this gateway."),
     "closed": Kind(403, "The account is closed", "Ask the operator of this gateway for a new one."),
     "limit_reached": Kind(403, "The account has as many as it may", "Delete what is not used."),
@@ -171,17 +174,20 @@ def of_error(error: Exception) -> Problem | None:
 _AUTH_REASONS = {"slow_down": "slow_down", "busy": "busy", "suspended": "suspended", "closed": "closed"}
 
 
-def _of_auth(error: AuthRefused) -> Problem:
+def of_auth(error: AuthRefused, *, basic: bool = False) -> Problem:
+    """The problem of a key that is not taken; `basic`: it came as HTTP Basic, which is asked for again.
+
+    Nobody else is: a browser would ask its user for a password, and send it with every request from then on,
+    other sites' requests among them.
+    """
     reason = _AUTH_REASONS.get(error.reason, "unauthorized")
-    challenge = b'Bearer realm="gateway"'
-    if error.reason != "missing":  # RFC 6750 section 3.1: no error code when no key was sent
+    challenge = b'Basic realm="gateway"' if basic else b'Bearer realm="gateway"'
+    if error.reason != "missing" and not basic:  # RFC 6750 section 3.1: no error code when no key was sent
         challenge += b', error="invalid_token"'
-    # Two fields, not one list: some clients read only the first challenge of a field.
-    headers = [(b"www-authenticate", challenge), (b"www-authenticate", b'Basic realm="gateway"')]
     return Problem(
         reason,
         error.detail,
-        headers=headers if reason == "unauthorized" else (),
+        headers=[(b"www-authenticate", challenge)] if reason == "unauthorized" else (),
         retry_after_s=error.retry_after_s,
     )
 
@@ -202,7 +208,7 @@ def _of_invalid(error: InvalidError) -> Problem:
 
 
 _TRANSLATIONS: Mapping[type[Exception], Callable[[Any], Problem]] = {
-    AuthRefused: _of_auth,
+    AuthRefused: of_auth,
     NotFoundError: lambda error: Problem("not_found", error.detail),
     ConflictError: lambda error: Problem("conflict", error.detail),
     LimitError: lambda error: Problem("limit_reached", error.detail),

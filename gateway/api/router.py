@@ -73,13 +73,13 @@ class Router:
         Raises Problem 400 for what is no address.
         """
         usual = self._usual.get(target)
-        return usual if usual is not None else self._look(_decoded(target))
+        return usual if usual is not None else self._look(_steps(target))
 
-    def _look(self, address: str) -> tuple[Path, str, Mapping[str, str]]:
+    def _look(self, steps: Sequence[str]) -> tuple[Path, str, Mapping[str, str]]:
+        address = "/".join(steps)
         found = self._fixed.get(address)
-        if found is not None:
+        if found is not None and len(steps) == address.count("/") + 1:
             return found, address, _NONE
-        steps = address.split("/")
         for path in self._with_parameters.get(len(steps), ()):
             params = path.params(steps)
             if params is not None:
@@ -87,11 +87,12 @@ class Router:
         return NOWHERE, address, _NONE
 
 
-def _decoded(target: bytes) -> str:
+def _steps(target: bytes) -> Sequence[str]:
+    """What stands between the slashes, decoded: a "/" that was encoded is none (RFC 3986 section 2.2)."""
     try:
         path = httptools.parse_url(target).path
         if path is not None:
-            return unquote(path.decode("ascii"))
+            return [unquote(step) for step in path.decode("ascii").split("/")]
     except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
         pass
     raise Problem("bad_request", "The request asks for no path of this server.")

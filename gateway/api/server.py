@@ -6,7 +6,7 @@ What happens on a connection is `connection`'s, what is answered `app`'s.
 import asyncio
 import ssl
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -15,6 +15,9 @@ from gateway.api import catalogue
 from gateway.api.app import App
 from gateway.api.connection import Connection, Shared
 from gateway.api.parts import BODIES_AT_ONCE, Parts, Readiness
+from gateway.doors.door import Door
+from gateway.doors.entrance import Listening
+from gateway.peers import Networks
 from gateway.road import Road
 from smtp.data import Budget
 
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_BACKLOG = 2048
 _TICK_S = 1.0
 
 
@@ -39,6 +41,7 @@ class HttpServer:
         road: Road,
         settings: Settings,
         readiness: Readiness,
+        door: Door,
         *,
         tls_context: ssl.SSLContext | None = None,
         reuse_port: bool = False,
@@ -52,23 +55,22 @@ class HttpServer:
             settings=settings,
             readiness=readiness,
             budget=Budget(BODIES_AT_ONCE * settings.http.max_body_octets),
+            proxies=Networks(settings.http.trusted_proxies),
         )
         self.app = App(self.parts, catalogue.everything(settings))
-        self.shared = Shared(self.app, settings.http)
-        self._server: asyncio.Server | None = None
+        self.shared = Shared(self.app, settings.http, door)
+        self._listening: Listening | None = None
         self._ticking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Listens. Raises OSError for a port that cannot be had."""
         http, loop = self._settings.http, asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Connection(self.shared),
+        self._listening = await self.shared.door.listen(
+            lambda _peer: Connection(self.shared),
             http.host,
             http.port,
-            ssl=self._tls_context,
-            backlog=_BACKLOG,
-            reuse_address=True,
-            reuse_port=self._reuse_port or None,
+            tls=self._tls_context,
+            reuse_port=self._reuse_port,
         )
         self._ticking = loop.create_task(self._tick())
         log.info("http_listening", host=http.host, port=self.port, tls=http.tls)
@@ -76,10 +78,9 @@ class HttpServer:
     @property
     def port(self) -> int:
         """The port that is listened on."""
-        if self._server is None:
+        if self._listening is None:
             raise RuntimeError("the HTTP server is not started")
-        name: Any = self._server.sockets[0].getsockname()
-        return int(name[1])
+        return self._listening.port
 
     @property
     def connection_count(self) -> int:
@@ -88,10 +89,10 @@ class HttpServer:
 
     async def stop(self, drain_s: float) -> None:
         """Takes no more connections, lets requests under way be answered within `drain_s` seconds."""
-        server, shared = self._server, self.shared
-        if server is None:
+        listening, shared = self._listening, self.shared
+        if listening is None:
             return
-        server.close()
+        listening.close()
         for connection in list(shared.connections):
             connection.finish()
         try:
@@ -108,7 +109,7 @@ class HttpServer:
         if self._ticking is not None:
             self._ticking.cancel()
             await asyncio.wait([self._ticking])
-        self._server = None
+        self._listening = None
 
     async def _tick(self) -> None:
         """Once a second: the date of answers, and an end to clients that are waited for in vain."""

@@ -56,6 +56,7 @@ def add_to(app: typer.Typer) -> None:
 def examine(settings: Settings, *, now: datetime) -> Iterator[Fault | Note]:
     """What the settings name and what is wrong with it."""
     yield from _certificate(settings, now)
+    yield from _proxies(settings)
     yield from _countries(settings)
     yield from _trusted(settings)
     yield from _folder("server.data_dir", settings.server.data_dir)
@@ -92,6 +93,16 @@ def _certificate(settings: Settings, now: datetime) -> Iterator[Fault | Note]:
     if expires - now < _SOON:
         yield Note(
             f"tls.certificate: {tls_settings.certificate} expires on {expires:%Y-%m-%d}; renew it in time"
+        )
+
+
+def _proxies(settings: Settings) -> Iterator[Note]:
+    """A proxy whose word is not believed makes one client of all that come through it."""
+    http = settings.http
+    if http.enabled and http.behind_proxy and not http.trusted_proxies:
+        yield Note(
+            "http.trusted_proxies: empty, with behind_proxy = true: all clients count as the proxy, for "
+            'limits and for guessing; name its networks, such as ["10.0.0.5/32"]'
         )
 
 

@@ -196,6 +196,10 @@ class _Client:
     """Whose request it is; it sends as fast as it is read."""
 
     address = "192.0.2.7"
+    stranger = False
+
+    def recognise(self, account_id: str) -> None:
+        """It is known."""
 
     def more(self, *, ask: bool) -> None:
         """It is sending anyway."""

@@ -17,6 +17,7 @@ from config.schema import Settings
 from config.schema_messages import MailRoute, SmsRoute
 from gateway.accounts.secrets import CredentialKind
 from gateway.api.server import HttpServer
+from gateway.doors.door import Doors
 from gateway.messages.observer import Observer
 from gateway.messages.reports import Reports
 from gateway.ports import Clock, SystemClock, Upstream
@@ -27,6 +28,7 @@ from gateway.store.store import Store
 from gateway.store.tx import Tx
 from gateway.tls import server_context
 from policy.data import shipped_countries
+from tests.doors.support import Refusals
 from tests.gateway.fakes import FakeUpstream
 from tests.gateway.services_rig import FakeDns
 
@@ -63,6 +65,7 @@ class World:
     other_id: str
     other_key: str
     client: httpx.AsyncClient
+    refusals: Refusals
 
     def client_with(self, key: str | None, **options: Any) -> httpx.AsyncClient:
         """Another client; with None, one without a key."""
@@ -165,7 +168,9 @@ async def world(
     reports.router = road.router
     readiness = FakeReadiness()
     context = server_context(settings.tls, now=datetime.now(UTC)) if settings.http.tls else None
-    server = HttpServer(services, road, settings, readiness, tls_context=context)
+    refusals = Refusals()
+    door = Doors(settings, refusals, clock).http()
+    server = HttpServer(services, road, settings, readiness, door, tls_context=context)
     account_id, key = await _account(services, "Ada", credits)
     other_id, other_key = await _account(services, "Grace", credits)
     await road.start()
@@ -184,6 +189,7 @@ async def world(
         other_id=other_id,
         other_key=other_key,
         client=httpx.AsyncClient(),
+        refusals=refusals,
     )
     made.client = made.client_with(key, verify=verify)
     try:

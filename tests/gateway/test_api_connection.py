@@ -19,6 +19,7 @@ from tests.fuzz.loop import MemoryTransport
 from tests.gateway.api_world import SMS, World, make_settings, world
 
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
+JSON = b"Content-Type: application/json"
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 NOWHERE = b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -26,7 +27,13 @@ LAST = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 def post(api: World, body: bytes | None = None, *fields: bytes, path: bytes = b"/v1/sms") -> bytes:
     """A submission with its length; with None only its header, without one."""
-    head = [b"POST %b HTTP/1.1" % path, b"Host: x", b"Authorization: Bearer " + api.key.encode(), *fields]
+    head = [
+        b"POST %b HTTP/1.1" % path,
+        b"Host: x",
+        b"Authorization: Bearer " + api.key.encode(),
+        JSON,
+        *fields,
+    ]
     if body is not None:
         head.append(b"Content-Length: %d" % len(body))
     return b"\r\n".join([*head, b"", b""]) + (body or b"")

@@ -70,6 +70,15 @@ def test_a_port_used_twice_is_a_fault(cli: Cli) -> None:
     ]
 
 
+def test_a_proxy_that_is_not_trusted_is_a_note(cli: Cli) -> None:
+    cli.config.write_text(cli.config.read_text() + "[http]\nbehind_proxy = true\n")
+    done = cli("check")
+    assert done.code == 0
+    assert "note: http.trusted_proxies: empty" in done.err
+    cli.config.write_text(cli.config.read_text() + 'trusted_proxies = ["10.0.0.5/32"]\n')
+    assert "trusted_proxies" not in cli("check").err
+
+
 def test_an_expired_certificate_is_a_fault(cli: Cli) -> None:
     (fault,) = _faults(cli, _pair(cli.folder, NOW - timedelta(days=400)))
     assert fault.startswith("tls.certificate: ")

@@ -160,7 +160,7 @@ async def test_a_taken_tls_port_leaves_nothing_open(tmp_path: Path) -> None:
     server_tls, _ = self_signed(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken, free_port() as port:
         smpp = {"port": port, "tls_port": taken.getsockname()[1]}
-        with pytest.raises(OSError, match="address already in use"):
+        with pytest.raises(OSError, match="in use"):
             async with door(tmp_path, tls_context=server_tls, **smpp):
                 pass
     with pytest.raises(ConnectionRefusedError):
