@@ -9,6 +9,7 @@ import pytest
 import smpplib.client
 import smpplib.consts
 
+from gateway.peers import Networks
 from smpp.constants import CommandStatus, MessageState
 from smpp.door import PlainDoor
 from smpp.pdu import (
@@ -39,6 +40,8 @@ from smpp.pdu import (
 )
 from smpp.receipt import Receipt, deliver_sm, parse
 from smpp.smsc import Bound, SmscConfig, SmscServer
+from tests.doors.support import make_door
+from tests.doors.test_proxy_header import IPV4
 from tests.smpp.servers import BareClient, FakeApplication, Outcome, bare_client, connected, serving, soon
 
 BIND = BindTransceiver(1, "esme", "secret")
@@ -335,6 +338,15 @@ async def test_too_many_connections_are_told_and_closed() -> None:
             assert await second.receive() is None
         assert server.connections == 1
         assert await first.ask(EnquireLink(2)) == EnquireLinkResp(2)
+
+
+async def test_the_peer_of_a_bind_is_whom_the_proxy_names() -> None:
+    application = FakeApplication()
+    door = make_door("smpp", proxies=Networks(["127.0.0.0/8"]), proxy_protocol=True)
+    async with serving(application, door) as server, bare_client(server.port) as client:
+        client.send(IPV4)
+        await bind(client)
+        assert (await soon(application.binds.get())).peer == "198.51.100.7"
 
 
 async def test_client_that_does_not_read_is_not_read_either() -> None:

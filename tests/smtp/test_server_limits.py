@@ -8,12 +8,24 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.doors.door import handshake_room
+from gateway.peers import Networks
 from smtp.address import Mailbox
 from smtp.codes import Permanent, Reply, Temporary
 from smtp.server import Envelope, Identity, Recipient, SmtpServer
 from smtp.server_connection import Connection
 from tests.doors.support import Refusals, make_door
-from tests.smtp.submission_support import PATIENCE_S, FakeApplication, Running, make_config, running, until
+from tests.doors.test_proxy_header import IPV4
+from tests.smtp.submission_support import (
+    PATIENCE_S,
+    PLAIN,
+    FakeApplication,
+    Running,
+    Wire,
+    make_config,
+    running,
+    trusting_context,
+    until,
+)
 
 MESSAGE = b"Subject: x\r\n\r\nbody\r\n.\r\n"
 TRANSACTION = b"MAIL FROM:<a@a.example>\r\nRCPT TO:<b@b.example>\r\nDATA\r\n"
@@ -79,6 +91,26 @@ async def test_a_handshake_after_starttls_is_cut_off_where_too_many_are_under_wa
         assert (await good.ask(b"EHLO x\r\n"))[0] == 250
         assert refusals.seen == [("smtp", "tls_handshakes")]
         await until(lambda: server.server.connection_count == 1)
+
+
+@pytest.mark.parametrize("implicit_tls", [False, True])
+async def test_the_peer_of_a_session_is_whom_the_proxy_names(implicit_tls: bool) -> None:
+    door = make_door(proxies=Networks(["127.0.0.0/8"]), proxy_protocol=True)
+    async with running(door=door) as server:
+        port = server.tls_port if implicit_tls else server.port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(IPV4)
+        if implicit_tls:
+            await writer.start_tls(trusting_context())
+        wire = Wire(reader, writer)
+        assert (await wire.reply())[0] == 220
+        wire.send(b"EHLO x\r\nAUTH PLAIN " + PLAIN.encode() + b"\r\n")
+        assert (await wire.reply())[0] == 250
+        assert (await wire.reply())[0] == (235 if implicit_tls else 538)  # in clear from loopback alone
+        if implicit_tls:
+            (session,) = server.application.sessions
+            assert (session.peer_host, session.peer_port) == ("198.51.100.7", 4711)
+        writer.transport.abort()
 
 
 async def test_taken_port_is_an_oserror() -> None:
