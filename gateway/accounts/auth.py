@@ -23,10 +23,11 @@ import structlog
 from config.schema import Limits
 from gateway.accounts import known
 from gateway.accounts.credentials import ALL_SCOPES, scopes_of
-from gateway.accounts.guessing import Guessing, Pair, prefix_of
+from gateway.accounts.guessing import Guessing, Pair
 from gateway.accounts.known import KnownLogins, Remember
 from gateway.accounts.secrets import DECOY, CredentialKind, key_prefix, matches
 from gateway.accounts.service import AccountStatus
+from gateway.peers import peer_prefix
 from gateway.ports import Clock
 from gateway.store.cache import Caches
 from gateway.store.errors import StoreBusy
@@ -155,7 +156,7 @@ class Authenticator:
         scheme, _, key = header_value.strip().rpartition(" ")
         prefix = key_prefix(key) if scheme.rstrip().lower() in {"bearer", ""} else None
         if prefix is None:
-            pair = Pair(CredentialKind.API.value, prefix_of(peer), "")
+            pair = Pair(CredentialKind.API.value, peer_prefix(peer), "")
             self._guessing.failed(pair, self._clock.monotonic_s())
             raise AuthRefused("malformed", "This is not an API key. Send Authorization: Bearer gw_…")
         return await self.password(CredentialKind.API, prefix, key, peer)
@@ -163,7 +164,7 @@ class Authenticator:
     async def password(self, kind: CredentialKind, username: str, password: str, peer: str) -> Principal:
         """Who `username` with `password` is; for kind api `password` is the whole key."""
         if kind is CredentialKind.SMPP:
-            return await self._short(Pair(kind.value, prefix_of(peer), username), password)
+            return await self._short(Pair(kind.value, peer_prefix(peer), username), password)
         digest = self._digest(kind, username, password)
         held = self._by_secret.peek(digest)
         if held is not None:
@@ -171,7 +172,7 @@ class Authenticator:
         generation = self._caches.generation
         found = await self._find(kind, username, password)
         if found is None or not matches(found.secret_hash, password):
-            pair = Pair(kind.value, prefix_of(peer), username)
+            pair = Pair(kind.value, peer_prefix(peer), username)
             self._wait_out(pair, guessable=False)
             self._fail(kind, pair)
         principal = self._usable(found, generation)
@@ -196,7 +197,7 @@ class Authenticator:
 
     def stays(self, principal: Principal, peer: str) -> None:
         """A bind of an SMPP credential is open still: so that it is known when it comes back. Once a day."""
-        prefix = self._logins.prefix(Pair(principal.kind.value, prefix_of(peer), principal.username))
+        prefix = self._logins.prefix(Pair(principal.kind.value, peer_prefix(peer), principal.username))
         row = (principal.account_id, principal.credential_id, prefix, self._clock.now_ms())
         with contextlib.suppress(StoreBusy):
             self._caches.store.post(Call(lambda tx: known.touch(tx, *row)))

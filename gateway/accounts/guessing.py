@@ -15,7 +15,6 @@ forgotten after a while; success does not erase them, or a guesser could pay for
 their own. Pure: the caller gives the time; memory is bounded, the entry least recently touched goes first.
 """
 
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ LOOKS_SAVED: Final = 86_400 * LOOKS_PER_S
 
 
 class Pair(NamedTuple):
-    """An attempt: at which door, from which prefix (see `prefix_of`), for whom."""
+    """An attempt: at which door, from which prefix (see `peers.peer_prefix`), for whom."""
 
     door: str
     prefix: str
@@ -140,16 +139,3 @@ class Guessing:
         entry.last_s = now_s
         failures.keep(key, entry)
         return entry
-
-
-def prefix_of(peer: str) -> str:
-    """What counts as one address: an IPv4 address, or the /64 that one IPv6 site has to itself."""
-    try:
-        address = ipaddress.ip_address(peer.partition("%")[0])
-    except ValueError:
-        return peer
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))

@@ -1,9 +1,7 @@
 """The delays of `gateway.accounts.guessing`: they grow, end, never lock anybody out, and stay bounded."""
 
-import pytest
-
 from config.schema import Limits
-from gateway.accounts.guessing import LOOKS_PER_S, LOOKS_SAVED, Guessing, Pair, prefix_of
+from gateway.accounts.guessing import LOOKS_PER_S, LOOKS_SAVED, Guessing, Pair
 
 LIMITS = Limits(
     auth_free_failures=3,
@@ -154,18 +152,3 @@ def test_memory_is_bounded() -> None:
         failing(guessing, one.prefix, one.user, 5)
         guessing.looked(one, 0.0)
     assert len(guessing) == 4 * LIMITS.auth_remembered
-
-
-@pytest.mark.parametrize(
-    ("peer", "address"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("unix", "unix"),
-    ],
-)
-def test_one_site_is_one_address(peer: str, address: str) -> None:
-    assert prefix_of(peer) == address
