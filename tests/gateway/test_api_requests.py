@@ -112,7 +112,8 @@ SCOPED: list[tuple[str, str, str, dict[str, Any] | None]] = [
     ("sendernames:read", "GET", "/v1/sendernames", None),
     ("sendernames:write", "DELETE", "/v1/sendernames/ACME", None),
     ("webhooks:read", "GET", "/v1/webhooks", None),
-    ("webhooks:write", "POST", "/v1/webhooks", {"url": "https://example.org/"}),
+    # To make one needs the right to read what it tells of, too (test_api_webhooks).
+    ("webhooks:write", "DELETE", f"/v1/webhooks/{'0' * 26}", None),
 ]
 
 
