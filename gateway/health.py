@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from gateway.store import revision
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.store import Store
 from gateway.store.tx import Tx
@@ -27,7 +28,7 @@ class Readiness:
 
     async def _writable(self) -> bool:
         try:
-            await self.store.write(_touch)
+            await self.store.write(_touch, locks=revision.LOCK)
         except (StoreBusy, StoreFailed):
             return False
         return not self.store.writer.failing

@@ -29,6 +29,7 @@ from gateway.accounts.secrets import DECOY, CredentialKind, key_prefix, matches
 from gateway.accounts.service import AccountStatus
 from gateway.peers import peer_prefix
 from gateway.ports import Clock
+from gateway.store import revision
 from gateway.store.cache import Caches
 from gateway.store.errors import StoreBusy
 from gateway.store.operation import Call
@@ -200,7 +201,7 @@ class Authenticator:
         prefix = self._logins.prefix(Pair(principal.kind.value, peer_prefix(peer), principal.username))
         row = (principal.account_id, principal.credential_id, prefix, self._clock.now_ms())
         with contextlib.suppress(StoreBusy):
-            self._caches.store.post(Call(lambda tx: known.touch(tx, *row)))
+            self._caches.store.post(Call(lambda tx: known.touch(tx, *row), revision.LOCK))
 
     # --- looking up ------------------------------------------------------------------------------------
 

@@ -22,6 +22,8 @@ import structlog
 
 from gateway.accounts.guessing import Pair
 from gateway.files import private_once
+from gateway.store import revision
+from gateway.store.locks import Locks
 from gateway.store.operation import Operation
 from gateway.store.tx import Tx
 from policy.retention import DAY_MS
@@ -87,6 +89,12 @@ class Remember(Operation[None]):
         self.row = (prefix, digest, now_ms, account_id, credential_id, DAY_MS)
 
     @classmethod
+    def locks(cls, tx: Tx, operations: "Sequence[Remember]") -> Locks:
+        """That of credentials: whoever revokes one drops its rows."""
+        del tx, operations
+        return revision.LOCK
+
+    @classmethod
     def run_batch(cls, tx: Tx, operations: "Sequence[Remember]") -> list[Any]:
         rows = sorted((one.row for one in operations), key=lambda row: (row[3], row[4], row[0]))
         tx.run_many(_REMEMBER, rows)
@@ -99,11 +107,13 @@ class Remember(Operation[None]):
 
 def touch(tx: Tx, account_id: str, credential_id: str, prefix: str, now_ms: int) -> None:
     """Writes that a pair is still logged in, unless that was written today."""
+    tx.require(revision.LOCK)
     tx.run(_TOUCH, (now_ms, account_id, credential_id, prefix, now_ms - DAY_MS))
 
 
 def forget(tx: Tx, account_id: str, credential_id: str | None = None) -> None:
     """Drops the rows of a credential, or of the whole account."""
+    tx.require(revision.LOCK)
     if credential_id is None:
         tx.run(_FORGET_ACCOUNT, (account_id,))
     else:

@@ -14,6 +14,7 @@ from gateway.api.problems import Problem
 from gateway.api.times import Moment, epoch_ms, moment, moment_or_none
 from gateway.ids import is_id
 from gateway.messages.cancel import cancel
+from gateway.messages.cancel import locks as cancel_locks
 from gateway.messages.events import EventKind
 from gateway.messages.model import Channel
 from gateway.messages.query import Filter, MessageView, RecipientView, find, listing
@@ -134,7 +135,8 @@ async def cancel_message(call: Call) -> Reply:
             now_ms=now_ms,
             refund_on=road.rules[Channel(view.channel)].refund_on,
             keep_content=road.keep_content,
-        )
+        ),
+        locks=cancel_locks(view.account_id, view.id, view.channel),
     )
     if not count:
         raise Problem("conflict", _cannot_cancel(view))

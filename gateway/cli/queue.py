@@ -11,6 +11,7 @@ from gateway.cli.output import say, show_json, show_record, show_rows, when
 from gateway.cli.session import DEFAULT_CONFIG, ConfigOption, JsonOption, find_account, run_with_services
 from gateway.messages import query
 from gateway.messages.cancel import cancel as cancel_deliveries
+from gateway.messages.cancel import locks as cancel_locks
 from gateway.messages.cancel import retry_now
 from gateway.messages.model import Channel
 from gateway.messages.query import Filter, MessageView
@@ -117,7 +118,9 @@ def retry(message: IdArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
         view = await _find(services, message)
         now_ms = services.clock.now_ms()
         return await services.store.write(
-            lambda tx: retry_now(tx, view.account_id, view.id, now_ms=now_ms), urgent=True
+            lambda tx: retry_now(tx, view.account_id, view.id, now_ms=now_ms),
+            locks=cancel_locks(view.account_id, view.id, view.channel),
+            urgent=True,
         )
 
     count = run_with_services(config, work)
@@ -146,6 +149,7 @@ def cancel(message: IdArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
                 refund_on=rules.refund_on,
                 keep_content=settings.retention.content_hours > 0,
             ),
+            locks=cancel_locks(view.account_id, view.id, view.channel),
             urgent=True,
         )
 

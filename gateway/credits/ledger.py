@@ -4,12 +4,13 @@ Every change of a lot is written together with the posting that explains it, so 
 sum to what remains of it. The arithmetic is `policy.lots`; this module reads, writes, and decides nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.credits import recharge
 from gateway.credits.terms import Terms
+from gateway.store.locks import Locks, named
 from gateway.store.tx import Tx
 from policy import lots as arithmetic
 from policy.lots import Lot
@@ -54,9 +55,9 @@ class Debit:
     recharge_order: str | None
 
 
-def lock_name(account_id: str, product: str) -> str:
-    """What is locked before the lots of a product are read, to be changed by what was read."""
-    return f"lots:{account_id}:{product}"
+def locks(pairs: Collection[tuple[str, str]]) -> Locks:
+    """What is locked before lots of (account id, product) are read, to be changed by what was read."""
+    return named(*(f"lots:{account_id}:{product}" for account_id, product in pairs))
 
 
 def debit(
@@ -67,7 +68,8 @@ def debit(
     A price that the lots do not cover whole burns nothing and takes nothing from the next. Expired lots that
     are met on the way are voided (R4). One look-up, and one update and posting per lot touched.
     """
-    tx.lock(lock_name(account_id, product))
+    if tx.shared:
+        tx.require(locks([(account_id, product)]))
     before = _lots(tx.rows(_LOTS, (account_id, product)))
     usable = _void(tx, account_id, product, before, now_ms)
     burnt = arithmetic.burn_many(usable, prices, now_ms)
@@ -134,7 +136,7 @@ def refund(
     What came from a lot that has expired since becomes a new lot with the life that was left at the debit
     (R6). The caller sees to it that this happens once per debit.
     """
-    tx.lock(lock_name(account_id, product))
+    tx.require(locks([(account_id, product)]))
     marks = ", ".join("?" * len(parts))
     rows = tx.rows(f"{_LOTS_BY_ID} ({marks})", (account_id, product, *[lot_id for lot_id, _ in parts]))
     back = arithmetic.refund(parts, _lots(rows), accepted_ms=debited_ms, now_ms=now_ms)
@@ -152,20 +154,20 @@ def refund(
 
 def void_expired(tx: Tx, account_id: str, product: str, *, now_ms: int) -> None:
     """Voids what has expired, each with its posting (R4)."""
-    tx.lock(lock_name(account_id, product))
+    tx.require(locks([(account_id, product)]))
     _void(tx, account_id, product, _lots(tx.rows(_LOTS, (account_id, product))), now_ms)
 
 
-def void_all_expired(tx: Tx, *, now_ms: int) -> int:
-    """Voids expired lots of every account; how many (account, product) pairs were touched."""
-    pairs = tx.rows(
-        "SELECT DISTINCT account_id, product FROM lot WHERE remaining > 0 AND expires_ms <= ? "
-        "ORDER BY account_id, product",
-        (now_ms,),
-    )
-    for account_id, product in pairs:
-        void_expired(tx, account_id, product, now_ms=now_ms)
-    return len(pairs)
+def with_expired(tx: Tx, *, now_ms: int) -> list[tuple[str, str]]:
+    """The (account id, product) pairs that have lots to be voided."""
+    return [
+        (account_id, product)
+        for account_id, product in tx.rows(
+            "SELECT DISTINCT account_id, product FROM lot WHERE remaining > 0 AND expires_ms <= ? "
+            "ORDER BY account_id, product",
+            (now_ms,),
+        )
+    ]
 
 
 def balances(tx: Tx, account_id: str, *, now_ms: int) -> dict[str, int]:

@@ -96,6 +96,7 @@ def move(
     tx: Tx, order: Order, status: OrderStatus, *, now_ms: int, terms: Terms, note: str | None = None
 ) -> bool:
     """Moves an open order to `status`; confirming it releases the credits (R5). False: it is not open."""
+    tx.require(ledger.locks([(order.account_id, order.product)]))
     settled_ms = now_ms if status not in OPEN else None
     if tx.run(_MOVE, (status, note, settled_ms, order.account_id, order.id)) != 1:
         return False

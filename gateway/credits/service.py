@@ -6,6 +6,7 @@ charged at the next start. Charging is repeatable, because an order leaves the o
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -20,6 +21,7 @@ from gateway.credits.terms import PRODUCTS, Terms
 from gateway.messages import idempotency
 from gateway.messages.idempotency import IdempotencyKey
 from gateway.ports import Clock
+from gateway.store.locks import NOTHING
 from gateway.store.store import Store
 from gateway.store.tx import Tx
 
@@ -176,7 +178,9 @@ class Credits:
                 idempotency.keep(tx, account_id, key, order_id, now_ms=now_ms)
             return order_id, False
 
-        order_id, replayed = await self._store.write(create)
+        # The key's, too: it may have been given to a message of either product.
+        locks = NOTHING if key is None else ledger.locks([(account_id, one) for one in PRODUCTS])
+        order_id, replayed = await self._store.write(create, locks=locks)
         return await (self._order if replayed else self._charge)(account_id, order_id), replayed
 
     async def settle_order(self, account_id: str, order_id: str, *, confirmed: bool) -> Order:
@@ -235,7 +239,7 @@ class Credits:
             if number is not None and number < least:
                 raise OrderError(f"{name}: {number} is less than {least}")
         row = (account_id, product, int(enabled), threshold, amount, daily_cap, low_balance)
-        await self._store.write(lambda tx: tx.run(_SET, row))
+        await self._store.write(lambda tx: tx.run(_SET, row), locks=ledger.locks([(account_id, product)]))
 
     def charge_soon(self, account_id: str, order_id: str) -> None:
         """Charges an order that a debit has just created, without keeping the debit waiting."""
@@ -251,7 +255,11 @@ class Credits:
     async def void_expired(self) -> None:
         """Voids lots whose life is over, so that the books show it even without traffic (R4)."""
         now_ms = self._clock.now_ms()
-        await self._store.write(lambda tx: ledger.void_all_expired(tx, now_ms=now_ms))
+        for account_id, product in await self._store.read(lambda tx: ledger.with_expired(tx, now_ms=now_ms)):
+            await self._store.write(
+                partial(ledger.void_expired, account_id=account_id, product=product, now_ms=now_ms),
+                locks=ledger.locks([(account_id, product)]),
+            )
 
     async def unbalanced(self) -> list[tuple[Any, ...]]:
         """Lots whose postings do not sum to what remains; always empty (A2)."""
@@ -279,7 +287,8 @@ class Credits:
     async def _move(self, order: Order, status: OrderStatus) -> Order:
         now_ms = self._clock.now_ms()
         moved = await self._store.write(
-            lambda tx: orders.move(tx, order, status, now_ms=now_ms, terms=self.terms)
+            lambda tx: orders.move(tx, order, status, now_ms=now_ms, terms=self.terms),
+            locks=ledger.locks([(order.account_id, order.product)]),
         )
         if not moved:
             raise OrderError(f"order {order.id} is {order.status} and cannot become {status}")

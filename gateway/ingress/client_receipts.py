@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.messages.model import SmsEnvelope, Source, Status
+from gateway.store.locks import Locks, named
 from gateway.store.operation import Operation
 from gateway.store.tx import Tx
 from smpp import receipt as wire
@@ -50,11 +51,11 @@ _CROWDED = "SELECT account_id, count(*) FROM client_receipt GROUP BY account_id 
 _DROP_OLDEST = """
 DELETE FROM client_receipt WHERE (account_id, system_id, message_id) IN (
   SELECT account_id, system_id, message_id FROM client_receipt
-  WHERE account_id = ? ORDER BY queued_ms, message_id LIMIT ?)
+  WHERE account_id = ? ORDER BY queued_ms, message_id LIMIT ?{skip_locked})
 """
 _PURGE = """
 DELETE FROM client_receipt WHERE (account_id, system_id, message_id) IN (
-  SELECT account_id, system_id, message_id FROM client_receipt WHERE queued_ms < ? LIMIT ?)
+  SELECT account_id, system_id, message_id FROM client_receipt WHERE queued_ms < ? LIMIT ?{skip_locked})
 """
 _STATE = """
 SELECT m.status, m.finished_ms, d.reply,
@@ -246,10 +247,19 @@ def due(tx: Tx, client: Client, held: Collection[Key], room: int, *, now_ms: int
 class SettleReceipts(Operation[None]):
     """Forgets what was acknowledged; offers the others again at their times (epoch milliseconds)."""
 
+    priority = 3  # after what queues receipts
+
     def __init__(self, acknowledged: Sequence[Key], postponed: Sequence[tuple[int, Key]]) -> None:
         self.acknowledged = acknowledged
         self.postponed = postponed
         self.weight = len(acknowledged) + len(postponed)
+
+    @classmethod
+    def locks(cls, tx: Tx, operations: "Sequence[SettleReceipts]") -> Locks:
+        del tx
+        keys = {key[:2] for one in operations for key in one.acknowledged}
+        keys |= {key[:2] for one in operations for _, key in one.postponed}
+        return named(*(f"receipts:{account_id}:{system_id}" for account_id, system_id in keys))
 
     @classmethod
     def run_batch(cls, tx: Tx, operations: "Sequence[SettleReceipts]") -> list[None]:
@@ -264,13 +274,13 @@ def crowded(tx: Tx, kept: int) -> list[tuple[str, int]]:
 
 
 def drop_oldest(tx: Tx, account_id: str, count: int) -> int:
-    """Drops the `count` oldest receipts of the account; how many there were."""
-    return tx.run(_DROP_OLDEST, (account_id, count))
+    """Drops the `count` oldest receipts of the account; how many there were. It is a sweep, as `purge` is."""
+    return tx.run(_DROP_OLDEST.format(skip_locked=tx.skip_locked), (account_id, count))
 
 
 def purge(tx: Tx, *, before_ms: int, limit: int) -> int:
     """Deletes up to `limit` receipts that nobody fetched since `before_ms`; how many it were."""
-    return tx.run(_PURGE, (before_ms, limit))
+    return tx.run(_PURGE.format(skip_locked=tx.skip_locked), (before_ms, limit))
 
 
 def message_state(tx: Tx, account_id: str, message_id: str) -> tuple[MessageState, int | None] | None:

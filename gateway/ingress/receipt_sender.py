@@ -157,7 +157,7 @@ class ReceiptSender:
         try:
             await self._write_answers()
             if names:
-                await self._store.write(release, urgent=True)
+                await self._store.write(release, locks=leases.locks(*names), urgent=True)
         except (StoreBusy, StoreFailed) as error:
             log.warning("receipt_answers_lost", reason=str(error), receipts=len(self._acknowledged))
 
@@ -316,7 +316,8 @@ class ReceiptSender:
                 if leases.take(tx, _lease(client), self._holder, now_ms=now_ms, lease_ms=self._lease_ms)
             }
 
-        return await self._store.write(take, urgent=True)
+        names = [_lease(client) for client in (*idle, *clients)]
+        return await self._store.write(take, locks=leases.locks(*names), urgent=True)
 
     async def _trim(self) -> None:
         """Drops the oldest receipts of accounts that have let too many pile up (A6)."""
@@ -329,7 +330,7 @@ class ReceiptSender:
             while left > 0:
                 count = min(left, _DROPPED_AT_ONCE)
                 left -= count
-                await self._store.write(_dropper(account_id, count), urgent=True)
+                await self._store.sweep(_dropper(account_id, count), urgent=True)
             log.warning("receipts_dropped", account_id=account_id, receipts=over, kept=self._kept)
 
 

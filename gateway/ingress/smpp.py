@@ -377,7 +377,7 @@ class SmppApplication(Application):
             return CommandStatus.ESME_ROK if cancelled else CommandStatus.ESME_RCANCELFAIL
 
         try:
-            status = await self._store.write(change)
+            status = await self._store.write(change, locks=cancel.locks(account_id, message_id, Channel.SMS))
         except StoreBusy:
             return CommandStatus.ESME_RTHROTTLED
         except StoreFailed:

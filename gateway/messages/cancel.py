@@ -5,9 +5,11 @@ without an answer (`message.unknown`): the other side may have it, and whoever h
 Credits of what is cancelled go back where refunds say so.
 """
 
+from gateway.credits import ledger
 from gateway.messages.events import EventKind
 from gateway.messages.model import Status
 from gateway.messages.settlement import Settlement, finish_messages, refund, write_events
+from gateway.store.locks import Locks
 from gateway.store.tx import Tx
 
 _OPEN = """
@@ -26,10 +28,18 @@ WHERE account_id = ? AND message_id = ? AND status = 'queued' AND holder IS NULL
 """
 
 
+def locks(account_id: str, message_id: str, channel: str) -> Locks:
+    """What is locked before a message of `channel` is cancelled or tried at once."""
+    return Locks(
+        names=ledger.locks([(account_id, channel)]).names, messages=frozenset([(account_id, message_id)])
+    )
+
+
 def cancel(
     tx: Tx, account_id: str, message_id: str, *, now_ms: int, refund_on: frozenset[str], keep_content: bool
 ) -> int:
     """Cancels every delivery of the message that still waits; how many."""
+    tx.require(Locks(messages=frozenset([(account_id, message_id)])))
     cancelled = []
     for n, attempts in tx.rows(_OPEN, (account_id, message_id)):
         if tx.run(_CANCEL, (now_ms, account_id, message_id, n)) != 1:
@@ -58,4 +68,5 @@ def cancel(
 
 def retry_now(tx: Tx, account_id: str, message_id: str, *, now_ms: int) -> int:
     """Makes every waiting delivery of the message due at once; how many."""
+    tx.require(Locks(messages=frozenset([(account_id, message_id)])))
     return tx.run(_RETRY, (now_ms, now_ms, account_id, message_id))

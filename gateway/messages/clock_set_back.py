@@ -7,6 +7,7 @@ jumps; every process does, and a row is moved once, because moving it marks it w
 from functools import partial
 
 from gateway.ports import Clock
+from gateway.store.locks import Locks
 from gateway.store.store import Store
 from gateway.store.tx import Row, Tx
 
@@ -49,7 +50,8 @@ async def bring_forward(store: Store, *, now_ms: int, back_ms: int) -> int:
     while keys := await store.read(lambda tx: tx.rows(_WAITING, (now_ms, now_ms, _ROWS_MAX))):
         for start in range(0, len(keys), _SLICE):
             move = partial(_move, keys=keys[start : start + _SLICE], now_ms=now_ms, back_ms=back_ms)
-            moved += await store.write(move)
+            messages = frozenset((key[0], key[1]) for key in keys[start : start + _SLICE])
+            moved += await store.write(move, locks=Locks(messages=messages))
         if len(keys) < _ROWS_MAX:
             break
     return moved

@@ -24,6 +24,7 @@ from gateway.messages.settle import SettleDeliveries, note_waiting
 from gateway.messages.settlement import Settlement
 from gateway.ports import Clock, Upstream
 from gateway.store.errors import StoreBusy, StoreFailed
+from gateway.store.locks import Locks
 from gateway.store.operation import Call
 from gateway.store.store import Store
 from gateway.store.tenure import Tenure
@@ -226,7 +227,8 @@ class Dispatcher:
             )
         note = f"{upstream} has not answered for {_SLOW_S:.0f} seconds; the attempt goes on"
         with contextlib.suppress(StoreBusy):  # it is a note, no outcome
-            self._store.post(Call(partial(note_waiting, work=work, reply=note)))
+            locks = Locks(messages=frozenset([(work.message.account_id, work.message.id)]))
+            self._store.post(Call(partial(note_waiting, work=work, reply=note), locks))
 
     def _rest(self, lane: Lane, outcomes: Sequence[Outcome]) -> None:
         """Pauses the lane when the destination as a whole could not be reached.

@@ -15,6 +15,7 @@ from gateway.messages import idempotency, tables
 from gateway.messages.idempotency import IdempotencyKey, KeyReused
 from gateway.messages.model import Message, Status, Verdict
 from gateway.store.bulk import Insert
+from gateway.store.locks import Locks
 from gateway.store.operation import Operation
 from gateway.store.tx import Tx
 
@@ -85,13 +86,15 @@ class AcceptMessages(Operation[list[Verdict]]):
         self._on_failure(self, error)
 
     @classmethod
-    def locks(cls, operations: "Sequence[AcceptMessages]") -> set[str]:
-        return {
-            ledger.lock_name(operation.account_id, slot.channel)
+    def locks(cls, tx: Tx, operations: "Sequence[AcceptMessages]") -> Locks:
+        del tx
+        pairs = {
+            (operation.account_id, slot.channel)
             for operation in operations
             for slot in operation.slots
             if isinstance(slot, Message)
         }
+        return ledger.locks(pairs)
 
     @classmethod
     def run_batch(cls, tx: Tx, operations: "Sequence[AcceptMessages]") -> list[Any]:

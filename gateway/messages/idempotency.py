@@ -7,7 +7,8 @@ key with another digest raises `KeyReused`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.store.tx import Conflict, Row, Tx
+from gateway.store.locks import Conflict
+from gateway.store.tx import Row, Tx
 
 _FIND = "SELECT digest, answer FROM idempotency WHERE account_id = ? AND key = ? AND expires_ms > ?"
 _KEEP = """

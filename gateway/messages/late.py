@@ -12,6 +12,7 @@ from gateway.messages import receipts, settlement
 from gateway.messages.events import EventKind
 from gateway.messages.model import Status, Submitted, Work
 from gateway.messages.settlement import Settlement
+from gateway.store.locks import Locks
 from gateway.store.operation import Operation
 from gateway.store.tx import Tx
 
@@ -58,6 +59,16 @@ class TakeLateAnswer(Operation[bool]):
         )
 
     @classmethod
+    def locks(cls, tx: Tx, operations: "Sequence[TakeLateAnswer]") -> Locks:
+        """Alone with the upstream's parts: those of a batch come in two goes, and not in one order."""
+        del tx
+        settlements = [operation.settlement for operation in operations]
+        return Locks(
+            names=receipts.parts_of({one.upstream for one in settlements}),
+            messages=frozenset((one.account_id, one.message_id) for one in settlements),
+        )
+
+    @classmethod
     def run_batch(cls, tx: Tx, operations: "Sequence[TakeLateAnswer]") -> list[Any]:
         results: list[Any] = []
         for operation in operations:
@@ -66,7 +77,6 @@ class TakeLateAnswer(Operation[bool]):
             taken = tx.run(_TAKE, (one.reply, one.next_attempt_ms, one.at_ms, *key)) == 1
             results.append(taken)
             if taken:
-                receipts.lock_parts(tx, {one.upstream}, shared=True)
                 settlement.record_parts(tx, [one])
                 settlement.write_events(tx, [one])
                 receipts.apply_parked(tx, [one], operation.refund_on, keep_content=operation.keep_content)

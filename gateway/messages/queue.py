@@ -173,7 +173,9 @@ class QueueKeeper:
 
         total = 0
         while True:
-            count = await self._store.write(release, urgent=True)
+            count = await self._store.sweep(
+                release, locks=leases.locks(leases.process_lease(holder)), urgent=True
+            )
             total += count
             if count < _RELEASE_SLICE:
                 return total
@@ -190,7 +192,7 @@ class QueueKeeper:
         if wanted and not self._unloaded[1]:
             lanes_now, own = self._dispatcher.lanes, self._tenure.holder
             octets, alone = lanes_now.free_octets, not lanes_now.octets
-            rows = await self._store.write(
+            rows = await self._store.sweep(
                 lambda tx: self._claim(tx, own, wanted, now_ms, octets, alone=alone)
             )
             self._unloaded = own, rows

@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from gateway.credits import ledger
 from gateway.ingress import client_receipts
 from gateway.ingress.client_receipts import Due
 from gateway.messages import settlement
 from gateway.messages.events import EventKind
-from gateway.messages.model import Status
+from gateway.messages.model import Channel, Status
 from gateway.messages.settlement import Settlement
+from gateway.store.locks import Locks, MessageKey
 from gateway.store.operation import Operation
 from gateway.store.tx import Tx, placeholders
 
@@ -32,7 +34,7 @@ WHERE p.upstream = ? AND p.upstream_id IN """
 _AT_ONCE = (1, 2, 4, 8, 16, 32, 64, 128)  # ids in one statement: few texts, so that each stays prepared
 _MARK = "UPDATE sms_part SET status = ? WHERE upstream = ? AND upstream_id = ?"
 _PARTS = "SELECT DISTINCT status FROM sms_part WHERE account_id = ? AND message_id = ? AND n = ?"
-_LOCK_DELIVERY = "SELECT 1 FROM delivery WHERE account_id = ? AND message_id = ? AND n = ?"
+_LOCK_PART = "SELECT 1 FROM sms_part WHERE upstream = ? AND upstream_id = ? FOR UPDATE NOWAIT"
 _SETTLE = """
 UPDATE delivery SET status = ?, reply = ?, next_attempt_ms = ?, updated_ms = ?, holder = NULL
 WHERE account_id = ? AND message_id = ? AND n = ? AND status = 'sent'
@@ -47,7 +49,7 @@ _UNPARK = "DELETE FROM parked_receipt WHERE upstream = ? AND upstream_id = ?"
 _UNPARK_SAME = _UNPARK + " AND receipt = ?"
 _ANY_PARKED = "SELECT 1 FROM parked_receipt LIMIT 1"
 _COUNT_PARKED = "SELECT count(*) FROM parked_receipt"
-_OLDEST_PARKED = "SELECT upstream, upstream_id FROM parked_receipt ORDER BY received_ms LIMIT ?"
+_OLDEST_PARKED = "SELECT upstream, upstream_id FROM parked_receipt ORDER BY received_ms LIMIT ?{skip_locked}"
 # An enumeration's value is slow to ask for.
 _SENT, _DELIVERED, _FAILED = Status.SENT.value, Status.DELIVERED.value, Status.FAILED.value
 _encode = msgspec.json.Encoder().encode
@@ -150,6 +152,11 @@ class ApplyReceipts(Operation[list[str | None]]):
             self._owed(self.owing)
 
     @classmethod
+    def locks(cls, tx: Tx, operations: "Sequence[ApplyReceipts]") -> Locks:
+        receipts = [receipt for one in operations for receipt in one.receipts]
+        return _locks(receipts, _find(tx, receipts), operations[0].refund_on)
+
+    @classmethod
     def run_batch(cls, tx: Tx, operations: "Sequence[ApplyReceipts]") -> list[Any]:
         receipts = [receipt for one in operations for receipt in one.receipts]
         refund_on = operations[0].refund_on  # the same configuration for all
@@ -170,25 +177,32 @@ class ApplyReceipts(Operation[list[str | None]]):
 # --- which part a receipt is for --------------------------------------------------------------------------
 
 
-def lock_parts(tx: Tx, upstreams: Collection[str], *, shared: bool) -> None:
-    """Keeps the recording of parts (shared) and the parking of receipts (alone) of `upstreams` apart.
+def parts_of(upstreams: Collection[str]) -> frozenset[str]:
+    """What keeps the recording of parts (shared) and the parking of receipts (alone) of `upstreams` apart.
 
     Otherwise a receipt could be parked by one process just when another, which records its part, has looked
     for it in vain.
     """
-    tx.lock(*(f"parts:{upstream}" for upstream in upstreams), shared=shared)
+    return frozenset(f"parts:{upstream}" for upstream in upstreams)
 
 
-def _look_up(tx: Tx, receipts: Sequence[PartReceipt]) -> _Parts:
-    """Every part that one of the receipts may be for."""
-    parts = _find(tx, receipts)
-    if tx.shared:
-        # Wait for those that may be recording the parts that are not there; let one process see the last part
-        # of a delivery.
-        lock_parts(tx, {one.upstream for one in receipts if not _meant(parts, one)}, shared=False)
-        tx.lock_rows(_LOCK_DELIVERY, {part.delivery for part in parts.values()})
-        parts = _find(tx, receipts)
-    return parts
+def _locks(receipts: Sequence[PartReceipt], parts: _Parts, refund_on: frozenset[str]) -> Locks:
+    """What is locked before the receipts are applied: the messages they are for, so that one process sees the
+    last part of a delivery; for those that are for none (yet) the parts that may just be recorded.
+    """
+    unknown: set[str] = set()
+    refunded: set[tuple[str, str]] = set()
+    for receipt in receipts:
+        part = _meant(parts, receipt)
+        if part is None:
+            unknown.add(receipt.upstream)
+        elif not receipt.delivered and "undelivered" in refund_on:
+            refunded.add((part.account_id, Channel.SMS))
+    return Locks(names=parts_of(unknown) | ledger.locks(refunded).names, messages=_messages(parts))
+
+
+def _messages(parts: _Parts) -> frozenset[MessageKey]:
+    return frozenset((one.account_id, one.message_id) for one in parts.values())
 
 
 def _find(tx: Tx, receipts: Sequence[PartReceipt]) -> _Parts:
@@ -238,7 +252,9 @@ def apply(
     tx: Tx, receipts: Sequence[PartReceipt], refund_on: frozenset[str], *, keep_content: bool
 ) -> Applied:
     """Marks parts, and settles the deliveries all of whose parts are final by now."""
-    parts = _look_up(tx, receipts)
+    parts = _find(tx, receipts)
+    if tx.shared:
+        tx.require(Locks(messages=_messages(parts)))
     unknown, last = _mark(tx, receipts, parts)
     several = [key for key, (_, part) in last.items() if part.parts > 1]
     states = {
@@ -273,6 +289,8 @@ def _mark(
             marks[receipt.upstream, part.upstream_id] = _state(receipt)
             if part.delivery_status == _SENT:
                 last[part.delivery] = index, part
+    if tx.shared:  # an SMSC may give an id twice: then it is being recorded for another SMS just now
+        tx.run_many(_LOCK_PART, list(marks))
     tx.run_many(_MARK, [(state, *key) for key, state in marks.items()])
     return unknown, last
 
@@ -367,8 +385,10 @@ def apply_parked(
 def _park(tx: Tx, receipts: Sequence[PartReceipt], parked_max: int) -> None:
     """Keeps receipts whose parts are not known (yet), each under every form of its id; the oldest make room.
 
-    The form in which an id stands displaces another reading of another id, never the other way round.
+    The form in which an id stands displaces another reading of another id, never the other way round. What
+    makes room may be any upstream's, and is taken last, where nobody is at it.
     """
+    tx.require(Locks(names=parts_of({one.upstream for one in receipts})))
     texts = [_encode(one).decode() for one in receipts]
     exact = [
         (one.upstream, one.ids[0], text, one.received_ms) for one, text in zip(receipts, texts, strict=True)
@@ -378,8 +398,8 @@ def _park(tx: Tx, receipts: Sequence[PartReceipt], parked_max: int) -> None:
         for one, text in zip(receipts, texts, strict=True)
         for reading in one.ids[1:]
     ]
-    over = int((tx.one(_COUNT_PARKED) or (0,))[0]) + len(exact) + len(readings) - parked_max
-    if over > 0:
-        tx.run_many(_UNPARK, tx.rows(_OLDEST_PARKED, (over,)))
     tx.run_many(_PARK_EXACT, exact)
     tx.run_many(_PARK_READING, readings)
+    over = int((tx.one(_COUNT_PARKED) or (0,))[0]) - parked_max
+    if over > 0:
+        tx.run_many(_UNPARK, tx.rows(_OLDEST_PARKED.format(skip_locked=tx.skip_locked), (over,)))

@@ -11,6 +11,7 @@ from gateway.credits import ledger
 from gateway.messages import durable, receipts
 from gateway.messages.model import Channel, Message, Status, Work
 from gateway.messages.settlement import Settlement, finish_messages, record_parts, refund, write_events
+from gateway.store.locks import Locks
 from gateway.store.operation import Operation
 from gateway.store.tx import Tx
 
@@ -31,6 +32,7 @@ _NOTE = "UPDATE delivery SET reply = ? WHERE account_id = ? AND message_id = ? A
 def note_waiting(tx: Tx, *, work: Work, reply: str) -> None:
     """Shows on the deliveries of an attempt that is under way what it waits for."""
     message = work.message
+    tx.require(Locks(messages=frozenset([(message.account_id, message.id)])))
     tx.run_many(
         _NOTE, [(reply, message.account_id, message.id, one.n, message.holder) for one in work.deliveries]
     )
@@ -70,19 +72,26 @@ class SettleDeliveries(Operation[None]):
         self._on_failure(self, error)
 
     @classmethod
-    def locks(cls, operations: "Sequence[SettleDeliveries]") -> set[str]:
-        return {
-            ledger.lock_name(one.account_id, Channel.SMS if one.sms else Channel.MAIL)
-            for operation in operations
-            for one in operation.settlements
-            if one.refund
-        }
+    def locks(cls, tx: Tx, operations: "Sequence[SettleDeliveries]") -> Locks:
+        del tx
+        upstreams: set[str] = set()
+        refunded: set[tuple[str, str]] = set()
+        for operation in operations:
+            for one in operation.settlements:
+                if one.upstream_ids:
+                    upstreams.add(one.upstream)
+                if one.refund:
+                    refunded.add((one.account_id, Channel.SMS if one.sms else Channel.MAIL))
+        return Locks(
+            names=ledger.locks(refunded).names,
+            shared=receipts.parts_of(upstreams),
+            messages=frozenset((one.account_id, one.work.message.id) for one in operations),
+        )
 
     @classmethod
     def run_batch(cls, tx: Tx, operations: "Sequence[SettleDeliveries]") -> list[Any]:
         written = _written(tx, operations)
         settlements = [one for _, ones in written for one in ones]
-        receipts.lock_parts(tx, {one.upstream for one in settlements if one.upstream_ids}, shared=True)
         record_parts(tx, settlements)
         write_events(tx, settlements)
         for one in settlements:

@@ -13,9 +13,9 @@ from gateway.ingress import client_receipts
 from gateway.messages import events
 from gateway.messages.events import Event, EventKind
 from gateway.messages.model import Status
+from gateway.store.locks import Locks
 from gateway.store.tx import Tx
 
-_LOCK = "SELECT 1 FROM message WHERE account_id = ? AND id = ?"
 _STATUSES = "SELECT DISTINCT status FROM delivery WHERE account_id = ? AND message_id = ?"
 _FINISH = "UPDATE message SET status = ?, finished_ms = ? WHERE account_id = ? AND id = ?"
 _DROP_CONTENT = "DELETE FROM content WHERE account_id = ? AND message_id = ?"
@@ -91,20 +91,19 @@ def record_events(tx: Tx, settlements: Sequence[Settlement]) -> None:
 
 def record_parts(tx: Tx, settlements: Sequence[Settlement]) -> None:
     """Remembers which upstream message ids belong to which delivery, for the receipts to come."""
-    tx.run_many(
-        _INSERT_PART,
-        [
-            (one.upstream, upstream_id, one.account_id, one.message_id, one.n, part, one.at_ms)
-            for one in settlements
-            for part, upstream_id in enumerate(one.upstream_ids)
-        ],
-    )
+    rows = [
+        (one.upstream, upstream_id, one.account_id, one.message_id, one.n, part, one.at_ms)
+        for one in settlements
+        for part, upstream_id in enumerate(one.upstream_ids)
+    ]
+    tx.run_many(_INSERT_PART, sorted(rows) if tx.shared else rows)  # an SMSC may give an id twice
 
 
 def refund(tx: Tx, one: Settlement) -> None:
     """Gives a delivery's price back to the lots it came from, at most once (A2)."""
+    tx.require(Locks(messages=frozenset([(one.account_id, one.message_id)])))
     key = (one.account_id, one.message_id, one.n)
-    row = tx.one(_PAID + tx.for_update, key)
+    row = tx.one(_PAID, key)
     if row is None or not row[4] or tx.run(_REFUND_ONCE, key) != 1:
         return
     lots, product, accepted_ms, refunded, price = row
@@ -160,7 +159,8 @@ def finish_messages(tx: Tx, settlements: Sequence[Settlement], *, keep_content: 
         else:
             doubtful.append(key)
     if doubtful:
-        tx.lock_rows(_LOCK, doubtful)  # so that of two processes that settle two recipients, one counts both
+        # So that of two processes that settle two recipients one counts both.
+        tx.require(Locks(messages=frozenset(doubtful)))
         for key, rows in zip(doubtful, tx.rows_many(_STATUSES, doubtful), strict=True):
             status = _overall([row[0] for row in rows])
             updates.append((status, None if status == Status.QUEUED else by_message[key][-1].at_ms, *key))

@@ -118,7 +118,7 @@ class Caches:
             value = revision.bump(tx)
             return function(tx), value
 
-        result, value = await self.store.write(change, urgent=urgent)
+        result, value = await self.store.write(change, locks=revision.LOCK, urgent=urgent)
         self._empty()
         # Everything up to `value` is committed, and nothing read before it is still held.
         self._known = value if self._known is None else max(self._known, value)

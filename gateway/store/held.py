@@ -24,8 +24,10 @@ class HeldLeases:
             now_ms = leases.agreed_ms(tx, own_ms)
             return leases.take(tx, name, self._holder, now_ms=now_ms, lease_ms=self._lease_ms)
 
-        return await self._store.write(take, urgent=True)
+        return await self._store.write(take, locks=leases.locks(name), urgent=True)
 
     async def drop(self, name: str) -> None:
         """Gives it back."""
-        await self._store.write(lambda tx: leases.drop(tx, name, self._holder), urgent=True)
+        await self._store.write(
+            lambda tx: leases.drop(tx, name, self._holder), locks=leases.locks(name), urgent=True
+        )

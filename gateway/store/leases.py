@@ -6,6 +6,7 @@ more, and the process that comes back finds that out when it renews (`gateway.st
 and schedulers are leased by name the same way, without an epoch.
 """
 
+from gateway.store.locks import Locks, named
 from gateway.store.tx import Tx
 
 _TAKE = """
@@ -17,7 +18,13 @@ WHERE lease.holder = excluded.holder OR lease.expires_ms <= ?
 _RENEW = "UPDATE lease SET expires_ms = ? WHERE name = ? AND epoch = 0"
 _EXPIRES = "SELECT expires_ms FROM lease WHERE name = ? AND epoch = 0"
 _TAKE_OVER = "UPDATE lease SET epoch = epoch + 1 WHERE name = ?"
+_HELD = "SELECT account_id, message_id, n FROM delivery WHERE holder = ? LIMIT ?"
 _CLOCK = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+
+
+def locks(*names: str) -> Locks:
+    """What is locked before the leases `names` are taken or given back."""
+    return named(*(f"lease:{name}" for name in names))
 
 
 def agreed_ms(tx: Tx, own_ms: int) -> int:
@@ -33,11 +40,13 @@ def agreed_ms(tx: Tx, own_ms: int) -> int:
 
 def take(tx: Tx, name: str, holder: str, *, now_ms: int, lease_ms: int) -> bool:
     """Takes or renews the lease `name`; False when another holder has it."""
+    tx.require(locks(name))
     return tx.run(_TAKE, (name, holder, now_ms + lease_ms, now_ms)) == 1
 
 
 def drop(tx: Tx, name: str, holder: str) -> None:
     """Gives the lease back, if we still hold it."""
+    tx.require(locks(name))
     tx.run("DELETE FROM lease WHERE name = ? AND holder = ?", (name, holder))
 
 
@@ -48,6 +57,7 @@ def process_lease(holder: str) -> str:
 
 def renew_process(tx: Tx, holder: str, *, expires_ms: int) -> bool:
     """Renews a process's own lease; False when it was taken over, or is gone."""
+    tx.require(locks(process_lease(holder)))
     return tx.run(_RENEW, (expires_ms, process_lease(holder))) == 1
 
 
@@ -66,7 +76,8 @@ def take_over(tx: Tx, holder: str, *, expires_ms: int) -> bool:
 
     It stays so: from this transaction on, whatever it renews is not this lease.
     """
-    row = tx.one(f"{_EXPIRES}{tx.for_update}", (process_lease(holder),))
+    tx.require(locks(process_lease(holder)))
+    row = tx.one(_EXPIRES, (process_lease(holder),))
     if row is None:
         return True
     if int(row[0]) > expires_ms:
@@ -84,8 +95,11 @@ def live_processes(tx: Tx, *, now_ms: int) -> list[str]:
 
 
 def release_deliveries(tx: Tx, holder: str, limit: int) -> int:
-    """Puts up to `limit` deliveries that `holder` holds back into the queue; how many it were."""
-    keys = tx.rows("SELECT account_id, message_id, n FROM delivery WHERE holder = ? LIMIT ?", (holder, limit))
+    """Puts up to `limit` deliveries that `holder` holds back into the queue; how many it were.
+
+    It is a sweep: what somebody is at just now is passed over.
+    """
+    keys = tx.rows(_HELD + tx.skip_locked, (holder, limit))
     tx.run_many(
         "UPDATE delivery SET holder = NULL WHERE account_id = ? AND message_id = ? AND n = ? AND holder = ?",
         [(*key, holder) for key in keys],

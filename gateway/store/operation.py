@@ -1,12 +1,16 @@
 """An operation: one thing to write, and how many of a kind are written in one go."""
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
-from gateway.store.tx import Conflict, Tx
+from gateway.store.locks import NOTHING, Conflict, Locks
+from gateway.store.tx import Tx
 
 T = TypeVar("T")
+
+LAST = 9
+"""The priority of what takes rows without having locked them first, and therefore may wait for none."""
 
 
 class Operation(Generic[T]):
@@ -27,10 +31,14 @@ class Operation(Generic[T]):
     """
 
     @classmethod
-    def locks(cls, operations: Sequence[Any]) -> Collection[str]:
-        """What `operations` must have locked before the batch begins; asked where several processes write."""
-        del operations
-        return ()
+    def locks(cls, tx: Tx, operations: Sequence[Any]) -> Locks:
+        """What `operations` must have locked before anything is changed (`gateway.store.locks`).
+
+        Asked where several processes write, in the batch's own transaction, which holds nothing yet: it may
+        read what tells, and must change nothing.
+        """
+        del tx, operations
+        return NOTHING
 
     @classmethod
     def run_batch(cls, tx: Tx, operations: Sequence[Any]) -> list[Any]:
@@ -50,8 +58,14 @@ class Operation(Generic[T]):
 class Call(Operation[T]):
     """Any function of a transaction, in a savepoint of its own; what it raises reaches its caller alone."""
 
-    def __init__(self, function: Callable[[Tx], T]) -> None:
+    def __init__(self, function: Callable[[Tx], T], locks: Locks = NOTHING) -> None:
         self.function = function
+        self.wanted = locks
+
+    @classmethod
+    def locks(cls, tx: Tx, operations: "Sequence[Call[Any]]") -> Locks:
+        del tx
+        return Locks.all_of(operation.wanted for operation in operations)
 
     @classmethod
     def run_batch(cls, tx: Tx, operations: "Sequence[Call[Any]]") -> list[Any]:
@@ -65,3 +79,9 @@ class Call(Operation[T]):
                     raise
                 results.append(error)  # it belongs to the caller, who gets it whole
         return results
+
+
+class Sweep(Call[T]):
+    """A function that takes rows which nobody else is at (`Tx.skip_locked`), after all else of its batch."""
+
+    priority = LAST

@@ -2,8 +2,8 @@
 
 `store.url` is a connection URI of libpq, with several hosts where there are standbys:
 `postgresql://gateway@db1,db2/gateway`. We connect to the one that takes writes and, when it goes, to the one
-that takes writes then. READ COMMITTED, with locks where two processes could get in each other's way; what
-deadlocks all the same is run again.
+that takes writes then. READ COMMITTED, with locks where two processes could get in each other's way, all of
+them at the batch's start and in one order (`gateway.store.locks`); what deadlocks all the same is run again.
 
 **The COMMIT whose answer never came.** Every batch writes its number into the writer's own row of
 `writer_batch`. When the connection breaks during COMMIT, the next connection ends what is left of the old one
@@ -15,7 +15,7 @@ before it.
 import logging
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import psycopg
@@ -26,8 +26,9 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from config import Secret
 from gateway.store.errors import StoreBusy, StoreError
-from gateway.store.session import Lost, Session, Work
-from gateway.store.tx import Conflict, Tx
+from gateway.store.locks import NOTHING, Conflict, Locks, Unforeseen
+from gateway.store.session import Lost, Plan, Session, Work
+from gateway.store.tx import Tx
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -63,7 +64,10 @@ _LOOK = """
 INSERT INTO writer_batch (holder, number, at_ms) VALUES (%s, 0, %s)
 ON CONFLICT (holder) DO UPDATE SET at_ms = excluded.at_ms RETURNING number
 """
-_FORGET = "DELETE FROM writer_batch WHERE at_ms < %s"
+_FORGET = """
+DELETE FROM writer_batch WHERE holder IN (
+  SELECT holder FROM writer_batch WHERE at_ms < %s FOR UPDATE SKIP LOCKED)
+"""
 _END_OLD = """
 SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity
 WHERE application_name = %s AND usename = current_user AND datname = current_database()
@@ -218,18 +222,22 @@ class PostgresqlSession(Session):
             except (SQLAlchemyError, psycopg.Error):
                 log.debug("store_connection_not_closed", exc_info=True)
 
-    def run(self, work: Work, locks: Collection[str]) -> list[Any]:
+    def run(self, work: Work, plan: Plan) -> list[Any]:
+        more = NOTHING
         for attempt in range(_AGAIN_MAX):
             try:
-                return self._run_once(work, locks)
+                return self._run_once(work, plan, more)
             except Exception as error:
                 if attempt + 1 == _AGAIN_MAX or not _is_conflict(error):
                     raise
                 log.info("store_batch_again error=%s", _line(error))
-                time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - so that two do not meet again
+                if isinstance(error, Unforeseen):
+                    more = Locks.all_of((more, error.locks))
+                else:
+                    time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - so that two do not meet again
         raise AssertionError("unreachable")
 
-    def _run_once(self, work: Work, locks: Collection[str]) -> list[Any]:
+    def _run_once(self, work: Work, plan: Plan, more: Locks) -> list[Any]:
         if self._connection is None:
             raise Lost(ConnectionError("not connected"), committing=False, results=[])
         self._number += 1
@@ -239,7 +247,7 @@ class PostgresqlSession(Session):
             with self._connection.begin() as transaction:
                 with self._driver.pipeline():  # BEGIN, the number and the locks in one round trip
                     self._driver.execute(_NUMBER, (self._holder, self._number, _now_ms()))
-                    self.tx.lock(*locks)
+                    self.tx.lock(Locks.all_of((plan(self.tx), more)))
                 results = work(self.tx)
                 committing = True
                 transaction.commit()

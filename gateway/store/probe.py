@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from gateway.store.locks import Locks, named
 from gateway.store.operation import Operation
 from gateway.store.tx import Tx
 
@@ -24,6 +25,11 @@ class WriteProbe(Operation[None]):
     def __init__(self, octets: int, tried: Tried) -> None:
         self.octets = octets
         self._tried = tried
+
+    @classmethod
+    def locks(cls, tx: Tx, operations: "Sequence[WriteProbe]") -> Locks:
+        del tx, operations
+        return named("write_probe")
 
     @classmethod
     def run_batch(cls, tx: Tx, operations: "Sequence[WriteProbe]") -> list[Any]:

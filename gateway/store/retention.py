@@ -17,6 +17,7 @@ from gateway.ingress import client_receipts
 from gateway.ports import Clock
 from gateway.store import leases
 from gateway.store.errors import StoreBusy, StoreFailed
+from gateway.store.locks import Locks
 from gateway.store.store import Store
 from gateway.store.tx import Row, Tx, placeholders
 from gateway.webhooks import outbox
@@ -65,26 +66,28 @@ _DELETE = {
 
 _EVENTS = """
 DELETE FROM event WHERE (account_id, message_id, id) IN (
-  SELECT account_id, message_id, id FROM event WHERE account_id = ? AND message_id < ? LIMIT ?)
+  SELECT account_id, message_id, id FROM event WHERE account_id = ? AND message_id < ? LIMIT ?{skip_locked})
 """
-# Over all accounts: (time, slice).
+# Over all accounts: (time, slice). They are sweeps: what somebody is at just now waits for the next time.
 _IDEMPOTENCY = """
 DELETE FROM idempotency WHERE (account_id, key) IN (
-  SELECT account_id, key FROM idempotency WHERE expires_ms <= ? LIMIT ?)
+  SELECT account_id, key FROM idempotency WHERE expires_ms <= ? LIMIT ?{skip_locked})
 """
 _PARTS = """
 DELETE FROM sms_part WHERE (upstream, upstream_id) IN (
-  SELECT upstream, upstream_id FROM sms_part WHERE submitted_ms < ? LIMIT ?)
+  SELECT upstream, upstream_id FROM sms_part WHERE submitted_ms < ? LIMIT ?{skip_locked})
 """
 _PARKED = """
 DELETE FROM parked_receipt WHERE (upstream, upstream_id) IN (
-  SELECT upstream, upstream_id FROM parked_receipt WHERE received_ms < ? LIMIT ?)
+  SELECT upstream, upstream_id FROM parked_receipt WHERE received_ms < ? LIMIT ?{skip_locked})
+"""
+_LEASES = """
+DELETE FROM lease WHERE name IN (SELECT name FROM lease WHERE expires_ms < ? LIMIT ?{skip_locked})
 """
 _KNOWN_LOGINS = """
 DELETE FROM known_login WHERE (account_id, credential_id, prefix) IN (
-  SELECT account_id, credential_id, prefix FROM known_login WHERE last_ms <= ? LIMIT ?)
+  SELECT account_id, credential_id, prefix FROM known_login WHERE last_ms <= ? LIMIT ?{skip_locked})
 """
-_LEASES = "DELETE FROM lease WHERE name IN (SELECT name FROM lease WHERE expires_ms < ? LIMIT ?)"
 
 
 class Retention:
@@ -100,7 +103,8 @@ class Retention:
         """Deletes what is due; how many rows. Does nothing while another process is at it."""
         now_ms = self._clock.now_ms()
         if not await self._store.write(
-            lambda tx: leases.take(tx, LEASE, self._holder, now_ms=now_ms, lease_ms=_LEASE_MS)
+            lambda tx: leases.take(tx, LEASE, self._holder, now_ms=now_ms, lease_ms=_LEASE_MS),
+            locks=leases.locks(LEASE),
         ):
             return 0
         try:
@@ -109,7 +113,9 @@ class Retention:
             log.warning("retention_put_off", reason=str(error))
             return 0
         finally:
-            await self._store.write(lambda tx: leases.drop(tx, LEASE, self._holder), urgent=True)
+            await self._store.write(
+                lambda tx: leases.drop(tx, LEASE, self._holder), locks=leases.locks(LEASE), urgent=True
+            )
         if total:
             log.info("retention_done", rows=total)
         return total
@@ -141,7 +147,7 @@ class Retention:
         """Drops what webhooks and SMPP clients were to be told so long ago."""
         total = 0
         while True:
-            count = await self._store.write(lambda tx: _purge(tx, before_ms))
+            count = await self._store.sweep(lambda tx: _purge(tx, before_ms))
             total += count
             if count < _SLICE:
                 return total
@@ -154,14 +160,17 @@ class Retention:
             end, found = await self._store.read(step)
             for start in range(0, len(found), _SLICE):
                 keys = [(account_id, *key) for key in found[start : start + _SLICE]]
-                total += await self._store.write(partial(Tx.run_many, sql=_DELETE[table], rows=keys))
+                total += await self._store.write(
+                    partial(Tx.run_many, sql=_DELETE[table], rows=keys),
+                    locks=Locks(messages=frozenset((account_id, key[1]) for key in keys)),
+                )
         return total
 
     async def _sliced(self, sql: str, key: tuple[object, ...]) -> int:
         """Runs a deletion slice by slice; between two slices other writes have their turn."""
         total = 0
         while True:
-            count = await self._store.write(lambda tx: _slice(tx, sql, key))
+            count = await self._store.sweep(lambda tx: _slice(tx, sql, key))
             total += count
             if count < _SLICE:
                 return total
@@ -180,4 +189,4 @@ def _purge(tx: Tx, before_ms: int) -> int:
 
 
 def _slice(tx: Tx, sql: str, key: tuple[object, ...]) -> int:
-    return tx.run(sql, (*key, _SLICE))
+    return tx.run(sql.format(skip_locked=tx.skip_locked), (*key, _SLICE))

@@ -10,6 +10,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, inspect
 
 from gateway.store.errors import StoreError
+from gateway.store.locks import named
 from gateway.store.metadata import metadata
 from gateway.store.tx import Tx
 
@@ -50,7 +51,7 @@ def upgrade(engine: Engine) -> None:
     _refuse_newer(current(engine))
     config = _config()
     with engine.connect() as connection, connection.begin():
-        Tx(connection).lock("schema")
+        Tx(connection).lock(named("schema"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         if connection.dialect.name == "postgresql":

@@ -6,14 +6,16 @@ What SQLite adds (statements and COMMIT on two threads) is in `gateway.store.sql
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from gateway.store.locks import Locks
 from gateway.store.tx import Tx
 
 Work = Callable[[Tx], list[Any]]
+Plan = Callable[[Tx], Locks]
 
 
 class Lost(Exception):
@@ -68,9 +70,9 @@ class Session(ABC):
             self._connection = None
 
     @abstractmethod
-    def run(self, work: Work, locks: Collection[str]) -> list[Any]:
+    def run(self, work: Work, plan: Plan) -> list[Any]:
         """Runs `work` in a transaction and commits it; its results.
 
-        Raises what `work` or COMMIT raised, after a rollback, and Lost when the connection broke. `locks` are
-        the names that are to be locked before anything else.
+        Raises what `work` or COMMIT raised, after a rollback, and Lost when the connection broke. `plan` says
+        what is to be locked before anything else, where several processes write.
         """

@@ -9,7 +9,6 @@ import contextlib
 import fcntl
 import os
 import sqlite3
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from sqlalchemy.pool import QueuePool
 
 from gateway.store.errors import StoreError
 from gateway.store.integrity import check_file
-from gateway.store.session import Session, Work
+from gateway.store.session import Plan, Session, Work
 
 _READERS = 4
 
@@ -126,8 +125,8 @@ class SqliteSession(Session):
             self._roll_back(transaction)
             raise
 
-    def run(self, work: Work, locks: Collection[str]) -> list[Any]:
-        del locks  # BEGIN IMMEDIATE locks everything
+    def run(self, work: Work, plan: Plan) -> list[Any]:
+        del plan  # BEGIN IMMEDIATE locks everything
         self._wait(patient=True)
         results = self._begin(work)
         self.commit()

@@ -19,7 +19,8 @@ from gateway.ids import IdFactory
 from gateway.store import integrity, postgresql, schema, sqlite
 from gateway.store.damage import ADVICE, Damage
 from gateway.store.errors import StoreBusy, StoreError, StoreFailed
-from gateway.store.operation import Call, Operation
+from gateway.store.locks import NOTHING, Locks
+from gateway.store.operation import Call, Operation, Sweep
 from gateway.store.session import Session
 from gateway.store.tx import Tx
 from gateway.store.writer import Writer, cause
@@ -119,9 +120,16 @@ class Store:
         """Queues an operation that nobody waits for; see `Writer.post`."""
         self.writer.post(operation, urgent=urgent)
 
-    async def write(self, function: Callable[[Tx], T], *, urgent: bool = False) -> T:
-        """Runs `function` in the writer's next batch; its result, after COMMIT."""
-        return await self.writer.submit(Call(function), urgent=urgent)
+    async def write(self, function: Callable[[Tx], T], *, locks: Locks = NOTHING, urgent: bool = False) -> T:
+        """Runs `function` in the writer's next batch; its result, after COMMIT.
+
+        `locks` are what it changes that others may be changing just now (`gateway.store.locks`).
+        """
+        return await self.writer.submit(Call(function, locks), urgent=urgent)
+
+    async def sweep(self, function: Callable[[Tx], T], *, locks: Locks = NOTHING, urgent: bool = False) -> T:
+        """The same for a function that takes rows nobody else is at, wherever they are: last in its batch."""
+        return await self.writer.submit(Sweep(function, locks), urgent=urgent)
 
     async def read(self, function: Callable[[Tx], T]) -> T:
         """Runs `function` on a reader's connection, in one consistent snapshot.

@@ -16,6 +16,7 @@ import structlog
 
 from gateway.ports import Clock
 from gateway.store import leases
+from gateway.store.locks import Locks
 from gateway.store.store import Store
 from gateway.store.tx import Tx
 
@@ -65,7 +66,9 @@ class Tenure:
     async def begin(self) -> None:
         """Takes the lease. Raises StoreBusy and StoreFailed, as `renew` does."""
         asked = self._now()
-        await self._store.write(lambda tx: self._take(tx, self.holder, asked), urgent=True)
+        await self._store.write(
+            lambda tx: self._take(tx, self.holder, asked), locks=_locks(self.holder), urgent=True
+        )
         self._renewed = asked
 
     async def renew(self) -> bool:
@@ -78,7 +81,7 @@ class Tenure:
             self._take(tx, new, asked)
             return False
 
-        kept = await self._store.write(renew, urgent=True)
+        kept = await self._store.write(renew, locks=_locks(old, new), urgent=True)
         if not kept:
             self.holder = new
             log.error("process_lease_lost", holder=old, now=new)
@@ -89,7 +92,9 @@ class Tenure:
     async def end(self) -> None:
         """Gives the lease back; what is still held under it is anybody's."""
         await self._store.write(
-            lambda tx: leases.drop(tx, leases.process_lease(self.holder), self.process), urgent=True
+            lambda tx: leases.drop(tx, leases.process_lease(self.holder), self.process),
+            locks=_locks(self.holder),
+            urgent=True,
         )
         self._renewed = None
 
@@ -102,3 +107,7 @@ class Tenure:
     def _take(self, tx: Tx, holder: str, asked: tuple[float, float]) -> None:
         name = leases.process_lease(holder)
         leases.take(tx, name, self.process, now_ms=int(asked[1] * 1000), lease_ms=self._lease_ms)
+
+
+def _locks(*holders: str) -> Locks:
+    return leases.locks(*(leases.process_lease(holder) for holder in holders))

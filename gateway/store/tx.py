@@ -2,11 +2,11 @@
 
 Hot statements are written once, as text with `?` for parameters, in the SQL that SQLite (3.35 and later) and
 PostgreSQL share; they run on the driver's own cursor with executemany. What only a database with several
-writers needs (`lock`, `for_update`, `skip_locked`) is nothing at all on SQLite, where BEGIN IMMEDIATE has
-locked everything already.
+writers needs (`lock`, `require`, `skip_locked`) is nothing at all on SQLite, where BEGIN
+IMMEDIATE has locked everything already; its order is declared in `gateway.store.locks`.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, cast
 
@@ -15,15 +15,20 @@ from sqlalchemy.engine import CursorResult
 from sqlalchemy.exc import DBAPIError
 
 from gateway.ids import IdFactory
+from gateway.store.locks import NOTHING, Locks, Unforeseen
 
 Row = tuple[Any, ...]
 
-_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(?, 0))"
-_LOCK_SHARED = "SELECT pg_advisory_xact_lock_shared(hashtextextended(?, 0))"
-
-
-class Conflict(Exception):
-    """Another process wrote the same at the same time: the whole batch is to be run again."""
+_LOCK = """
+SELECT CASE WHEN ? THEN pg_advisory_xact_lock(hashtextextended(?, 0))
+  ELSE pg_advisory_xact_lock_shared(hashtextextended(?, 0)) END
+"""
+_LOCK_MESSAGES = """
+SELECT 1 FROM message m
+JOIN unnest(?::text[], ?::text[]) AS wanted (account_id, id)
+  ON m.account_id = wanted.account_id AND m.id = wanted.id
+ORDER BY m.account_id, m.id FOR UPDATE OF m
+"""
 
 
 class Tx:
@@ -35,11 +40,9 @@ class Tx:
         self.shared = connection.dialect.name != "sqlite"
         """Whether other processes may be writing at this moment."""
         self._format = _percent if self.shared else _identity
-        self.for_update = " FOR UPDATE" if self.shared else ""
-        """Ends a SELECT whose rows are to stay as they are until COMMIT."""
         self.skip_locked = " FOR UPDATE SKIP LOCKED" if self.shared else ""
         """Ends a SELECT that passes over rows which another process is at."""
-        self._locked: tuple[Any, set[str]] = (None, set())
+        self._locks = NOTHING
         self.new_id = IdFactory().new
         """Makes an id for a time in epoch milliseconds (rows that are born inside a transaction)."""
 
@@ -54,27 +57,21 @@ class Tx:
 
     # --- several writers -------------------------------------------------------------------------------
 
-    def lock(self, *names: str, shared: bool = False) -> None:
-        """Waits for the locks `names` and holds them until COMMIT; in one order, so that nobody deadlocks.
-
-        `shared` lets others hold them shared, too. What is held already costs nothing.
-        """
+    def lock(self, locks: Locks) -> None:
+        """Waits for `locks`, all that this transaction will ever wait for, and holds them until COMMIT."""
         if not self.shared:
             return
-        transaction = self.connection.get_nested_transaction() or self.connection.get_transaction()
-        if self._locked[0] is not transaction:  # what a savepoint locked goes with it
-            self._locked = (transaction, set())
-        held = self._locked[1]
-        mark = "/shared" if shared else ""
-        wanted = sorted({name for name in names if name not in held and name + mark not in held})
-        if wanted:
-            self.run_many(_LOCK_SHARED if shared else _LOCK, [(name,) for name in wanted])
-            held.update(name + mark for name in wanted)
+        self._locks = locks
+        alone = locks.names
+        self.run_many(_LOCK, [(name in alone, name, name) for name in sorted(alone | locks.shared)])
+        if locks.messages:
+            account_ids, ids = zip(*locks.messages, strict=True)
+            self.run(_LOCK_MESSAGES, (list(account_ids), list(ids)))
 
-    def lock_rows(self, sql: str, keys: Collection[tuple[Any, ...]]) -> None:
-        """Runs a locking SELECT for every key, in one order; nothing on SQLite."""
-        if self.shared:
-            self.run_many(sql + self.for_update, sorted(keys))
+    def require(self, locks: Locks) -> None:
+        """Sees to it that `locks` were taken at the start. Raises Unforeseen, which takes them there."""
+        if self.shared and (wanted := locks.without(self._locks)):
+            raise Unforeseen(wanted)
 
     # --- hot: plain SQL --------------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ from sqlalchemy.exc import DBAPIError
 from gateway.store.damage import Damage
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.gathered import Gathered
+from gateway.store.locks import Locks
 from gateway.store.operation import Operation
 from gateway.store.probe import WriteProbe
 from gateway.store.session import Lost, Session
@@ -244,11 +245,8 @@ class Writer:
     def _commit(self, batch: list[Operation[Any]]) -> list[Any]:
         began = time.perf_counter()
         groups = _grouped(batch)
-        locks: list[str] = []
-        if self._session.shared:
-            locks = [name for kind, ones in groups for name in kind.locks([batch[index] for index in ones])]
         try:
-            results = self._session.run(partial(_run_groups, batch, groups), locks)
+            results = self._session.run(partial(_run_groups, batch, groups), partial(_locks, batch, groups))
         except Lost as lost:
             return self._outlast(batch, lost)
         except Exception as error:  # noqa: BLE001 - A7: no operation ends the writer
@@ -344,6 +342,12 @@ def _run_groups(
         for index, result in zip(members, found, strict=True):
             results[index] = result
     return results
+
+
+def _locks(
+    batch: list[Operation[Any]], groups: list[tuple[type[Operation[Any]], list[int]]], tx: Tx
+) -> Locks:
+    return Locks.all_of(kind.locks(tx, [batch[index] for index in members]) for kind, members in groups)
 
 
 def cause(error: Exception) -> str:

@@ -26,6 +26,7 @@ from sqlalchemy import select
 from config.schema_upstreams import SandboxMailUpstream
 from gateway.messages.model import Deferred, Delivered, Delivery, Failed, MailEnvelope, Outcome, Unknown, Work
 from gateway.ports import Clock
+from gateway.store.locks import Locks, named
 from gateway.store.operation import Operation
 from gateway.store.store import Store
 from gateway.store.tx import Tx
@@ -168,6 +169,11 @@ class _Capture(Operation[None]):
         self.row = row
         self.now_ms = now_ms
         self.kept = kept
+
+    @classmethod
+    def locks(cls, tx: Tx, operations: "Sequence[_Capture]") -> Locks:
+        del tx
+        return named(*{f"captures:{one.account_id}" for one in operations})
 
     @classmethod
     def run_batch(cls, tx: Tx, operations: "Sequence[_Capture]") -> list[Any]:

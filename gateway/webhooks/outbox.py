@@ -30,7 +30,8 @@ VALUES (?, ?, ?, ?, 'waiting', 0, ?, NULL, ?)
 """
 _PURGE = """
 DELETE FROM webhook_delivery WHERE (account_id, id) IN (
-  SELECT account_id, id FROM webhook_delivery WHERE id < ? AND status <> 'waiting' ORDER BY id LIMIT ?)
+  SELECT account_id, id FROM webhook_delivery
+  WHERE id < ? AND status <> 'waiting' ORDER BY id LIMIT ?{skip_locked})
 """
 _encode = msgspec.json.Encoder().encode
 _decode_kinds = msgspec.json.Decoder(list[str]).decode
@@ -63,8 +64,8 @@ def enqueue_one(
 
 
 def purge(tx: Tx, *, before_ms: int, limit: int) -> int:
-    """Deletes up to `limit` finished deliveries from before `before_ms`; how many it were."""
-    return tx.run(_PURGE, (id_floor(before_ms), limit))
+    """Deletes up to `limit` finished deliveries from before `before_ms`; how many it were. It is a sweep."""
+    return tx.run(_PURGE.format(skip_locked=tx.skip_locked), (id_floor(before_ms), limit))
 
 
 def _hooks(tx: Tx, accounts: Sequence[str]) -> dict[str, list[tuple[str, list[str]]]]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.store.locks import Locks, named
 from gateway.store.tx import Tx
 
 BACKLOG_MAX = 100_000  # deliveries that may wait for one webhook (A6)
@@ -26,6 +27,9 @@ SELECT id, body, attempts, queued_ms FROM webhook_delivery
 WHERE account_id = ? AND webhook_id = ? AND status = 'waiting' AND next_attempt_ms <= ?
 ORDER BY next_attempt_ms LIMIT ?
 """
+_LEFT = """
+SELECT 1 FROM webhook_delivery
+WHERE account_id = ? AND id = ? AND status = 'waiting' AND attempts = ? AND next_attempt_ms <= ?"""
 _CLAIM = """
 UPDATE webhook_delivery SET attempts = attempts + 1, next_attempt_ms = ?
 WHERE account_id = ? AND id = ? AND status = 'waiting' AND attempts = ? AND next_attempt_ms <= ?
@@ -36,7 +40,8 @@ WHERE account_id = ? AND id = ? AND status = 'waiting' AND attempts = ?
 """
 _DROP = """
 UPDATE webhook_delivery SET status = 'failed', reply = ? WHERE account_id = ? AND id IN (
-  SELECT id FROM webhook_delivery WHERE account_id = ? AND webhook_id = ? AND status = 'waiting' LIMIT ?)
+  SELECT id FROM webhook_delivery
+  WHERE account_id = ? AND webhook_id = ? AND status = 'waiting' LIMIT ?{skip_locked})
 """
 _BACKLOG = """
 SELECT count(*) FROM (
@@ -125,8 +130,17 @@ def scan(tx: Tx, resume: Hook, places: Places, *, now_ms: int) -> Scan:
     return found
 
 
+def locks(hook: Hook) -> Locks:
+    """What is locked before deliveries of `hook` are settled or replayed."""
+    return named(f"webhook:{hook[0]}:{hook[1]}")
+
+
 def claim(tx: Tx, due: Sequence[Due], *, now_ms: int, lease_ms: int) -> list[Due]:
-    """Those of `due` that are ours now; another process may have been faster."""
+    """Those of `due` that are ours now: another process may have been faster. It is a sweep."""
+    keys = [(item.account_id, item.id, item.attempts, now_ms) for item in due]
+    if tx.shared:
+        left = tx.rows_many(_LEFT + tx.skip_locked, keys)
+        due = [item for item, rows in zip(due, left, strict=True) if rows]
     return [
         item
         for item in due
@@ -136,14 +150,16 @@ def claim(tx: Tx, due: Sequence[Due], *, now_ms: int, lease_ms: int) -> list[Due
 
 def settle(tx: Tx, claimed: Due, status: str, next_attempt_ms: int, reply: str) -> bool:
     """Writes the outcome of a claimed delivery; False when the claim was lost meanwhile."""
+    tx.require(locks((claimed.account_id, claimed.webhook_id)))
     row = (status, next_attempt_ms, reply, claimed.account_id, claimed.id, claimed.attempts + 1)
     return tx.run(_SETTLE, row) == 1
 
 
 def drop(tx: Tx, hooks: Sequence[Hook], reply: str) -> None:
-    """Ends up to a thousand of what waits for each of `hooks`."""
+    """Ends up to a thousand of what waits for each of `hooks`. It is a sweep."""
+    sql = _DROP.format(skip_locked=tx.skip_locked)
     for account_id, webhook_id in hooks:
-        tx.run(_DROP, (reply, account_id, account_id, webhook_id, _DROPPED_AT_ONCE))
+        tx.run(sql, (reply, account_id, account_id, webhook_id, _DROPPED_AT_ONCE))
 
 
 def overfull(tx: Tx, hooks: Sequence[Hook]) -> list[Hook]:

@@ -141,7 +141,7 @@ class WebhookSender:
         if not found.due:
             return found.resume != queue.START
         lease_ms = int((self._settings.timeout_s + _LEASE_MARGIN_S) * 1000)
-        claimed = await self._caches.store.write(
+        claimed = await self._caches.store.sweep(
             lambda tx: queue.claim(tx, found.due, now_ms=now_ms, lease_ms=lease_ms), urgent=True
         )
         for due in claimed:
@@ -162,7 +162,7 @@ class WebhookSender:
         """Drops what waits for nobody; now and then looks for webhooks where too much has piled up."""
         if found.idle:
             reason = "the webhook is disabled or deleted"
-            await self._caches.store.write(lambda tx: queue.drop(tx, found.idle, reason))
+            await self._caches.store.sweep(lambda tx: queue.drop(tx, found.idle, reason))
         now_s = self._clock.monotonic_s()
         if now_s < self._backlog_check_s or not self._targets:
             return
@@ -218,7 +218,9 @@ class WebhookSender:
             late = next_ms > due.queued_ms + self._settings.retry_for_s * 1000
             status = "failed" if over or late or answer.status == _GONE else "waiting"
         await self._caches.store.write(
-            lambda tx: queue.settle(tx, due, status, next_ms, answer.reply), urgent=True
+            lambda tx: queue.settle(tx, due, status, next_ms, answer.reply),
+            locks=queue.locks(hook),
+            urgent=True,
         )
         self._observe("retried" if status == "waiting" else status)
         if answer.status == _GONE:

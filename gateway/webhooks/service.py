@@ -20,7 +20,7 @@ from gateway.messages.events import EventKind
 from gateway.ports import Clock
 from gateway.store.cache import Caches
 from gateway.store.tx import Tx
-from gateway.webhooks import outbox, signature
+from gateway.webhooks import outbox, queue, signature
 from gateway.webhooks.outbox import EVERY_EVENT
 from gateway.webhooks.targets import TargetError, check_url
 
@@ -228,7 +228,7 @@ class Webhooks:
                 raise NotFoundError("There is no such delivery; it may be older than what is kept.")
             tx.run(_REPLAY_ONE, (now_ms, now_ms, account_id, webhook_id, delivery_id))
 
-        await self._caches.store.write(change)
+        await self._caches.store.write(change, locks=queue.locks((account_id, webhook_id)))
 
     async def replay_since(
         self, account_id: str, webhook_id: str, since_ms: int, *, delivered: bool = False
@@ -245,7 +245,7 @@ class Webhooks:
             row = (now_ms, now_ms, *account, *account, id_floor(since_ms), int(delivered), REPLAYED_MAX)
             return tx.run(_REPLAY_SINCE, row)
 
-        return await self._caches.store.write(change)
+        return await self._caches.store.write(change, locks=queue.locks((account_id, webhook_id)))
 
     async def ping(self, account_id: str, webhook_id: str) -> str:
         """Queues a `webhook.test` for it, whatever events it asked for; the id of the delivery."""

@@ -71,6 +71,13 @@ class LedgerMachine(RuleBasedStateMachine):
     def balance(self) -> int:
         return ledger.balances(self.tx, ACCOUNT, now_ms=self.now_ms).get(PRODUCT, 0)
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """A transaction that begins as a batch of the writer does."""
+        with self.connection.begin():
+            self.tx.lock(ledger.locks([(ACCOUNT, PRODUCT)]))
+            yield
+
     @rule(credits=st.integers(1, 60))
     def grant(self, credits: int) -> None:
         with self.connection.begin():
@@ -87,7 +94,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(prices=st.lists(st.integers(1, 30), min_size=1, max_size=5))
     def debit(self, prices: list[int]) -> None:
-        with self.connection.begin():
+        with self.locked():
             before = self.balance()
             done = ledger.debit(self.tx, ACCOUNT, PRODUCT, prices, now_ms=self.now_ms, terms=self.terms)
             after = self.balance()
@@ -109,7 +116,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def refund(self, data: st.DataObject) -> None:
         parts, at_ms = self.debits.pop(data.draw(st.integers(0, len(self.debits) - 1)))
         total = sum(credits for _, credits in parts)
-        with self.connection.begin():
+        with self.locked():
             before = self.balance()
             ledger.refund(self.tx, ACCOUNT, PRODUCT, parts, debited_ms=at_ms, now_ms=self.now_ms, note="test")
             assert self.balance() == before + total  # R6: even from a lot that has expired since
@@ -121,8 +128,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def void(self) -> None:
-        with self.connection.begin():
-            ledger.void_all_expired(self.tx, now_ms=self.now_ms)
+        with self.locked():
+            for account_id, product in ledger.with_expired(self.tx, now_ms=self.now_ms):
+                ledger.void_expired(self.tx, account_id, product, now_ms=self.now_ms)
+            assert ledger.with_expired(self.tx, now_ms=self.now_ms) == []
 
     @rule(enabled=st.booleans())
     def switch_recharge(self, enabled: bool) -> None:
@@ -136,7 +145,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(confirmed=st.booleans())
     def settle_orders(self, confirmed: bool) -> None:
-        with self.connection.begin():
+        with self.locked():
             for order in orders.listing(self.tx, ACCOUNT, statuses=("created",)):
                 status: OrderStatus = "confirmed" if confirmed else "declined"
                 assert orders.move(self.tx, order, status, now_ms=self.now_ms, terms=self.terms)

@@ -254,25 +254,27 @@ async def test_a_lease_that_was_taken_over_is_never_renewed_again(url: str) -> N
 
 
 async def test_a_deadlock_is_run_again(url: str) -> None:
-    """Two writers lock two names in opposite order, each in two steps."""
+    """Two writers lock two numbers in opposite order, by statements that the store knows nothing of."""
     stores = [Store.open(url) for _ in range(2)]
     runs = 0
 
-    def crossing(first: str, second: str) -> object:
+    lock = "SELECT pg_advisory_xact_lock(?)"
+
+    def crossing(first: int, second: int) -> object:
         def run(tx: Tx) -> int:
             nonlocal runs
             runs += 1
-            tx.lock(first)
+            tx.one(lock, (first,))
             tx.one("SELECT pg_sleep(0.2)")
-            tx.lock(second)
+            tx.one(lock, (second,))
             return bump(tx)
 
         return run
 
     async with asyncio.timeout(20):
         await asyncio.gather(
-            stores[0].write(crossing("a", "b")),  # type: ignore[arg-type]  # a function of Tx
-            stores[1].write(crossing("b", "a")),  # type: ignore[arg-type]  # a function of Tx
+            stores[0].write(crossing(1, 2)),  # type: ignore[arg-type]  # a function of Tx
+            stores[1].write(crossing(2, 1)),  # type: ignore[arg-type]  # a function of Tx
         )
     assert runs >= 3
     assert await stores[0].read(lambda tx: tx.rows(REVISION)) == [(2,)]
