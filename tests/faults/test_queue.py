@@ -22,13 +22,13 @@ async def test_deliveries_claimed_just_before_the_database_went_away_are_not_for
         settings = replace(settings, limits=Limits(queue_memory_messages=10))
         async with world(tmp_path, settings) as here:
             store = here.services.store
-            read, write = store.read, store.write
+            read, sweep = store.read, store.sweep
             lost = asyncio.Event()
 
-            async def write_then_lose(function: Callable[[Any], Any], *, urgent: bool = False) -> Any:
-                result = await write(function, urgent=urgent)
+            async def sweep_then_lose(function: Callable[[Any], Any], **how: Any) -> Any:
+                result = await sweep(function, **how)
                 if isinstance(result, list) and result:  # a claim that took something
-                    store.write, store.read = write, away  # type: ignore[method-assign]  # a faulty store
+                    store.sweep, store.read = sweep, away  # type: ignore[method-assign]  # a faulty store
                 return result
 
             async def away(function: Callable[[Any], Any]) -> Any:
@@ -37,7 +37,7 @@ async def test_deliveries_claimed_just_before_the_database_went_away_are_not_for
                 lost.set()
                 raise StoreBusy("The database is away for the moment.")
 
-            store.write = write_then_lose  # type: ignore[method-assign]  # a faulty store
+            store.sweep = sweep_then_lose  # type: ignore[method-assign]  # a faulty store
             ids = await here.mail("b@example.net", count=40)
             async with asyncio.timeout(10):
                 await lost.wait()
