@@ -40,6 +40,10 @@ _NOTE_SLOW_S = 60.0  # a line in the log for each upstream
 _REST_MAX_S = 600.0
 _REST_DOUBLINGS = 6  # an SMSC's second becomes a minute, a smarthost's 15 s reach the 10 minutes
 _RESTS_REMEMBERED = 50_000
+_UNSETTLED_MAX = 256
+"""So many attempts may have ended without their settlement being written: what a crash would send again. The
+writer has some dozens of them under way; more only when it waits for somebody.
+"""
 
 
 _Attempt = tuple[Work, float]
@@ -80,6 +84,8 @@ class Dispatcher:
         self._watch: asyncio.TimerHandle | None = None  # over attempts that take long
         self._slow_noted_s: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unsettled = 0  # attempts that are over and not yet settled
+        self._behind = False  # attempts wait for settlements to be written
         self._settling = 0
         self._unwritten = 0
         self._note_unwritten_at_s = float("-inf")
@@ -159,6 +165,9 @@ class Dispatcher:
         destination = lane.destination
         if not self._tenure.may_send():
             self._fenced = True
+            return
+        if self._unsettled >= _UNSETTLED_MAX:
+            self._behind = True
             return
         if self._stopping or (self._paused and self.pause_left_s(destination) > 0):
             return
@@ -281,8 +290,11 @@ class Dispatcher:
         """The lease was renewed: what waited for that goes on."""
         if self._fenced:
             self._fenced = False
-            for lane in self.lanes:
-                self._kick(lane, self._upstream_of(lane.destination))
+            self._kick_all()
+
+    def _kick_all(self) -> None:
+        for lane in self.lanes:
+            self._kick(lane, self._upstream_of(lane.destination))
 
     def drop(self) -> None:
         """The lease was lost: forgets what waits in memory, which others may have taken over.
@@ -305,7 +317,8 @@ class Dispatcher:
         ]
         for one, outcome in zip(settlements, outcomes, strict=True):
             self._observer.attempted(work, one, outcome)
-        self._write(work, settlements)
+        self._unsettled += 1
+        self._write(work, settlements, self._settled_attempt)
 
     def give_up_receipts(self, message: Message) -> None:
         """Ends the wait for receipts that never came: an SMSC took the parts, and nothing more is known."""
@@ -325,7 +338,8 @@ class Dispatcher:
                 refund="unknown" in self._rules[message.channel].refund_on,
                 sms=True,
             )
-            self._write(Work(message, delivery.destination, [delivery]), [one], reserved=False)
+            work = Work(message, delivery.destination, [delivery])
+            self._write(work, [one], self._written_unreserved)
 
     def put_back(self, works: Iterable[Work], *, reserved: bool = True) -> None:
         """Returns works untouched to the database, due at once."""
@@ -343,9 +357,11 @@ class Dispatcher:
                 )
                 for delivery in work.deliveries
             ]
-            self._write(work, settlements, reserved=reserved)
+            self._write(work, settlements, self._written if reserved else self._written_unreserved)
 
-    def _write(self, work: Work, settlements: list[Settlement], *, reserved: bool = True) -> None:
+    def _write(
+        self, work: Work, settlements: list[Settlement], on_commit: Callable[[SettleDeliveries], None]
+    ) -> None:
         self._settling += 1
         self._settled.clear()
         operation = SettleDeliveries(
@@ -354,7 +370,7 @@ class Dispatcher:
             holder=work.message.holder,
             keep_content=self._keep_content,
             refund_on=self._rules[work.message.channel].refund_on,
-            on_commit=self._written if reserved else self._written_unreserved,
+            on_commit=on_commit,
             on_failure=self._not_written,
         )
         for one in settlements:
@@ -362,6 +378,13 @@ class Dispatcher:
                 self._own_failed(operation)
                 return
         self._submit(operation)
+
+    def _settled_attempt(self, operation: SettleDeliveries) -> None:
+        self._unsettled -= 1
+        self._written(operation)
+        if self._behind and self._unsettled <= _UNSETTLED_MAX // 2:
+            self._behind = False
+            self._kick_all()
 
     def _written(self, operation: SettleDeliveries) -> None:
         work = operation.work

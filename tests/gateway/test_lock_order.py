@@ -18,13 +18,14 @@ import psycopg
 import pytest
 
 import gateway
+from gateway.messages.receipts import ApplyReceipts, PartReceipt
 from gateway.store import revision
 from gateway.store.locks import Locks, Unforeseen, named
 from gateway.store.operation import Call, Operation
 from gateway.store.store import Store
 from gateway.store.tx import Tx
 from tests.gateway.databases import fresh_database
-from tests.gateway.lock_scenes import SCENES, World
+from tests.gateway.lock_scenes import NOW_MS, SCENES, UPSTREAM, World, part_id
 from tests.postgres_server import PostgresServer
 
 _ROUNDS = 2
@@ -221,3 +222,62 @@ def test_shared_names_give_way_to_those_that_are_wanted_alone() -> None:
     assert not shared.without(both)
     assert alone.without(shared) == alone
     assert shared.without(alone) == Locks(shared=frozenset(["parts:b"]))
+
+
+def told(upstream_id: str, *, delivered: bool) -> ApplyReceipts:
+    return ApplyReceipts(
+        PartReceipt(
+            upstream=UPSTREAM,
+            ids=(upstream_id,),
+            delivered=delivered,
+            state="DELIVRD" if delivered else "UNDELIV",
+            received_ms=NOW_MS,
+        ),
+        refund_on=frozenset({"undelivered"}),
+        keep_content=False,
+        parked_max=100,
+    )
+
+
+async def refunded(store: Store, key: tuple[str, str], n: int) -> tuple[str, int]:
+    """Status and refund of a delivery."""
+    rows = await store.read(
+        lambda tx: tx.rows(
+            "SELECT status, refunded_credits FROM delivery WHERE account_id = ? AND message_id = ? AND n = ?",
+            (*key, n),
+        )
+    )
+    return rows[0][0], rows[0][1]
+
+
+async def test_a_refund_for_parts_that_disagree_is_made_once(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That an earlier part failed is seen only when the last one is marked: the batch begins again."""
+    caplog.set_level(logging.INFO, "gateway.store.postgresql")
+    async with two_stores(url) as stores:
+        world = await World.make(stores[0])
+        await world.reset(stores[0])
+        key = world.messages[0]
+        await stores[0].submit(told(part_id(key, 2, 0), delivered=False))
+        assert conflicts(caplog) == []
+        await stores[1].submit(told(part_id(key, 2, 1), delivered=True))
+        assert len(conflicts(caplog)) == 1
+        assert await refunded(stores[0], key, 2) == ("failed", 1)
+
+
+async def test_a_refund_for_a_receipt_that_came_before_its_part_is_made_once(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gateway.store.postgresql")
+    async with two_stores(url) as stores:
+        world = await World.make(stores[0])
+        await world.reset(stores[0])
+        key = world.messages[0]
+        for part in (part_id(key, 0, 0), "same0"):
+            await stores[1].submit(told(part, delivered=False))
+        assert conflicts(caplog) == []
+        first, *_ = SCENES["settle"][1](world, 0)
+        await stores[0].submit(first)
+        assert len(conflicts(caplog)) == 1
+        assert await refunded(stores[0], key, 0) == ("failed", 1)
