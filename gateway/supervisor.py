@@ -34,6 +34,7 @@ from gateway.observe.probes import Probes
 from gateway.observe.server import MetricsServer
 from gateway.ports import SystemClock
 from gateway.starting import Ports, StartError, naming, open_store
+from gateway.store import leases
 from gateway.store.integrity import BackgroundCheck
 from gateway.store.operation import Call
 from gateway.store.store import Store
@@ -267,9 +268,7 @@ class Supervisor:
         holder, worker.holder = worker.holder, ""
         if self._store is None or not holder:
             return
-        future = self._store.submit(
-            Call(lambda tx: tx.run("DELETE FROM lease WHERE holder = ?", (holder,))), urgent=True
-        )
+        future = self._store.submit(Call(lambda tx: leases.drop_all(tx, holder)), urgent=True)
         future.add_done_callback(lambda done: done.exception())
 
     # --- inside ----------------------------------------------------------------------------------------

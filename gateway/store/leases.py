@@ -50,6 +50,13 @@ def drop(tx: Tx, name: str, holder: str) -> None:
     tx.run("DELETE FROM lease WHERE name = ? AND holder = ?", (name, holder))
 
 
+def drop_all(tx: Tx, holder: str) -> None:
+    """Gives back every lease of a dead `holder`; which they are is known only now (`Tx.require`)."""
+    names = [name for (name,) in tx.rows("SELECT name FROM lease WHERE holder = ?", (holder,))]
+    tx.require(locks(*names))
+    tx.run("DELETE FROM lease WHERE holder = ?", (holder,))
+
+
 def process_lease(holder: str) -> str:
     """The name of a process's own lease."""
     return f"process:{holder}"

@@ -16,7 +16,7 @@ from gateway.credits.terms import Terms
 from gateway.ids import IdFactory
 from gateway.ingress import client_receipts
 from gateway.ingress.client_receipts import SettleReceipts
-from gateway.messages import cancel, claim, idempotency
+from gateway.messages import cancel, claim, clock_set_back, idempotency
 from gateway.messages.claim import LaneKey
 from gateway.messages.durable import AcceptMessages
 from gateway.messages.events import EventKind
@@ -24,13 +24,14 @@ from gateway.messages.idempotency import IdempotencyKey
 from gateway.messages.late import TakeLateAnswer
 from gateway.messages.model import Channel, Delivery, Message, SmsEnvelope, Status, Submitted, Work
 from gateway.messages.receipts import ApplyReceipts, PartReceipt
-from gateway.messages.settle import SettleDeliveries
+from gateway.messages.settle import SettleDeliveries, note_waiting
 from gateway.messages.settlement import Settlement
 from gateway.store import leases, retention, revision
 from gateway.store.locks import Locks
 from gateway.store.operation import Call, Operation, Sweep
+from gateway.store.probe import WriteProbe
 from gateway.store.store import Store
-from gateway.store.tx import Tx
+from gateway.store.tx import Row, Tx
 from gateway.upstreams.sandbox_mail import _Capture
 from gateway.webhooks import outbox, queue
 
@@ -299,6 +300,23 @@ def deleting(world: World, side: int) -> Iterable[Operation[Any]]:
         yield Call(partial(Tx.run_many, sql=sql, rows=rows), Locks(messages=frozenset(keys)))
 
 
+def moving(world: World, side: int) -> Iterable[Operation[Any]]:
+    """A note on an attempt under way; a clock that was set back."""
+    keys = world.turned(side)
+    messages = Locks(messages=frozenset(keys))
+    rows: list[Row] = [(*key, 3) for key in keys]
+    yield Call(partial(clock_set_back._move, keys=rows, now_ms=NOW_MS, back_ms=1000), messages)
+    for key in keys:
+        held = work(key, side)
+        held.message.holder = HOLDERS[side]
+        yield Call(partial(note_waiting, work=held, reply="slow"), Locks(messages=frozenset([key])))
+
+
+def probe(_world: World, side: int) -> Iterable[Operation[Any]]:
+    for octets in (10, 0, 10)[side:]:
+        yield WriteProbe(octets, lambda *, written: None)
+
+
 def capture(_world: World, side: int) -> Iterable[Operation[Any]]:
     _Capture._since_prune = 100
     for account in ACCOUNTS[:: 1 - 2 * side]:
@@ -387,6 +405,8 @@ SCENES: dict[str, tuple[type[Operation[Any]], Scene]] = {
     "claim": (Sweep, claiming),
     "purge": (Sweep, purging),
     "delete": (Call, deleting),
+    "move": (Call, moving),
+    "probe": (WriteProbe, probe),
     "capture": (_Capture, capture),
     "credits": (Call, credit),
     "leases": (Call, lease),

@@ -5,6 +5,7 @@ scenes of a pair over the same rows, one of them in the opposite order, and what
 deadlocks stays 0.
 """
 
+import ast
 import asyncio
 import importlib
 import logging
@@ -12,6 +13,7 @@ import pkgutil
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import combinations_with_replacement
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -83,6 +85,35 @@ def test_every_kind_of_operation_has_a_scene() -> None:
     assert missing == [], (
         "declare what it locks (Operation.locks) and give it a scene in tests/gateway/lock_scenes.py"
     )
+
+
+_LOCKS_NOTHING = {
+    "store/cache.py": 1,  # only reads
+    "supervisor.py": 1,  # the leases of a dead worker, which it has to find first
+    "credits/service.py": 1,  # a grant is a new lot
+    "webhooks/service.py": 1,  # a ping is a new delivery
+}
+"""Functions given to the writer that declare no lock, by module."""
+
+
+def test_every_function_for_the_writer_declares_its_locks() -> None:
+    folder = Path(gateway.__file__).parent
+    found: dict[str, int] = {}
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and is_undeclared(node):
+                name = str(path.relative_to(folder))
+                found[name] = found.get(name, 0) + 1
+    assert found == _LOCKS_NOTHING, "say what the function changes that others may change (locks=…)"
+
+
+def is_undeclared(node: ast.Call) -> bool:
+    """Whether it is `….store.write(function)` or `Call(function)` without locks."""
+    what = ast.unparse(node.func)
+    if what.lstrip("_").endswith("store.write"):
+        return all(word.arg != "locks" for word in node.keywords)
+    is_call = what == "Call" and isinstance(node.args[0], (ast.Lambda, ast.Call))
+    return is_call and len(node.args) < 2
 
 
 async def play(world: World, stores: tuple[Store, Store], names: Sequence[str]) -> None:
