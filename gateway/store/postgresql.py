@@ -247,7 +247,8 @@ class PostgresqlSession(Session):
             with self._connection.begin() as transaction:
                 with self._driver.pipeline():  # BEGIN, the number and the locks in one round trip
                     self._driver.execute(_NUMBER, (self._holder, self._number, _now_ms()))
-                    self.tx.lock(Locks.all_of((plan(self.tx), more)))
+                    planned = plan(self.tx)
+                    self.tx.lock(Locks.all_of((planned, more)) if more else planned)
                 results = work(self.tx)
                 committing = True
                 transaction.commit()

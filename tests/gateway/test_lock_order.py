@@ -312,3 +312,18 @@ async def test_a_refund_for_a_receipt_that_came_before_its_part_is_made_once(
         await stores[0].submit(first)
         assert len(conflicts(caplog)) == 1
         assert await refunded(stores[0], key, 0) == ("failed", 1)
+
+
+async def test_an_id_that_no_message_can_have_disturbs_no_other_lock(url: str) -> None:
+    """A client may ask for whatever id it likes."""
+    async with two_stores(url) as (store, _):
+        world = await World.make(store)
+        await world.reset(store)
+
+        def free(_tx: Tx) -> int:
+            with psycopg.connect(url) as other:
+                return len(other.execute("SELECT 1 FROM message FOR UPDATE SKIP LOCKED").fetchall())
+
+        odd = [(world.messages[0][0], text) for text in ("a,b", "", ",", "\0", "x" * 5000)]
+        locks = Locks(messages=frozenset([*odd, *world.messages[:3]]))
+        assert await store.write(free, locks=locks) == len(world.messages) - 3
