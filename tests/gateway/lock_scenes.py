@@ -11,6 +11,8 @@ from itertools import count, product
 from typing import Any
 
 from config.schema_messages import Credit
+from gateway.accounts import known
+from gateway.accounts.known import Remember
 from gateway.credits import ledger, orders
 from gateway.credits.terms import Terms
 from gateway.ids import IdFactory
@@ -39,12 +41,14 @@ NOW_MS = 1_790_000_000_000
 ACCOUNTS = ("0" * 26, "1" * 26)
 HOLDERS = ("a" * 26, "b" * 26)
 HOOK = "w" * 26
+CREDENTIAL = "c" * 26
 UPSTREAM = "fake"
 _LOT = "l" * 26
 _REFUND_ON = frozenset({"rejected", "undelivered", "cancelled"})
 _TABLES = (
     *("message", "delivery", "content", "event", "sms_part", "parked_receipt", "client_receipt", "lot"),
     *("posting", "credit_order", "webhook", "webhook_delivery", "idempotency", "captured_mail", "lease"),
+    *("known_login", "credential", "account"),
 )
 _MESSAGE = """
 INSERT INTO message (account_id, id, channel, ingress, sender, status, recipients, size_octets, price_credits,
@@ -63,6 +67,12 @@ _TELLING = "INSERT INTO webhook_delivery VALUES (?, ?, ?, '{}', ?, 0, 0, NULL, 0
 _LOT_ROW = "INSERT INTO lot VALUES (?, 'sms', ?, 'grant', 1000000000, 100000000, 0, NULL, NULL)"
 _EXPIRED_LOT = "INSERT INTO lot VALUES (?, 'sms', ?, 'grant', 10, 5, 0, 1, NULL)"
 _ORDER = "INSERT INTO credit_order VALUES (?, ?, 'sms', 5, 'invoice', 'recharge', 'created', NULL, 0, NULL)"
+_ACCOUNT = "INSERT INTO account (id, name, status, created_ms) VALUES (?, 'x', 'active', 0)"
+_CREDENTIAL = """
+INSERT INTO credential (account_id, id, kind, username, secret_hash, scopes, created_ms)
+VALUES (?, ?, 'smpp', ?, 'x', '[]', 0)
+"""
+_KNOWN = "INSERT INTO known_login VALUES (?, ?, ?, 'd', 0)"
 _EXPIRED_KEY = "INSERT INTO idempotency VALUES (?, ?, ?, '[]', 1)"
 
 Key = tuple[str, str]
@@ -104,6 +114,9 @@ class World:
         clients = ("esme", "other")
         tx.run_many(_RECEIPT, [(key[0], client, key[1]) for key in self.messages for client in clients])
         for account in ACCOUNTS:
+            tx.run(_ACCOUNT, (account,))
+            tx.run(_CREDENTIAL, (account, CREDENTIAL, account))
+            tx.run_many(_KNOWN, [(account, CREDENTIAL, prefix) for prefix in ("p1", "p2")])
             tx.run(_WEBHOOK, (account, HOOK))
             tx.run(_LOT_ROW, (account, _LOT))
             tx.run(_EXPIRED_LOT, (account, "m" * 26))
@@ -276,6 +289,7 @@ def purging(_world: World, side: int) -> Iterable[Operation[Any]]:
         (retention._IDEMPOTENCY, (NOW_MS,)),
         (retention._PARTS, (1,)),
         (retention._PARKED, (NOW_MS * 2,)),
+        (retention._KNOWN_LOGINS, (NOW_MS * 2,)),
         (retention._LEASES, (NOW_MS * 2,)),
         *((retention._EVENTS, (account, "~")) for account in ACCOUNTS),
     ]
@@ -318,10 +332,25 @@ def probe(_world: World, side: int) -> Iterable[Operation[Any]]:
 
 
 def capture(_world: World, side: int) -> Iterable[Operation[Any]]:
-    _Capture._since_prune = 100
+    _Capture._since_prune.clear()
     for account in ACCOUNTS[:: 1 - 2 * side]:
         for number in range(3):
-            yield _Capture(account, f"{number}" * 26, "a@example.org", ["b@example.net"], b"x", NOW_MS, 2)
+            row = (f"{number}" * 26, "a@example.org", "[]", "x", "x", 1, NOW_MS, b"x")
+            yield _Capture(account, row, NOW_MS, 2)
+
+
+def login(_world: World, side: int) -> Iterable[Operation[Any]]:
+    """Logins of credentials that are just being revoked."""
+    turn = 1 - 2 * side
+    for account, prefix in list(product(ACCOUNTS, ("p1", "p2", "p3")))[::turn]:
+        yield Remember(account, CREDENTIAL, prefix, f"d{side}", NOW_MS)
+        yield Call(partial(_still_there, account=account, prefix=prefix), revision.LOCK)
+    for account in ACCOUNTS[::turn]:
+        yield Call(partial(known.forget, account_id=account, credential_id=CREDENTIAL), revision.LOCK)
+
+
+def _still_there(tx: Tx, account: str, prefix: str) -> None:
+    known.touch(tx, account, CREDENTIAL, prefix, NOW_MS * 2)
 
 
 # --- around it ------------------------------------------------------------------------------------------
@@ -407,6 +436,7 @@ SCENES: dict[str, tuple[type[Operation[Any]], Scene]] = {
     "delete": (Call, deleting),
     "move": (Call, moving),
     "probe": (WriteProbe, probe),
+    "login": (Remember, login),
     "capture": (_Capture, capture),
     "credits": (Call, credit),
     "leases": (Call, lease),
