@@ -1,5 +1,7 @@
 """Card numbers and IBANs are found, and other numbers are left alone (R32)."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,3 +134,28 @@ def test_policies_are_asked_in_order_until_the_first_refusal() -> None:
     assert verdict is first
     assert judge([], "view") is ACCEPT
     assert judge([lambda _: ACCEPT], "view") is ACCEPT
+
+
+@pytest.mark.parametrize("decoy", ["4111111111111112 ", "4111 1111 1111 1112, ", "4222-2222-2222-3, "])
+def test_more_candidates_than_chance_allows_are_taken_for_a_card(decoy: str) -> None:
+    """Each costs some microseconds: nobody makes us look at a hundred thousand."""
+    assert not has_card_number(decoy * 1000)
+    assert has_card_number(decoy * 1001)
+
+
+def test_more_candidates_than_chance_allows_are_taken_for_an_iban() -> None:
+    assert not has_iban("CH9300762011623852958, " * 1000)
+    assert has_iban("CH9300762011623852958, " * 1001)
+
+
+@pytest.mark.parametrize("token", ["4", "4 ", "4111 ", "9-", "AA99", "AA99 ", "CH93 "])
+def test_a_long_run_is_searched_in_little_memory(token: str) -> None:
+    """A pattern that may give back what it took keeps a hundred octets for each character."""
+    text = token * (100_000 // len(token))
+    tracemalloc.start()
+    try:
+        has_card_number(text)
+        has_iban(text)
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(text)
+    finally:
+        tracemalloc.stop()
