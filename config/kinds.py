@@ -136,7 +136,7 @@ IpNetwork = Annotated[str, Text(is_ip_network, "a network such as 10.1.0.0/16 wi
 IpAddress = Annotated[str, Text(is_ip_address, "an IP address")]
 Url = Annotated[
     str,
-    Text(re.compile(r"(?:https?://[^\s/?#]+[^\s?#]*)?\Z").match, "an http:// or https:// address, or empty"),
+    Text(re.compile(r"(?:https?://[^\s/?#][^\s?#]*)?\Z").match, "an http:// or https:// address, or empty"),
 ]
 OptionalNumber = Annotated[
     str, Text(re.compile(r"(?:\+[1-9][0-9]{6,14})?\Z").match, "a number such as +41791234567, or empty")

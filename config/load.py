@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from config import toml
 from config.decode import from_mapping
 from config.fault import ConfigError, Fault
 from config.schema import Settings
 
-_PLACE = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)\Z")
+_PLACE = re.compile(r"\(at (?:line (\d+), column (\d+)|end of document)\)\Z")
 
 
 def load(path: Path | str, *, env: Mapping[str, str] | None = None) -> Settings:
@@ -32,7 +33,8 @@ def load(path: Path | str, *, env: Mapping[str, str] | None = None) -> Settings:
 def _parse(path: Path) -> dict[str, Any]:
     """The file as TOML; a fault names line and column."""
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(toml.OCTETS_MAX + 1)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ConfigError(
@@ -49,19 +51,15 @@ def _parse(path: Path) -> dict[str, Any]:
             [Fault(key_path=place, message=message, suggestion="save the file as UTF-8")]
         ) from None
     try:
-        return tomllib.loads(text)
+        return toml.parse(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([_syntax_fault(path, text, str(error))]) from None
-    except ValueError:  # Python reads no number of more than 4300 digits
-        raise ConfigError([Fault(key_path=str(path), message="holds a number of too many digits")]) from None
-    except RecursionError:
-        raise ConfigError([Fault(key_path=str(path), message="is nested too deeply")]) from None
 
 
 def _syntax_fault(path: Path, text: str, error: str) -> Fault:
     """The parser's message with its place in front, as editors and compilers write it."""
     place = _PLACE.search(error)
-    message = _PLACE.sub("", error)
+    message = _PLACE.sub("", error).rstrip()
     if place is None:
         return Fault(key_path=str(path), message=message)
     if place[1]:

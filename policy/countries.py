@@ -12,6 +12,8 @@ from datetime import date
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from config import toml
+
 E = TypeVar("E", bound=StrEnum)
 
 
@@ -64,7 +66,7 @@ class CountryTableError(ValueError):
 def parse(text: str) -> CountryTable:
     """The table in a text of the form of `policy/data/countries.toml`; `CountryTableError` otherwise."""
     try:
-        data = tomllib.loads(text)
+        data = toml.parse(text)
     except tomllib.TOMLDecodeError as error:
         raise CountryTableError(str(error)) from None
     entries: dict[str, Country] = {}

@@ -53,6 +53,20 @@ def test_toml_nested_too_deeply_is_a_fault(tmp_path: Path) -> None:
     assert _fault(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("\n" + "a." * 1001 + "b = 1", ":2:1: More than 1000 dots"),
+        ("#" * 1_048_577, "is larger than 1048576 octets"),
+    ],
+    ids=["dots", "size"],
+)
+def test_what_would_take_the_reader_minutes_is_a_fault(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(text)
+    assert says in _fault(path)
+
+
 def test_a_byte_order_mark_at_the_start_is_tolerated(tmp_path: Path) -> None:
     path = tmp_path / "gateway.toml"
     path.write_bytes(b"\xef\xbb\xbf[smtp]\nport = 25\n")
