@@ -15,6 +15,8 @@ MAX_PDU_OCTETS: Final = 70_000
 MAX_SEQUENCE_NUMBER: Final = 0x7FFFFFFF
 # Section 5.2.21: sm_length is 0 to 254.
 MAX_SHORT_MESSAGE_OCTETS: Final = 254
+# Section 5.3.2 defines 44 TLVs; some come with vendors' own.
+MAX_TLVS: Final = 100
 # Section 5.2.4.
 INTERFACE_VERSION: Final = 0x34
 # Section 5.1.2.1: the high bit of command_id marks a response.

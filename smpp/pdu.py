@@ -17,6 +17,7 @@ from typing import Any, Final
 from smpp.constants import (
     HEADER_OCTETS,
     MAX_SHORT_MESSAGE_OCTETS,
+    MAX_TLVS,
     RESPONSE_BIT,
     CommandStatus,
     EsmClass,
@@ -284,8 +285,10 @@ def _decode_short_message(cls: type[ShortMessage]) -> Callable[[bytes, int, int]
 
 
 def _decode_tlvs(frame: bytes, position: int) -> Tlvs:
-    """Section 3.2.4: every TLV up to the end of the frame, known or not."""
-    tlvs = []
+    """Section 3.2.4: every TLV up to the end of the frame, known or not; no more than anybody sends, since
+    each takes some hundred octets of memory.
+    """
+    tlvs: list[tuple[int, bytes]] = []
     end = len(frame)
     while position < end:
         if end - position < 4:
@@ -294,6 +297,8 @@ def _decode_tlvs(frame: bytes, position: int) -> Tlvs:
         position += 4
         if length > end - position:
             raise PduError(f"TLV 0x{tag:04X} is longer than the PDU", command_status=0xC2)
+        if len(tlvs) >= MAX_TLVS:
+            raise PduError(f"more than {MAX_TLVS} TLVs", command_status=CommandStatus.ESME_RINVOPTPARSTREAM)
         tlvs.append((tag, frame[position : position + length]))
         position += length
     return tuple(tlvs)

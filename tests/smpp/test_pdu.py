@@ -10,7 +10,7 @@ import smpplib.smpp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smpp.constants import CommandId, CommandStatus, EsmClass, Tag, status_name
+from smpp.constants import MAX_TLVS, CommandId, CommandStatus, EsmClass, Tag, status_name
 from smpp.pdu import (
     BindTransceiver,
     BindTransceiverResp,
@@ -319,3 +319,15 @@ def test_we_read_what_smpplib_writes() -> None:
         short_message=b"hello",
     )
     assert decode(theirs.generate()) == decode(encode(SUBMIT, 7))
+
+
+def test_a_pdu_has_so_many_tlvs_and_no_more() -> None:
+    many = tuple((0x1400 + number, b"") for number in range(MAX_TLVS))
+    pdu = SubmitSm(1, destination_addr="41791234567", tlvs=many)
+    assert decode(encode(pdu)) == pdu
+    with pytest.raises(PduError) as caught:
+        decode(encode(SubmitSm(1, destination_addr="41791234567", tlvs=(*many, (0x1500, b"")))))
+    assert caught.value.command_status == CommandStatus.ESME_RINVOPTPARSTREAM
+    # What a response says of the message must not be lost with what stands behind it.
+    answer = decode(encode(SubmitSmResp(1, message_id="abc", tlvs=(*many, (0x1500, b"")))))
+    assert answer == SubmitSmResp(1, message_id="abc")
