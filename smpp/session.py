@@ -249,14 +249,14 @@ class Session:
             if not self.finished:
                 self._out.append(encode(GenericNack(error.sequence_number, error.command_status)))
                 self._finish("wrong command_length")
-            events.append(FaultReceived(error))
+            events.append(FaultReceived(_bare(error)))
         return events
 
     def _receive_frame(self, frame: bytes, now: float, events: list[Event]) -> None:
         try:
             pdu = decode(frame)
         except PduError as error:
-            events.append(FaultReceived(error))
+            events.append(FaultReceived(_bare(error)))
             if not error.command_id & RESPONSE_BIT:  # a response is never answered
                 self._refuse(error.command_id, error.sequence_number, error.command_status)
             return
@@ -406,3 +406,11 @@ class Session:
         self._control.clear()
         self._out.clear()
         return [Closed(reason, unanswered)]
+
+
+def _bare(error: PduError) -> PduError:
+    """The error without its way here: that holds the frames it passed, and they the events that hold it, so
+    that a flood of broken PDUs would be left to the garbage collector.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error

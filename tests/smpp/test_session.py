@@ -474,3 +474,13 @@ def test_any_pdus_in_any_order_never_raise_and_every_request_is_answered_or_told
         answers = sent(session)
         if not isinstance(pdu, Response | Outbind | AlertNotification) and not session._peer_unbind:
             assert len(events) + len(answers) >= 1
+
+
+def test_a_flood_of_broken_pdus_leaves_nothing_to_the_garbage_collector() -> None:
+    session = Session(Role.SMSC, SessionConfig(), 0.0)
+    broken = struct.pack(">IIII", 16, CommandId.SUBMIT_SM, 0, 7)
+    for event in session.receive_data(broken * 10, 0.0):
+        assert isinstance(event, FaultReceived)
+        error = event.error
+        assert (error.__traceback__, error.__context__, error.__cause__) == (None, None, None)
+        assert (error.command_id, error.sequence_number) == (CommandId.SUBMIT_SM, 7)
