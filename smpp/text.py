@@ -24,6 +24,9 @@ _UNITS: Final = 70
 # What a header of 6 or 7 octets leaves: (140 - 6) * 8 / 7 and so on.
 _SEPTETS_PER_PART: Final = {1: 153, 2: 152}
 _UNITS_PER_PART: Final = {1: 67, 2: 66}
+_SORTED_AT_ONCE: Final = 500  # marks, within a tenth of a millisecond
+_MARKS_IN_A_ROW: Final = 30
+_MARKS_IN_ONE: Final = "\u0f73\u0f75\u0f81"  # Tibetan vowels: no marks themselves, but made of two
 
 
 class Alphabet(Enum):
@@ -115,7 +118,7 @@ def _septets(text: str, alphabet: Alphabet) -> bytes | None:
     composition (NFC) is tried, since it is the same text by Unicode's own rule.
     """
     septets = gsm.DEFAULT.encode(text)
-    if septets is None and not unicodedata.is_normalized("NFC", text):
+    if septets is None and not _is_heap_of_marks(text) and not unicodedata.is_normalized("NFC", text):
         text = unicodedata.normalize("NFC", text)
         septets = gsm.DEFAULT.encode(text)
     if septets is not None and alphabet is not Alphabet.GSM:
@@ -124,6 +127,19 @@ def _septets(text: str, alphabet: Alphabet) -> bytes | None:
         except UnicodeEncodeError:
             return None
     return septets
+
+
+def _is_heap_of_marks(text: str) -> bool:
+    """Whether more combining marks than any writing has stand in a row somewhere in a long text (UAX #15,
+    section 13: 30). They are sorted when a text is composed, by the square of their number.
+    """
+    if len(text) <= _SORTED_AT_ONCE:
+        return False
+    return b"\1" * (_MARKS_IN_A_ROW + 1) in bytes(map(_is_mark, text))
+
+
+def _is_mark(char: str) -> bool:
+    return unicodedata.combining(char) != 0 or char in _MARKS_IN_ONE
 
 
 def _ucs2(text: str) -> bytes:

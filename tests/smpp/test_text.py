@@ -262,3 +262,11 @@ def test_unfinished_messages_are_bounded_and_the_oldest_is_handed_back() -> None
         reassembler.add(("a",), Concatenation(reference, 2, 1), b"%d" % reference, 0.0)
     assert len(reassembler) == 2
     assert [message.octets for message in reassembler.expire(0.0)] == [b"0"]
+
+
+def test_a_heap_of_combining_marks_is_sent_as_it_stands() -> None:
+    """Composing takes time by the square of its length (UAX #15 section 13: no writing has 31 in a row)."""
+    for heap in ("\u0327\u0301" * 300, "\u0f73" * 600, "e" + "\u0301\u0327" * 400):
+        assert b"".join(part[6:] for part in split(heap).parts) == heap.encode("utf-16-be")
+    usual = "e\u0301" * 600
+    assert split(usual).parts[1][6:] == gsm.DEFAULT.encode("é" * 153)
