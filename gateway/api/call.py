@@ -16,6 +16,7 @@ import msgspec
 
 from config.schema import Settings
 from gateway.accounts.auth import Principal
+from gateway.api import outline
 from gateway.api.header import FORWARDED_FOR, announces_body
 from gateway.api.parts import Parts
 from gateway.api.pointers import FieldError, of_validation, path_of
@@ -24,8 +25,9 @@ from gateway.peers import forwarded_peer
 
 T = TypeVar("T")
 JSON = b"application/json"
-_SMALL_OCTETS = 65_536  # bodies up to here are not counted: connections are limited
+_SMALL_OCTETS = outline.SMALL_OCTETS  # bodies up to here are not counted: connections are limited
 _NUMBERS = frozenset({"limit"})  # the parameters of the address that are numbers; the others are texts
+_PARAMETERS_MAX = 100
 _DIGITS = re.compile(r"[0-9]{1,9}")
 _LENGTH_DIGITS = 18  # of a Content-Length; no body has more octets
 _encode = msgspec.json.Encoder().encode
@@ -146,7 +148,10 @@ class Call:
     def query(self, wanted: type[T]) -> T:
         """The parameters of the address as a `wanted`. Raises Problem 422 that names the parameter."""
         raw = self.target.partition(b"#")[0].partition(b"?")[2].decode("latin-1")
-        pairs = parse_qsl(raw, keep_blank_values=True, max_num_fields=100) if raw else []
+        try:
+            pairs = parse_qsl(raw, keep_blank_values=True, max_num_fields=_PARAMETERS_MAX) if raw else []
+        except ValueError:
+            raise Problem("invalid", f"The address has more than {_PARAMETERS_MAX} parameters.") from None
         values: dict[str, str | int] = {}
         for name, value in pairs:
             if name in values:
@@ -282,6 +287,8 @@ class Call:
 def decoded(decoder: "msgspec.json.Decoder[T]", octets: bytes | msgspec.Raw) -> T:
     """`octets` decoded. Raises Problem 400 for what is no JSON, 422 for what does not fit."""
     try:
+        if type(octets) is not bytes or len(octets) > _SMALL_OCTETS:
+            outline.check(decoder.type, octets)
         return decoder.decode(octets)
     except msgspec.ValidationError as error:
         fault = of_validation(error)

@@ -12,6 +12,7 @@ from gateway.api.times import Moment, epoch_ms
 RECIPIENTS_MAX = 1000
 TAGS_MAX = 20
 METADATA_MAX_OCTETS = 8192
+METADATA_MAX_DEPTH = 20  # what is nested deeper cannot be read by every receiver of a webhook
 SEND_AT_MAX = timedelta(days=30)
 PAGE_MAX = 100
 
@@ -20,7 +21,9 @@ Tags = Annotated[list[Tag], msgspec.Meta(max_length=TAGS_MAX, description="Words
 Metadata = Annotated[
     dict[str, Any],
     msgspec.Meta(
-        max_length=50, description=f"Yours; at most {METADATA_MAX_OCTETS} octets as JSON. Webhooks carry it."
+        max_length=50,
+        description=f"Yours; at most {METADATA_MAX_OCTETS} octets as JSON, nested at most "
+        f"{METADATA_MAX_DEPTH} deep. Webhooks carry it.",
     ),
 ]
 SendAt = Annotated[
@@ -49,10 +52,21 @@ class Page(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def checked_metadata(metadata: dict[str, Any]) -> dict[str, Any] | None:
-    """The metadata, None for none. Raises Problem 422 when there is too much of it."""
+    """The metadata, None for none. Raises Problem 422 when there is too much of it, or it is too deep."""
+    if metadata and _is_deeper(metadata, METADATA_MAX_DEPTH):
+        raise invalid("metadata", f"must be nested at most {METADATA_MAX_DEPTH} deep")
     if metadata and len(msgspec.json.encode(metadata)) > METADATA_MAX_OCTETS:
         raise invalid("metadata", f"must have at most {METADATA_MAX_OCTETS} octets as JSON")
     return metadata or None
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and mappings stand more than `levels` deep in one another."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    elif not isinstance(value, list):
+        return False
+    return levels == 0 or any(_is_deeper(one, levels - 1) for one in value)
 
 
 def checked_send_at_ms(send_at: Moment | None, now_ms: int) -> int | None:

@@ -33,6 +33,7 @@ _EXAMPLE_PROBLEMS: Mapping[int, tuple[str, str]] = {
     408: ("request_timeout", "Send it again, faster or smaller."),
     409: ("conflict", "The message is delivered; only one that still waits can be cancelled."),
     413: ("too_large", "The request is larger than 41943040 octets."),
+    414: ("address_too_long", "The address has 9000 octets with its query, 8192 are allowed."),
     415: ("unsupported_media_type", "Send Content-Type: application/json, not compressed."),
     422: ("invalid", "to[0]: the address needs an @ and a domain: user@example.org"),
     429: ("rate_limited", "This account may make 1000 requests a second."),
@@ -103,7 +104,9 @@ def statuses(operation: Operation) -> list[int]:
     if operation.body is not None:
         found.update(_WITH_BODY)
     if operation.query is not None:
-        found.add(422)
+        found.update((414, 422))
+    if operation.params:
+        found.add(414)
     return sorted(found)
 
 

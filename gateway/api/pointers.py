@@ -4,9 +4,13 @@ import re
 
 import msgspec
 
-_STEP = re.compile(r"\[([^\]]*)\]|\.?([^.\[\]]+)")
-_AT = re.compile(r"^(?P<text>.*?)(?: - at `(?:key` in `)?(?P<path>\$?[^`]*)`)?$", re.DOTALL)
-_FIELD = re.compile(r"(?:unknown|required) field `(?P<name>.*)`", re.DOTALL)
+_STEP = re.compile(r"\[([^\[\]]*)\]|\.?([^.\[\]]+)")
+_OUR_PATH = re.compile(r"\$?(?:\[(?:[0-9]+|\.\.\.)\]|\.?[a-z_]+)*+")
+"""What msgspec writes for our own fields. A client's name may look like the end of a message, too."""
+_NAME_MAX = 100  # of a field's name that is shown: no field of ours is longer
+_TEXT_MAX = 1000
+_AT = " - at `"
+_KEY_IN = "key` in `"
 
 
 class FieldError(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,14 +28,22 @@ def of_path(path: str) -> str:
 
 
 def of_validation(error: msgspec.ValidationError) -> FieldError:
-    """What msgspec found wrong."""
-    found = _AT.match(str(error))
-    text, path = (found["text"], found["path"] or "") if found else (str(error), "")
+    """What msgspec found wrong, in a text of some length: it repeats names that a client wrote."""
+    text = str(error)
+    head, at, path = text.rpartition(_AT)
+    path = path.removeprefix(_KEY_IN).removesuffix("`")
+    if at and len(path) <= _TEXT_MAX and _OUR_PATH.fullmatch(path):
+        text = head
+    else:
+        path = ""
     pointer = of_path(path.removeprefix("$").replace("[...]", ""))
-    named = _FIELD.search(text)
-    if named is not None:
-        pointer += f"/{_escaped(named['name'])}"
-    return FieldError(pointer=pointer, detail=text.replace("`", ""))
+    _, named, name = text.partition(" field `")
+    if named and name.endswith("`"):
+        name = name[:-1]
+        if len(name) > _NAME_MAX:
+            return FieldError(pointer=pointer, detail="Object contains unknown field of too long a name")
+        pointer += f"/{_escaped(name)}"
+    return FieldError(pointer=pointer, detail=text.replace("`", "")[:_TEXT_MAX])
 
 
 def path_of(pointer: str) -> str:

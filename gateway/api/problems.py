@@ -50,6 +50,7 @@ KINDS: Mapping[str, Kind] = {
     "request_timeout": Kind(408, "The request came too slowly", "Send it again, faster or smaller."),
     "too_large": Kind(413, "Too large", "Send less at once; `detail` names the limit."),
     "field_too_large": Kind(413, "A field of the mail is too large", "Shorten what `errors` points to."),
+    "address_too_long": Kind(414, "The address is too long", "Send fewer or shorter parameters."),
     "unsupported_media_type": Kind(415, "Not JSON", "Send Content-Type: application/json, not compressed."),
     "header_too_large": Kind(431, "The header is too large", "Send fewer or shorter header fields."),
     # --- what the account may do ---

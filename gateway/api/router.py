@@ -9,6 +9,7 @@ import httptools
 from gateway.api.operation import Operation
 from gateway.api.problems import Problem
 
+TARGET_MAX_OCTETS = 8192  # RFC 9112 section 3 wants 8,000 at least
 _NONE: Mapping[str, str] = {}
 
 
@@ -70,10 +71,15 @@ class Router:
     def find(self, target: bytes) -> tuple[Path, str, Mapping[str, str]]:
         """The path of a request's target (RFC 9112 section 3.2), the address decoded, and its parameters.
 
-        Raises Problem 400 for what is no address.
+        Raises Problem 400 for what is no address, 414 for a long one.
         """
         usual = self._usual.get(target)
-        return usual if usual is not None else self._look(_steps(target))
+        if usual is not None:
+            return usual
+        if len(target) > TARGET_MAX_OCTETS:
+            text = f"The address has {len(target)} octets with its query, {TARGET_MAX_OCTETS} are allowed."
+            raise Problem("address_too_long", text)
+        return self._look(_steps(target))
 
     def _look(self, steps: Sequence[str]) -> tuple[Path, str, Mapping[str, str]]:
         address = "/".join(steps)

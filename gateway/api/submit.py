@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from gateway.api import examples, mail, problems, sms
+from gateway.api import examples, mail, outline, problems, sms
 from gateway.api.app import problem_reply
 from gateway.api.call import Call, Reply, decoded, json_reply
 from gateway.api.mail import MailRequest
@@ -22,7 +22,7 @@ from gateway.turns import SLICE_S, Turn
 
 BATCH_MAX = 500
 BATCH_RECIPIENTS_MAX = 10_000  # one batch is one transaction: it must not hold up the others (A5)
-_AT_ONCE_OCTETS = 262_144  # of a batch: decoded in one go, which takes a millisecond
+_AT_ONCE_OCTETS = outline.SMALL_OCTETS  # of a batch: decoded in one go, which takes a millisecond
 _TURN_S = SLICE_S  # how long a batch keeps the event loop before others have their turn (A5)
 
 Slot = Message | Verdict
