@@ -29,7 +29,7 @@ crash: $(VENV)/.development ## SIGKILL under load, KILLS times on SQLite and on 
 	$(BIN)/python -m tests.crash.harness --kills $(KILLS)
 	$(BIN)/python -m tests.crash.harness --kills $(KILLS) --engine postgresql --daemons 2
 
-fuzz: $(VENV)/.development ## Any octets to every parser and session, for FUZZ_SECONDS
+fuzz: $(VENV)/.development ## Any octets to every parser and session, and what they cost, for FUZZ_SECONDS
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 bench: $(VENV)/.development ## Side by side with Postfix and Kannel (PEERS=none|postfix,kannel|all, RUNS=3, CASES=…, LOGS=quiet)

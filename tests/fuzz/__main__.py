@@ -1,5 +1,7 @@
 """`python -m tests.fuzz --seconds 60`: every target for its share of the time; what fails goes to `corpus/`.
 
+Half of the time is the cost oracle's (`tests.fuzz.cost`), unless targets are named.
+
 With atheris (`pip install -r tests/fuzz/requirements.txt`) coverage guides the octets, a process per target.
 Without it hypothesis makes them, in rounds with a seed that is printed; `--seed` runs one round again. What
 fails is stored under `corpus/TARGET/`, where the tests replay it for ever after; the exit code is then 1.
@@ -35,11 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", default=[], metavar="TARGET", help="may be repeated")
     parser.add_argument("--engine", choices=["atheris", "hypothesis"], help="instead of the best there is")
     parser.add_argument("--seed", type=int, help="one round of hypothesis with this seed")
+    parser.add_argument("--report", metavar="FILE", help="the cost of each entry point as a table")
     parser.add_argument("--child", metavar="TARGET", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
         return _atheris(options.child, options.seconds)
     from tests.fuzz import http
+    from tests.fuzz.cost import __main__ as cost
     from tests.fuzz.targets import TARGETS
 
     logging.disable()  # libraries remark on every input that is none
@@ -49,12 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = options.only or list(TARGETS)
     has_atheris = importlib.util.find_spec("atheris") is not None
     engine = options.engine or ("atheris" if has_atheris and options.seed is None else "hypothesis")
-    print(f"{engine}, {len(names)} targets, {options.seconds:g} s")
+    cost_s = 0.0 if options.only or options.seed is not None else options.seconds / 2
+    seconds = options.seconds - cost_s
+    print(f"{engine}, {len(names)} targets, {seconds:g} s")
     if engine == "atheris":
-        failed = [name for name in names if not _child(name, options.seconds / len(names))]
+        failed = [name for name in names if not _child(name, seconds / len(names))]
     else:
-        failed = _rounds(names, options.seconds, options.seed)
+        failed = _rounds(names, seconds, options.seed)
         http.close()
+    if cost_s and cost.main(
+        ["--seconds", str(cost_s), *(["--report", options.report] if options.report else [])]
+    ):
+        failed.append("cost")
     print(f"failed: {', '.join(sorted(set(failed)))}" if failed else "nothing failed")
     return 1 if failed else 0
 

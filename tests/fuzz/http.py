@@ -189,7 +189,7 @@ def _answer(
     method: str, path: str, query: bytes, headers: list[tuple[bytes, bytes]], pieces: list[bytes]
 ) -> tuple[int, bytes]:
     """One request with the client's key, past the parser: the status and body of its answer."""
-    return run(_call(api(), method, path, query, headers, pieces))
+    return run(call(api(), method, path, query, headers, pieces))
 
 
 class _Client:
@@ -208,7 +208,7 @@ class _Client:
         """It does not care."""
 
 
-async def _call(
+async def call(
     lab: World, method: str, path: str, query: bytes, headers: list[tuple[bytes, bytes]], pieces: list[bytes]
 ) -> tuple[int, bytes]:
     target = quote(path, errors="surrogatepass").encode() + b"?" + query
