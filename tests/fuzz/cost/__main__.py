@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", default=[], metavar="ENTRY", help="a part of its name")
     parser.add_argument("--single", action="store_true", help="no pairs of tokens")
     parser.add_argument("--report", type=Path, metavar="FILE", help="the worst of each entry as a table")
-    parser.add_argument("--seed", type=int, help="the order of the pairs")
+    parser.add_argument("--seed", type=int, help="the order of the cases")
     options = parser.parse_args(arguments)
     entries = [
         one for one in ENTRIES.values() if not options.only or any(part in one.name for part in options.only)
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(
     entries: Sequence[Entry], seconds: float, order: random.Random, *, single_only: bool = False
 ) -> list[Result]:
-    """Each entry's single cases, then pairs in any order, an entry after the other, until the time is up."""
+    """Each entry's single cases in any order, then pairs, an entry after the other, until the time is up."""
     end = time.monotonic() + seconds
     results = []
     with Worker() as worker:
@@ -60,9 +60,10 @@ def _turns(
     """A case of each entry in turn, so that none is left out when the time is short."""
     waiting = []
     for entry in entries:
-        others = [] if single_only else pairs(entry)
+        first, others = single(entry), [] if single_only else pairs(entry)
+        order.shuffle(first)
         order.shuffle(others)
-        waiting.append((entry, iter([*single(entry), *others])))
+        waiting.append((entry, iter([*first, *others])))
     while waiting:
         going_on = []
         for entry, cases in waiting:
