@@ -32,7 +32,8 @@ _FIELD = re.compile(
 )  # RFC 5322 section 2.2; the blanks (4.5) only to say no to them
 # A field with its folds (section 2.2.3). It takes what it can and gives nothing back, so that a field of a
 # million folds costs only its octets. For a header in which CR and LF stand together only.
-_WHOLE_FIELD = re.compile(rb"([!-9;-~]++):[^\r]*+\r\n(?:[ \t][^\r]*+\r\n)*+")
+# It begins where a line does: a long word is not tried again from each of its letters.
+_WHOLE_FIELD = re.compile(rb"(?<![^\n])([!-9;-~]++):[^\r]*+\r\n(?:[ \t][^\r]*+\r\n)*+")
 _MBOX_LINE = re.compile(rb">?From [^ \t:]")
 _NAME = re.compile(r"[!-9;-~]{1,76}")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from smtp import headers
 from smtp.headers import Field, HeaderError, Trace
+from tests.smtp.cost import assert_linear
 
 NOW = datetime(2026, 11, 3, 10, 0, 0, tzinfo=UTC)
 
@@ -228,3 +229,11 @@ def test_find_and_remove_go_by_name_in_any_case() -> None:
 )
 def test_bare_line_ends_are_seen(octets: bytes, bare: bool) -> None:
     assert headers.has_bare_line_end(octets) is bare
+
+
+def test_a_long_word_without_a_colon_is_read_once() -> None:
+    def refused(size: int) -> None:
+        with pytest.raises(HeaderError):
+            headers.parse(b"From: a@a.example\r\n" + b"X" * size + b"\r\n\r\n")
+
+    assert_linear(refused, 2_500)
