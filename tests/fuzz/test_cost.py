@@ -5,7 +5,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -19,23 +19,7 @@ from tests.fuzz.cost.pumps import pumps
 from tests.fuzz.cost.worker import Result, Worker
 
 _MOST_OCTETS = 8 * KIB
-_OPEN = frozenset(
-    {
-        "address with a name", "SMTP path", "mail header, From", "mail header, fields",
-        "smtp.address:_NAMED", "smtp.headers:_WHOLE_FIELD",
-    }
-)  # fmt: skip
-"""What the oracle finds in the parsers of mail headers and addresses, whose limits are still to come."""
-
-
-def _marked(names: Iterable[str]) -> list[object]:
-    """Each name as a parameter; what is open is not run, since it freezes."""
-    reason = "the limits of mail headers and addresses are still to come"
-    mark = pytest.mark.xfail(reason=reason, run=False)
-    return [pytest.param(name, marks=mark) if name in _OPEN else name for name in names]
-
-
-_IN_TESTS = _marked(name for name, entry in ENTRIES.items() if entry.in_tests)
+_IN_TESTS = [name for name, entry in ENTRIES.items() if entry.in_tests]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +35,7 @@ def test_what_an_input_costs_grows_no_faster_than_its_length(worker: Worker, nam
     assert not [(str(one.case), finding) for one in results for finding in one.findings]
 
 
-@pytest.mark.parametrize("place", _marked(expressions.places()))
+@pytest.mark.parametrize("place", expressions.places())
 def test_a_regular_expression_is_linear_in_what_it_reads(worker: Worker, place: str) -> None:
     assert not worker.expressions(place)
 

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from smtp import address, compose, data, dkim, dmarc, headers
+from smtp import address, compose, data, dkim, dmarc, headers, mail_view, mime, words
 from smtp.codes import Permanent
+from smtp.limits import DEFAULT
 from smtp.reply_parser import ProtocolError, ReplyParser
 from tests.fuzz.cost.entry import KIB, Entry
 
@@ -35,12 +36,27 @@ def refusing(run: Callable[[bytes], object], *refusals: type[Exception]) -> Call
 
 
 def _header(octets: bytes) -> None:
-    """What becomes of a header on its way in."""
-    fields, _ = headers.parse(octets)
+    """What becomes of a header on its way in, all of it, whatever is enough in the usual case."""
+    fields, _ = headers.parse(octets, DEFAULT)
+    headers.check_sizes(fields, DEFAULT)
+    headers.check_lists(fields, DEFAULT)
+    headers.agents(fields, DEFAULT)
+    for field in fields:
+        words.readable(field.value, 500)
     complete = headers.complete(fields, now=_NOW, message_id="<m@gw.example>", mail_from="a@a.example")
     headers.author_addresses(complete)
     for field in complete:
         dkim.canonical_field(field)
+
+
+def _viewed(octets: bytes) -> None:
+    """A mail judged and taken apart; others have their turn between the steps."""
+    fields, body_start = headers.parse(octets, DEFAULT)
+    kind = next((field for field in fields if field.name == "content-type"), None)
+    for _ in mime.structure(octets, body_start, kind, DEFAULT) or ():
+        pass
+    for _ in mail_view.view(octets, DEFAULT):
+        pass
 
 
 def _replies(octets: bytes) -> None:
@@ -115,6 +131,20 @@ ENTRIES = (
         after=b"\r\n\r\n",
         reach_octets=256 * KIB,
         call_ms=50,
+    ),
+    Entry(
+        name="mail taken apart",
+        run=refusing(_viewed, Permanent),
+        tokens=(
+            b"--a\r\n", b"--a--\r\n", b"\r\n", b"--a", b"-", b"a", b"--a\r\n\r\nx\r\n", b"=?utf-8?q?a?=",
+            b"--a\r\nContent-Type: multipart/mixed; boundary=a\r\n\r\n", b"=", b"=41", b"AAAA", b"\r", b"\n",
+            b"--a\r\nContent-Disposition: attachment; filename*0=a; filename*1=b\r\n\r\n", b";", b'"',
+        ),
+        before=b"From: a@a.example\r\nContent-Type: multipart/mixed; boundary=a\r\n\r\n",
+        after=b"\r\n--a--\r\n",
+        reach_octets=1024 * KIB,
+        call_ms=100,  # in steps of less than five
+        compared_from_octets=16 * KIB,  # each part's header is looked for in so many
     ),
     Entry(
         name="mail body, canonical",

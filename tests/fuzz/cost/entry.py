@@ -24,5 +24,7 @@ class Entry:
     """CPU of one call: whoever parses on the event loop keeps all others waiting for so long."""
     memory_multiple: float = 32.0
     """Octets of memory at the peak for each octet of input, besides `judge.MEMORY_FLOOR_OCTETS`."""
+    compared_from_octets: int = 0
+    """Growth is judged from this size on: below it, a part of the work grows with the input to its bound."""
     in_tests: bool = True
     """Whether `make test` feeds it as well."""

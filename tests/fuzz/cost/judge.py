@@ -34,7 +34,7 @@ def judge(entry: Entry, measured: Measured) -> list[Finding]:
     findings = []
     if measured.raised:
         findings.append(Finding("raised", measured.raised))
-    growth = _growth(measured)
+    growth = _growth(measured, entry.compared_from_octets)
     if growth:
         findings.append(Finding("growth", growth))
     slowest = max(measured.samples, key=lambda sample: sample.cpu_s, default=None)
@@ -50,13 +50,13 @@ def judge(entry: Entry, measured: Measured) -> list[Finding]:
     return findings
 
 
-def _growth(measured: Measured) -> str:
+def _growth(measured: Measured, from_octets: int) -> str:
     """The first size at which the CPU had grown beyond linear since a decade before, in words; or nothing."""
     for position, later in enumerate(measured.samples):
         for earlier in measured.samples[:position]:
             ratio = later.octets / earlier.octets
             allowed_s = max(earlier.cpu_s, NOISE_S) * ratio * GROWTH_FACTOR
-            if ratio >= _DECADE and later.cpu_s > allowed_s:
+            if earlier.octets >= from_octets and ratio >= _DECADE and later.cpu_s > allowed_s:
                 return (
                     f"{earlier.octets} octets {earlier.cpu_s * 1000:.2f} ms, "
                     f"{later.octets} octets {later.cpu_s * 1000:.0f} ms"
