@@ -212,7 +212,8 @@ async def call(
     lab: World, method: str, path: str, query: bytes, headers: list[tuple[bytes, bytes]], pieces: list[bytes]
 ) -> tuple[int, bytes]:
     target = quote(path, errors="surrogatepass").encode() + b"?" + query
-    given = {b"authorization": f"Bearer {lab.key}".encode(), **dict(headers)}
+    usual = {b"authorization": f"Bearer {lab.key}".encode(), b"content-type": b"application/json"}
+    given = {**usual, **dict(headers)}
     call = Call(lab.server.parts, _Client(), method, target, given)
     with no_faults_logged():
         async with asyncio.timeout(_BOUND_S):

@@ -17,7 +17,9 @@ from gateway.api.fields import Page
 from gateway.api.problems import Problem
 from gateway.api.repeat import given_key
 from gateway.api.router import Router
+from gateway.doors import proxy_header
 from gateway.observe import bounded, log, mask
+from gateway.peers import Networks, forwarded_peer
 from gateway.webhooks import targets
 from policy import countries
 from tests.fuzz.cost.entries_mail import refusing, text_of
@@ -40,6 +42,16 @@ def _host(octets: bytes) -> None:
     is_host(text)
     is_ip_address(text)
     is_ip_network(text)
+
+
+_PROXIES = Networks(["10.0.0.0/8"])
+
+
+def _proxied(octets: bytes) -> None:
+    """The octets as what stands behind the start of a header of TCP over IPv4."""
+    start = b"\r\n\r\n\0\r\nQUIT\n\x21\x11" + min(len(octets), 65_535).to_bytes(2)
+    proxy_header.rest_octets(start)
+    proxy_header.peer_of(start, octets)
 
 
 _ROUTER = Router(DESCRIBED)
@@ -158,6 +170,20 @@ ENTRIES = (
         before=b"https://",
         after=b".example/hook",
         reach_octets=1024 * KIB,
+    ),
+    Entry(
+        name="PROXY header",
+        run=refusing(_proxied, proxy_header.ProxyHeaderError),
+        tokens=(b"\0", b"\1", b"\0\0\0", b"\3\0\4\0\0\0\0", b"\4\0\0", b"\xff", b"\x20\0\1a"),
+        before=b"\0" * 12,
+        reach_octets=4 * KIB,
+    ),
+    Entry(
+        name="X-Forwarded-For",
+        run=lambda octets: forwarded_peer("10.0.0.1", octets.decode("latin-1"), _PROXIES),
+        tokens=(b",", b" ", b"10.0.0.1,", b"a", b"1", b".", b":", b"::", b"%", b"[", b"]", b"ffff:"),
+        before=b"192.0.2.1, ",
+        reach_octets=_HEADER_KIB * KIB,
     ),
     Entry(
         name="cursor",

@@ -141,7 +141,8 @@ ENTRIES = (
     Entry(
         name="HTTP header",
         run=_wire,
-        tokens=(b"a", b"X: y\r\n", b"X:\r\n", b" ", b"\t", b"\xff", b",", b";", b"=", b"\r\n"),
+        tokens=(b"a", b"X: y\r\n", b"X:\r\n", b"X-Forwarded-For: a\r\n", b"X-API-Key: a\r\n", b" ",
+                b"\t", b"\xff", b",", b";", b"=", b"\r\n"),
         before=b"GET /v1/account HTTP/1.1\r\nHost: x\r\nAuthorization: ",
         after=b"\r\n\r\n",
         reach_octets=256 * KIB,
