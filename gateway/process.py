@@ -86,6 +86,7 @@ class _Process:
         try:
             ports = await self._gateway.start()
             memory.collect_seldom()
+            self._watch.tell(self._loop)
             self._on_ready(ports)
             self._notifier.tell(notify.READY)
         except Exception as error:  # noqa: BLE001 - handed to whoever called `run`

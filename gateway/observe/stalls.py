@@ -39,6 +39,7 @@ class LoopWatch:
         self._ours = f"0x{threading.get_ident():016x}"
         self._timer: asyncio.TimerHandle | None = None
         self._turned_s = self._beaten_s = 0.0
+        self._telling = False
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begins to watch `loop`, of this thread, which runs or is about to."""
@@ -46,6 +47,11 @@ class LoopWatch:
         self._turned_s = self._beaten_s = loop.time()
         self._beat(0.0)
         self._arm(loop)
+
+    def tell(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Stalls are told of from now on. The start of a program is one, and keeps nobody waiting."""
+        self._telling = True
+        self._turned_s = loop.time()
 
     def stop(self) -> None:
         """Watches no more."""
@@ -64,8 +70,10 @@ class LoopWatch:
         self._turned_s = now_s
         if away_s > STALL_S:
             faulthandler.cancel_dump_traceback_later()
-            self._observe(away_s)
-            log.warning("event_loop_stalled", stall_s=round(away_s, 3), stack=self._read())
+            stack = self._read()
+            if self._telling:
+                self._observe(away_s)
+                log.warning("event_loop_stalled", stall_s=round(away_s, 3), stack=stack)
         if now_s - self._beaten_s >= _BEAT_S:
             self._beat(now_s - self._beaten_s)
             self._beaten_s = now_s

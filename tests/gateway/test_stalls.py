@@ -17,6 +17,7 @@ def watched(beats: list[float] | None = None) -> Iterator[list[float]]:
     stalls: list[float] = []
     watch = LoopWatch(stalls.append, lambda seconds: None if beats is None else beats.append(seconds))
     watch.start(asyncio.get_running_loop())
+    watch.tell(asyncio.get_running_loop())
     try:
         yield stalls
     finally:
@@ -48,6 +49,18 @@ async def test_a_stall_is_counted_and_logged_with_the_place_where_it_was() -> No
     assert line["stall_s"] >= STALL_S
     assert "hold_the_lock" in line["stack"]
     assert "\n" not in line["stack"]
+
+
+async def test_the_start_of_a_program_is_no_stall() -> None:
+    stalls: list[float] = []
+    watch = LoopWatch(stalls.append)
+    watch.start(asyncio.get_running_loop())
+    with capture_logs() as logs:
+        hold_the_lock()
+        watch.tell(asyncio.get_running_loop())
+        await asyncio.sleep(0.2)  # several turns of the watch
+    watch.stop()
+    assert (stalls, logs) == ([], [])
 
 
 async def test_each_stall_has_its_own_stack() -> None:
