@@ -168,7 +168,7 @@ def raw(content: bytes | str) -> dict[str, object]:
         ({"to": [f"{'n' * 200} <{OWN}>"] * 1000}, 413, "field_too_large", "/to"),
         ({"reply_to": [OWN] * 21}, 422, "invalid", "/reply_to"),
         ({"reply_to": [f"{'n' * 900} <{OWN}>"] * 10}, 413, "field_too_large", "/reply_to"),
-        ({"headers": {"X-A": "x" * 262_144}}, 413, "field_too_large", "/headers"),
+        ({"headers": {"X-A": "x" * 262_144}}, 422, "invalid", "/headers"),  # of a mapping, before it is read
         ({"headers": {"X-A": "é" * 100_000}}, 413, "field_too_large", "/headers"),
         (raw(f"From: {',' * 8192}{OWN}\r\n\r\nx"), 413, "field_too_large", "/raw"),
         (raw("From: =?utf-8?b?YUBi?=@example.org\r\n\r\nx"), 422, "bad_header", "/raw"),

@@ -275,7 +275,8 @@ async def test_a_header_is_at_most_64_kib_however_it_comes(tmp_path: Path, shape
             whole = header_of(octets, shape)
             for pieces in (1, 2, 7):
                 answer = await in_pieces(api, whole, pieces)
-                status = 200 if octets < 65_536 else 431
+                good = 414 if shape == "address" else 200  # of an address alone 8 KiB are taken
+                status = good if octets < 65_536 else 431
                 assert answer.startswith(b"HTTP/1.1 %d " % status), (octets, pieces, answer[:200])
 
 
