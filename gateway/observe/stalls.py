@@ -1,9 +1,12 @@
 """The loop's watchdog: whatever keeps the event loop from turning for 250 ms is logged with its stack.
 
-A Python thread could not tell: it does not run while the interpreter's lock is held. So the loop arms the
-interpreter's own alarm (`faulthandler`, a thread in C) again and again; if it does not come to that in time,
-the alarm writes down where the loop is, and the loop reads that when it turns again. If it never does, the
+A Python thread could not tell: it does not run while the interpreter's lock is held. So the loop sets an
+alarm (SIGALRM) again and again; if it does not come to that in time, `faulthandler` writes down, in the
+handler of the signal, where the loop is, and the loop reads that when it turns again. If it never does, the
 stack goes to stderr when whoever watches over the process (the supervisor, systemd) ends it with SIGABRT.
+
+`faulthandler.dump_traceback_later` would be simpler, but its thread reads the frames of a loop that may be
+running: it ended one process in ten that had stood still with a segmentation fault (CPython 3.11).
 
 Once a second the watch calls `beat`, by which they know that the loop turns. It tells nothing of the store: a
 database that is away makes nobody silent.
@@ -11,7 +14,7 @@ database that is away makes nobody silent.
 
 import asyncio
 import faulthandler
-import threading
+import signal
 from collections.abc import Callable
 from tempfile import TemporaryFile
 
@@ -36,14 +39,14 @@ class LoopWatch:
         self._observe = observe
         self._beat = beat
         self._stack = TemporaryFile(buffering=0)  # noqa: SIM115 - closed by `stop`
-        self._ours = f"0x{threading.get_ident():016x}"
         self._timer: asyncio.TimerHandle | None = None
         self._turned_s = self._beaten_s = 0.0
         self._telling = False
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begins to watch `loop`, of this thread, which runs or is about to."""
+        """Begins to watch `loop`, of the main thread, which runs or is about to."""
         faulthandler.enable()
+        faulthandler.register(signal.SIGALRM, file=self._stack, all_threads=False)
         self._turned_s = self._beaten_s = loop.time()
         self._beat(0.0)
         self._arm(loop)
@@ -57,11 +60,12 @@ class LoopWatch:
         """Watches no more."""
         if self._timer is not None:
             self._timer.cancel()
-        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.unregister(signal.SIGALRM)
         self._stack.close()
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
-        faulthandler.dump_traceback_later(STALL_S, file=self._stack)
+        signal.setitimer(signal.ITIMER_REAL, STALL_S)
         self._timer = loop.call_later(_TURN_S, self._turn, loop)
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -69,7 +73,7 @@ class LoopWatch:
         away_s = now_s - self._turned_s
         self._turned_s = now_s
         if away_s > STALL_S:
-            faulthandler.cancel_dump_traceback_later()
+            signal.setitimer(signal.ITIMER_REAL, 0)
             stack = self._read()
             if self._telling:
                 self._observe(away_s)
@@ -80,11 +84,10 @@ class LoopWatch:
         self._arm(loop)
 
     def _read(self) -> str:
-        """The stack of the loop's thread as the alarm found it, innermost call first, one line."""
+        """The stack of the loop as the alarm found it, innermost call first, one line."""
         self._stack.seek(0)
         text = self._stack.read().decode("utf-8", "replace")
         self._stack.seek(0)
         self._stack.truncate()
-        own = text.partition(f"Thread {self._ours} ")[2].partition("\n\n")[0]
-        calls = [line.strip() for line in own.splitlines() if line.startswith("  File ")]
+        calls = [line.strip() for line in text.splitlines() if line.startswith("  File ")]
         return " < ".join(calls)[:_STACK_CHARS]

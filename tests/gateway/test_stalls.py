@@ -6,9 +6,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from structlog.testing import capture_logs
 
 from gateway.observe.stalls import STALL_S, LoopWatch
+
+pytestmark = pytest.mark.timeout(60, method="thread")  # the other method needs the watch's own alarm
 
 
 @contextmanager
