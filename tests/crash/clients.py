@@ -1,181 +1,126 @@
-"""The clients of the crash harness: mail by SMTP and HTTP, SMS by HTTP and SMPP, each with a token inside.
+"""The clients of the crash harness: what they send, when they ask again, and what they write down.
 
-A client that gets no answer goes to whichever daemon is up; a keyed one asks again under the same key.
+A client that gets no answer goes to whichever daemon is up; a keyed one asks again under the same key until
+it has an answer. Each rests a moment between two messages, so that the far ends keep up.
 """
 
 import asyncio
-import base64
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-import httpx
+from tests.crash.fates import Counts
+from tests.crash.http_clients import HttpClient
+from tests.crash.plans import Plan, Plans
+from tests.crash.tally import Refused, Sent
+from tests.crash.world import POOR, RICH, World
 
-from smpp.constants import CommandStatus
-from smpp.esme import Esme, EsmeConfig
-from smpp.esme import Outcome as SmppOutcome
-from smpp.pdu import SubmitSm
-from tests.crash.daemons import Account, Daemon, Daemons
-
-
-@dataclass
-class Tally:
-    """What the clients know: tokens by how they ended. `acked` maps a token to the id it was given."""
-
-    sent: set[str] = field(default_factory=set)
-    acked: dict[str, str] = field(default_factory=dict)
-    refused: set[str] = field(default_factory=set)
-    unanswered: set[str] = field(default_factory=set)
+Client = Coroutine[Any, Any, None]
+Send = Callable[[Sent], Awaitable[str | None]]
+"""Hands in one message: its id, None without an answer. Raises Refused."""
+_CANCEL_TRIES = 200
 
 
-Send = Callable[[str], Awaitable[str | None]]
-"""Hands in one message with this token: its id, None for no answer. Raises Refused for a refusal."""
+class Clients:
+    """All clients of a run. `rest_s` is the longest rest between two messages of one client."""
 
+    def __init__(self, world: World, *, rest_s: float) -> None:
+        self.tally = world.tally
+        self._world = world
+        self._rng = world.setting.rng("rests")
+        self._rest_s = rest_s
+        self._counts: Counts = {}
+        self._stop = asyncio.Event()
 
-class Refused(Exception):
-    """The gateway said no: the message must never be delivered."""
+    def stop(self) -> None:
+        """No new messages; who waits for an answer under a key gets it first."""
+        self._stop.set()
 
+    def rich(self) -> list[Client]:
+        """The clients of an account that has credits for all it wants."""
+        world = self._world
+        mail_keyed, mail, smtp, batch, later, slow = (
+            self._plans(name, RICH) for name in ("mailkeyed", "mail", "smtp", "batch", "later", "slow")
+        )
+        sms_keyed, sms, smpp = (self._plans(name, RICH) for name in ("smskeyed", "sms", "smpp"))
+        return [
+            self._one_by_one(lambda: mail_keyed.mail(keyed=True), world.http(RICH).send),
+            self._one_by_one(mail.mail, world.http(RICH).send),
+            self._one_by_one(lambda: smtp.mail(notify=True), world.smtp(RICH).send),
+            self._one_by_one(lambda: sms_keyed.sms(keyed=True), world.http(RICH).send),
+            self._one_by_one(sms.sms, world.http(RICH).send),
+            self._one_by_one(smpp.single_sms, world.smpp.send),
+            self._batches(batch, world.http(RICH)),
+            self._cancelling(later.scheduled, world.http(RICH)),
+            self._cancelling(slow.slow, world.http(RICH), rest_times=10),
+        ]
 
-async def client(name: str, send: Send, tally: Tally, stop: asyncio.Event, *, keyed: bool) -> None:
-    """Sends until told to stop. A keyed client asks again with the same token until it has an answer."""
-    number = 0
-    while not stop.is_set():
-        number += 1
-        token = f"token-{name}-{number}"
-        tally.sent.add(token)
+    def poor(self) -> list[Client]:
+        """The clients of an account whose credits run out again and again."""
+        world = self._world
+        mail, sms, batch = (self._plans(name, POOR) for name in ("poormail", "poorsms", "poorbatch"))
+        return [
+            self._one_by_one(lambda: mail.mail(keyed=True), world.http(POOR).send),
+            self._one_by_one(lambda: sms.sms(keyed=True), world.http(POOR).send),
+            self._batches(batch, world.http(POOR)),
+        ]
+
+    def _plans(self, name: str, account: str) -> Plans:
+        return Plans(name, account, self._world.setting.rng(name), self._counts)
+
+    async def _rest(self, times: float = 1.0) -> None:
+        await asyncio.sleep(self._rng.uniform(0, self._rest_s) * times)
+
+    async def _one_by_one(self, plan: Plan, send: Send) -> None:
+        while not self._stop.is_set():
+            await self._send(plan(), send)
+            await self._rest()
+
+    async def _send(self, sent: Sent, send: Send) -> str | None:
+        """Sends one; a keyed one until there is an answer."""
+        tally = self.tally
+        tally.sent[sent.token] = sent
         while True:
             try:
-                message_id = await send(token)
-            except Refused:
-                tally.refused.add(token)
-                break
+                message_id = await send(sent)
+            except Refused as refused:
+                tally.refused[sent.token] = str(refused)
+                return None
             if message_id is not None:
-                tally.acked[token] = message_id
-                break
-            if not keyed or stop.is_set():
-                tally.unanswered.add(token)
-                break
+                tally.acked[sent.token] = message_id
+                return message_id
+            if not sent.keyed:
+                tally.unanswered.add(sent.token)
+                return None
             await asyncio.sleep(0.05)
 
+    async def _batches(self, plans: Plans, http: HttpClient) -> None:
+        while not self._stop.is_set():
+            batch = plans.batch()
+            self.tally.sent.update((one.token, one) for one in batch)
+            while (answers := await http.send_batch(batch)) is None:
+                await asyncio.sleep(0.05)
+            for one, answer in zip(batch, answers, strict=True):
+                if isinstance(answer, Refused):
+                    self.tally.refused[one.token] = str(answer)
+                else:
+                    self.tally.acked[one.token] = answer
+            await self._rest(4)
 
-def http_send(daemons: Daemons, account: Account, path: str, *, keyed: bool) -> Send:
-    """A client of the HTTP API."""
-    http = httpx.AsyncClient(trust_env=False, timeout=5)
+    async def _cancelling(self, plan: Plan, http: HttpClient, *, rest_times: float = 4.0) -> None:
+        """Sends, and calls half of it back a little later."""
+        async with asyncio.TaskGroup() as tasks:
+            while not self._stop.is_set():
+                message_id = await self._send(sent := plan(), http.send)
+                if message_id is not None and self._rng.random() < 0.5:
+                    delay_s = self._rng.uniform(0, sent.delay_s or 1.0)
+                    tasks.create_task(self._cancel(sent, message_id, http, delay_s))
+                await self._rest(rest_times)
 
-    async def send(token: str) -> str | None:
-        daemon = await daemons.any()
-        headers = {"Authorization": f"Bearer {account.key}"}
-        if keyed:
-            headers["Idempotency-Key"] = token
-        body: dict[str, Any] = {"from": "Crash", "to": "+41791234567", "text": token}
-        if path == "/v1/mail":
-            body = {"from": "a@crash.example", "to": ["b@example.net"], "subject": token, "text": token}
-        if keyed:
-            body["metadata"] = {"key": token}
-        try:
-            answer = await http.post(f"http://127.0.0.1:{daemon.http_port}{path}", json=body, headers=headers)
-        except httpx.HTTPError:
-            return None
-        if answer.status_code == 202:
-            return str(answer.json()["id"])
-        if answer.status_code in {409, 429, 503}:
+    async def _cancel(self, sent: Sent, message_id: str, http: HttpClient, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        for _ in range(_CANCEL_TRIES):
+            granted = await http.cancel(message_id)
+            if granted is not None:
+                self.tally.cancelled[sent.token] = granted
+                return
             await asyncio.sleep(0.05)
-            return None
-        raise Refused(answer.text)
-
-    return send
-
-
-def smtp_send(daemons: Daemons, account: Account) -> Send:  # noqa: C901 - one conversation, told in a row
-    """A client of SMTP submission that keeps its connection while it can."""
-    streams: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-
-    async def ask(line: str | bytes, *, expect: str) -> str:
-        reader, writer = streams[0]
-        if line:
-            writer.write(line if isinstance(line, bytes) else line.encode() + b"\r\n")
-        while True:
-            reply = (await asyncio.wait_for(reader.readline(), 10)).decode()
-            if not reply:
-                raise ConnectionError
-            if reply[3:4] != "-":
-                break
-        if not reply.startswith(expect):
-            raise Refused(reply)
-        return reply
-
-    async def send(token: str) -> str | None:
-        try:
-            if not streams:
-                daemon = await daemons.any()
-                streams.append(await asyncio.open_connection("127.0.0.1", daemon.smtp_port))
-                await ask("", expect="220")
-                await ask("EHLO crash.example", expect="250")
-                plain = base64.b64encode(f"\0{account.smtp_user}\0{account.smtp_password}".encode()).decode()
-                await ask(f"AUTH PLAIN {plain}", expect="235")
-            await ask("MAIL FROM:<a@crash.example>", expect="250")
-            await ask("RCPT TO:<b@example.net>", expect="250")
-            await ask("DATA", expect="354")
-            content = (
-                f"From: a@crash.example\r\nTo: b@example.net\r\nSubject: {token}\r\n\r\n{token}\r\n.\r\n"
-            )
-            reply = await ask(content.encode(), expect="250")
-            return reply.split()[-1]
-        except (OSError, TimeoutError):
-            for _, writer in streams:
-                writer.close()
-            streams.clear()
-            return None
-
-    return send
-
-
-@asynccontextmanager
-async def smpp_send(daemons: Daemons, account: Account) -> AsyncIterator[Send]:
-    """A client that binds to every daemon as a transceiver; receipts are acknowledged."""
-
-    async def take(_pdu: object) -> Any:
-        return 0
-
-    links = {one.smpp_port: Esme(_config(one, account), take) for one in daemons.members}
-    running = [asyncio.create_task(link.run()) for link in links.values()]
-
-    async def send(token: str) -> str | None:
-        link = links[(await daemons.any()).smpp_port]
-        result = await link.submit(
-            SubmitSm(
-                source_addr_ton=5,
-                source_addr="Crash",
-                dest_addr_ton=1,
-                dest_addr_npi=1,
-                destination_addr="41791234567",
-                registered_delivery=1,
-                short_message=token.encode(),
-            )
-        )
-        if result.outcome is SmppOutcome.OK:
-            return result.message_id
-        if result.outcome is SmppOutcome.REFUSED and result.command_status != CommandStatus.ESME_RTHROTTLED:
-            raise Refused(hex(result.command_status))
-        await asyncio.sleep(0.05)
-        return None
-
-    yield send
-    for link in links.values():
-        await link.unbind_and_close(2)
-    for task in running:
-        task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
-
-
-def _config(daemon: Daemon, account: Account) -> EsmeConfig:
-    return EsmeConfig(
-        host="127.0.0.1",
-        port=daemon.smpp_port,
-        system_id=account.smpp_system_id,
-        password=account.smpp_password,
-        reconnect_initial_s=0.1,
-        reconnect_max_s=0.3,
-        response_timeout_s=5,
-    )

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import random
 import signal
 import socket
@@ -17,36 +18,86 @@ from typing import Any, Literal
 import httpx
 import psycopg
 
+from tests.crash.fates import REFUND_TOML
 from tests.installation_toml import installation_toml
-from tests.postgres_server import postgres_server
+from tests.postgres_server import PostgresServer, postgres_server
 
 Engine = Literal["sqlite", "postgresql"]
 CREDITS = 10_000_000
+MAX_CONNECTIONS = 5  # to the mail sink, of each process
+WINDOW = 20  # of the bind to the SMSC
+BATCH_MAX = 50
+SENDER_NAME = "Crash"
 _START_S = 30.0
+_PATIENCE = f"max_connections = {MAX_CONNECTIONS}\ncommand_timeout_s = 5\ndata_timeout_s = 2\n"
+_HARNESS = """
+[server]
+workers = {workers}
+worker_silent_s = {silent_s}
+drain_s = {drain_s}
+[mail]
+refund_on = [{mail}]
+[sms]
+refund_on = [{sms}]
+[credits]
+free_mail_credits = 0
+[webhooks]
+allow_private_targets = true
+retry_first_s = 0.5
+retry_max_s = 2
+timeout_s = 2
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Harness:
+    """What the harnesses change in the configuration of every daemon under test."""
+
+    lease_s: float = 3.0
+    workers: int = 1
+    worker_silent_s: float = 10.0
+    drain_s: float = 5.0
+
+    def toml(self, text: str) -> str:
+        """The template's `text` as this harness wants it."""
+        text = text.replace("lease_s = 3\n", f"lease_s = {self.lease_s}\nbatch_max = {BATCH_MAX}\n")
+        text = text.replace("window = 50\n", f"window = {WINDOW}\n")
+        text = text.replace('tls = "none"\n', f'tls = "none"\n{_PATIENCE}')
+        return text + _HARNESS.format(
+            workers=self.workers, silent_s=self.worker_silent_s, drain_s=self.drain_s, **REFUND_TOML
+        )
 
 
 class Daemon:
-    """The gateway under test, as a child process."""
+    """The gateway under test, as a child process that leads its own process group.
+
+    `harness` changes its configuration.
+    """
 
     def __init__(
-        self, folder: Path, mail_port: int, smsc_port: int, *, store_url: str = "sqlite:var/gateway.db"
+        self,
+        folder: Path,
+        mail_port: int,
+        smsc_port: int,
+        *,
+        store_url: str = "sqlite:var/gateway.db",
+        harness: "Harness | None" = None,
     ) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         self.smtp_port, self.http_port, self.smpp_port = free_ports(3)
         self.process: asyncio.subprocess.Process | None = None
         self.up = asyncio.Event()
-        (folder / "gateway.toml").write_text(
-            installation_toml(
-                store_url=store_url,
-                smtp_port=self.smtp_port,
-                http_port=self.http_port,
-                smpp_port=self.smpp_port,
-                mail_port=mail_port,
-                smsc_port=smsc_port,
-                response_timeout_s=2,
-            )
+        text = installation_toml(
+            store_url=store_url,
+            smtp_port=self.smtp_port,
+            http_port=self.http_port,
+            smpp_port=self.smpp_port,
+            mail_port=mail_port,
+            smsc_port=smsc_port,
+            response_timeout_s=2,
         )
+        (folder / "gateway.toml").write_text(text if harness is None else harness.toml(text))
 
     async def cli(self, *arguments: str) -> dict[str, Any]:
         """A command of the gateway; its JSON answer."""
@@ -61,17 +112,31 @@ class Daemon:
 
     async def start(self) -> None:
         """Starts the process and waits until it is ready."""
+        await self.spawn()
+        await self.ready()
+
+    async def spawn(self) -> None:
+        """Starts the process."""
         log = (self.folder / "daemon.log").open("ab")
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "gateway", "run", cwd=self.folder, stdout=log, stderr=log
-        )
+            sys.executable, "-m", "gateway", "run",
+            cwd=self.folder, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
         log.close()
+
+    async def ready(self) -> None:
+        """Waits until it is ready. Raises TimeoutError, or RuntimeError where it has ended instead."""
+        assert self.process is not None
         async with asyncio.timeout(_START_S), httpx.AsyncClient(trust_env=False) as client:
             while True:
                 with contextlib.suppress(httpx.HTTPError):
                     answer = await client.get(f"http://127.0.0.1:{self.http_port}/readyz", timeout=1)
                     if answer.status_code == 200:
                         break
+                if self.process.returncode is not None:
+                    raise RuntimeError(
+                        f"{self.folder.name} ended with {self.process.returncode} at its start"
+                    )
                 await asyncio.sleep(0.05)
         self.up.set()
 
@@ -81,6 +146,22 @@ class Daemon:
         assert self.process is not None
         self.process.send_signal(number)
         return await self.process.wait()
+
+    def pids(self) -> list[int]:
+        """The process and its workers, the leader first; none where it has ended."""
+        if self.process is None or self.process.returncode is not None:
+            return []
+        leader = self.process.pid
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
+            return [leader, *map(int, children)]
+        return [leader]
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Sends a signal to the process and everything it has started."""
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
 
 
 class Daemons:
@@ -108,6 +189,7 @@ class Database:
 
     engine: Engine
     url: str
+    server: PostgresServer | None = None
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """All rows that `sql` answers; waits for nobody."""
@@ -130,7 +212,7 @@ def fresh_database(engine: Engine, folder: Path) -> Iterator[Database]:
         return
     with postgres_server() as server:
         server.execute("CREATE DATABASE gateway")
-        yield Database(engine, server.url("gateway"))
+        yield Database(engine, server.url("gateway"), server)
 
 
 def free_ports(count: int) -> list[int]:
@@ -144,8 +226,9 @@ def free_ports(count: int) -> list[int]:
 
 @dataclass
 class Account:
-    """The logins of the account under test."""
+    """The logins of one account under test."""
 
+    name: str
     key: str
     smtp_user: str
     smtp_password: str
@@ -153,16 +236,22 @@ class Account:
     smpp_password: str
 
 
-async def make_account(daemon: Daemon) -> Account:
-    """The account under test, by the command line as an operator would."""
-    await daemon.cli("db", "upgrade")
-    await daemon.cli("account", "create", "crash")
-    key = await daemon.cli("key", "create", "crash", "--json")
-    smtp = await daemon.cli("credential", "create", "crash", "smtp", "--json")
-    smpp = await daemon.cli("credential", "create", "crash", "smpp", "--json")
+async def make_account(daemon: Daemon, name: str, domain: str, credits: int = CREDITS) -> Account:
+    """One account, by the command line as an operator would."""
+    await daemon.cli("account", "create", name)
+    key = await daemon.cli("key", "create", name, "--json")
+    smtp = await daemon.cli("credential", "create", name, "smtp", "--json")
+    smpp = await daemon.cli("credential", "create", name, "smpp", "--json")
     for product in ("mail", "sms"):
-        await daemon.cli("credit", "grant", "crash", product, str(CREDITS))
-    await daemon.cli("domain", "add", "crash", "crash.example")
-    await daemon.cli("domain", "approve", "crash", "crash.example")
-    await daemon.cli("sendername", "add", "crash", "Crash")
-    return Account(key["key"], smtp["username"], smtp["password"], smpp["username"], smpp["password"])
+        await daemon.cli("credit", "grant", name, product, str(credits))
+    await daemon.cli("domain", "add", name, domain)
+    await daemon.cli("domain", "approve", name, domain)
+    await daemon.cli("sendername", "add", name, SENDER_NAME)
+    return Account(name, key["key"], smtp["username"], smtp["password"], smpp["username"], smpp["password"])
+
+
+def end_all(daemons: Sequence[Daemon]) -> None:
+    """Leaves no process behind, whatever went wrong."""
+    for one in daemons:
+        if one.process is not None:
+            one.signal_group(signal.SIGKILL)

@@ -1,0 +1,78 @@
+"""What was done to the processes, and which of it explains that something arrived twice. Pure.
+
+A duplicate has a cause in docs/promises.md ("Where a duplicate can happen"), or it is a fault of ours. The
+cause is looked for at the copy before: who sent it, and what became of that process before it could settle.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tests.crash.seen import Copy
+
+FLIGHT_S = 2.0
+"""How long a copy may take from the far end to the settlement's commit, on a crowded machine."""
+LAG_S = 1.0
+"""How late the harness may read what had been sent before."""
+THAW_S = 0.5
+"""How soon after it goes on a process sends what it had asked for before it stood still."""
+
+UNEXPLAINED = "unexplained"
+UNKNOWN = "no answer (message.unknown)"
+IN_FLIGHT = "in flight at the freeze"
+THAW = "between check and octet"
+
+
+@dataclass(slots=True, eq=False)
+class Incident:
+    """Something that happened to processes: they ended (`ends`), or stood still from `from_s` to `to_s`."""
+
+    kind: str
+    pids: frozenset[int]
+    from_s: float
+    to_s: float = math.inf
+    ends: bool = True
+    duplicates: int = 0
+
+
+@dataclass(slots=True)
+class Incidents:
+    """Everything that happened, in its order."""
+
+    all: list[Incident] = field(default_factory=list)
+
+    def begin(self, kind: str, pids: Sequence[int], now_s: float, *, ends: bool = True) -> Incident:
+        """Notes one that begins now; whoever makes it happen sets its `to_s`."""
+        one = Incident(kind, frozenset(pids), now_s, ends=ends)
+        self.all.append(one)
+        return one
+
+    def cause(self, before: Copy, copy: Copy, *, unknown: bool) -> tuple[str, Incident | None]:
+        """Why `copy` came although `before` had; `unknown`: the gateway told that it did not know."""
+        for one in self.all:
+            if one.ends and _struck(one, before):
+                return one.kind, one
+        for one in self.all:
+            if not one.ends and _struck(one, before):
+                return IN_FLIGHT, one
+            if not one.ends and (_thawing(one, copy) or _thawing(one, before)):
+                return THAW, one
+        return (UNKNOWN if unknown else UNEXPLAINED), None
+
+    def struck(self, copy: Copy) -> bool:
+        """Whether something happened to its sender before it can be sure to have settled."""
+        return any(_struck(one, copy) for one in self.all)
+
+
+def _struck(one: Incident, copy: Copy) -> bool:
+    """Its sender was struck when it had just sent `copy`; while it stands still it sends nothing more."""
+    lag_s = LAG_S if one.ends else 0.0
+    return one.from_s - FLIGHT_S <= copy.at_s <= one.to_s + lag_s and (not one.pids or _is_of(one, copy))
+
+
+def _thawing(one: Incident, copy: Copy) -> bool:
+    return copy.pid in one.pids and one.to_s < copy.at_s <= one.to_s + THAW_S
+
+
+def _is_of(one: Incident, copy: Copy) -> bool:
+    return copy.pid in one.pids or not copy.pid

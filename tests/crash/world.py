@@ -1,0 +1,158 @@
+"""What both harnesses stand on: a database, daemons on it, the far ends, accounts, and their clients."""
+
+import asyncio
+import contextlib
+import random
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.crash.books import Books, read
+from tests.crash.daemons import (
+    CREDITS,
+    Account,
+    Daemon,
+    Daemons,
+    Database,
+    Engine,
+    Harness,
+    end_all,
+    fresh_database,
+    make_account,
+)
+from tests.crash.far_ends import FarEnds
+from tests.crash.http_clients import HttpClient
+from tests.crash.incidents import Incidents
+from tests.crash.seen import Seen, Senders
+from tests.crash.tally import Tally
+from tests.crash.wire_clients import SmppClient, SmtpClient
+
+DRAIN_S = 120.0
+"""Within this all is final after the last blow: a webhook's lease (32 s), the mail sink's rest (15, 30 s)."""
+RICH, POOR = "crash", "poor"
+DOMAINS = {RICH: "crash.example", POOR: "poor.example"}
+POOR_CREDITS = 40
+_OPEN = {
+    "messages": "SELECT count(*) FROM message WHERE status IN ('queued', 'scheduled')",
+    "receipts": "SELECT count(*) FROM client_receipt",
+    "webhooks": "SELECT count(*) FROM webhook_delivery WHERE status = 'waiting'",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """On what a run takes place. `folder` keeps everything there; none: it is removed."""
+
+    seed: int
+    engine: Engine = "sqlite"
+    daemons: int = 1
+    harness: Harness = field(default_factory=Harness)
+    far_ends: str = "own"
+    folder: Path | None = None
+
+    def rng(self, name: str) -> random.Random:
+        """The random numbers of one consumer, which draws them in its own order."""
+        return random.Random(f"{self.seed} {name}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Everything a run has."""
+
+    setting: Setting
+    database: Database
+    daemons: Daemons
+    far_ends: FarEnds
+    accounts: dict[str, Account]
+    seen: Seen
+    smpp: SmppClient
+    tally: Tally
+    incidents: Incidents = field(default_factory=Incidents)
+
+    def http(self, name: str) -> HttpClient:
+        """A client of the API for an account."""
+        return HttpClient(self.daemons, self.accounts[name], DOMAINS[name], self.tally)
+
+    def smtp(self, name: str) -> SmtpClient:
+        """A client of submission for an account."""
+        return SmtpClient(self.daemons, self.accounts[name], DOMAINS[name])
+
+    async def drained(self) -> tuple[Books, dict[str, float]]:
+        """The books once nothing is open, or after DRAIN_S; and after how many seconds each kind was not."""
+        begun_s = time.monotonic()
+        closed: dict[str, float] = {}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while len(closed) < len(_OPEN):
+                    for what, sql in _OPEN.items():
+                        if await asyncio.to_thread(self.database.number, sql):
+                            closed.pop(what, None)
+                        else:
+                            closed.setdefault(what, time.monotonic() - begun_s)
+                    await asyncio.sleep(0.2)
+        return await asyncio.to_thread(read, self.database), closed
+
+    async def end(self) -> None:
+        """Ends every daemon in good order. Raises RuntimeError where that fails."""
+        for one in self.daemons.members:
+            if (code := await one.end(signal.SIGTERM)) != 0:
+                raise RuntimeError(f"{one.folder.name} ended with {code}")
+
+
+@asynccontextmanager
+async def world(
+    setting: Setting, make_far_ends: Callable[[Seen, Senders, Setting, Path], FarEnds]
+) -> AsyncIterator[World]:
+    """A world whose daemons are ready and whose SMPP client is bound."""
+    seen, tally = Seen(), Tally()
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(_folder(setting.folder))
+        database = stack.enter_context(fresh_database(setting.engine, folder))
+        members: list[Daemon] = []
+        senders = Senders(lambda: [pid for one in members for pid in one.pids()])
+        far_ends = make_far_ends(seen, senders, setting, folder)
+        await stack.enter_async_context(far_ends.running())
+        members += [
+            Daemon(
+                folder / f"daemon{number}",
+                far_ends.mail.port,
+                far_ends.smsc.port,
+                store_url=database.url,
+                harness=setting.harness,
+            )
+            for number in range(setting.daemons)
+        ]
+        stack.callback(end_all, members)
+        await members[0].cli("db", "upgrade")
+        rich = await make_account(members[0], RICH, DOMAINS[RICH], CREDITS)
+        poor = await make_account(members[0], POOR, DOMAINS[POOR], POOR_CREDITS)
+        await asyncio.gather(*(one.start() for one in members))
+        daemons = Daemons(members, setting.rng("daemons"))
+        smpp = SmppClient(daemons, rich, tally)
+        await stack.enter_async_context(smpp.running())
+        yield World(
+            setting=setting,
+            database=database,
+            daemons=daemons,
+            far_ends=far_ends,
+            accounts={RICH: rich, POOR: poor},
+            seen=seen,
+            smpp=smpp,
+            tally=tally,
+        )
+
+
+@contextmanager
+def _folder(kept: Path | None) -> Iterator[Path]:
+    if kept is None:
+        with tempfile.TemporaryDirectory(prefix="gateway-crash-") as folder:
+            yield Path(folder)
+        return
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.mkdir(parents=True)
+    yield kept
