@@ -21,6 +21,7 @@ FROM message m JOIN account a ON a.id = m.account_id
 """
 _EVENTS = """
 SELECT e.message_id, e.id, e.n, e.kind, e.detail, a.name FROM event e JOIN account a ON a.id = e.account_id
+ORDER BY e.id
 """
 _LOTS = """
 SELECT a.name, l.product, sum(l.granted), sum(l.remaining) FROM lot l JOIN account a ON a.id = l.account_id
@@ -45,6 +46,8 @@ class Delivery:
     reason: str = ""
     unknown: int = 0
     refund_events: int = 0
+    story: list[str] = field(default_factory=list)
+    """Its events in their order, for whoever has to find out what happened."""
 
     @property
     def end(self) -> str:
@@ -118,6 +121,7 @@ def read(database: Database) -> Books:
 
 
 def _note(delivery: Delivery, kind: str, detail: str | None) -> None:
+    delivery.story.append(f"{kind.removeprefix('message.')} {detail or ''}".rstrip())
     if kind in FINAL_EVENTS:
         delivery.ends.append(FINAL_EVENTS[kind])
         if kind == "message.failed" and detail:

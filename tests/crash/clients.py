@@ -21,13 +21,16 @@ _CANCEL_TRIES = 200
 
 
 class Clients:
-    """All clients of a run. `rest_s` is the longest rest between two messages of one client."""
+    """All clients of a run. `rest_s` is the longest rest between two messages of one client; `plain`: every
+    recipient takes what comes, at once.
+    """
 
-    def __init__(self, world: World, *, rest_s: float) -> None:
+    def __init__(self, world: World, *, rest_s: float, plain: bool = False) -> None:
         self.tally = world.tally
         self._world = world
         self._rng = world.setting.rng("rests")
         self._rest_s = rest_s
+        self._plain = plain
         self._counts: Counts = {}
         self._stop = asyncio.Event()
 
@@ -42,7 +45,7 @@ class Clients:
             self._plans(name, RICH) for name in ("mailkeyed", "mail", "smtp", "batch", "later", "slow")
         )
         sms_keyed, sms, smpp = (self._plans(name, RICH) for name in ("smskeyed", "sms", "smpp"))
-        return [
+        clients = [
             self._one_by_one(lambda: mail_keyed.mail(keyed=True), world.http(RICH).send),
             self._one_by_one(mail.mail, world.http(RICH).send),
             self._one_by_one(lambda: smtp.mail(notify=True), world.smtp(RICH).send),
@@ -51,8 +54,12 @@ class Clients:
             self._one_by_one(smpp.single_sms, world.smpp.send),
             self._batches(batch, world.http(RICH)),
             self._cancelling(later.scheduled, world.http(RICH)),
-            self._cancelling(slow.slow, world.http(RICH), rest_times=10),
         ]
+        return (
+            clients
+            if self._plain
+            else [*clients, self._cancelling(slow.slow, world.http(RICH), rest_times=10)]
+        )
 
     def poor(self) -> list[Client]:
         """The clients of an account whose credits run out again and again."""
@@ -65,7 +72,7 @@ class Clients:
         ]
 
     def _plans(self, name: str, account: str) -> Plans:
-        return Plans(name, account, self._world.setting.rng(name), self._counts)
+        return Plans(name, account, self._world.setting.rng(name), self._counts, plain=self._plain)
 
     async def _rest(self, times: float = 1.0) -> None:
         await asyncio.sleep(self._rng.uniform(0, self._rest_s) * times)

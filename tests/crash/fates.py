@@ -95,6 +95,8 @@ SMS = {
     Code.TWICE: Fate(3, _DELIVERED),
     Code.EARLY_UNDELIVERED: Fate(2, _UNDELIVERED),
 }
+PLAIN_MAIL = {"ok": Fate(1, _DELIVERED)}
+PLAIN_SMS = {Code.OK: Fate(1, _DELIVERED)}
 SLOW_SMS = {Code.FULL: Fate(1, frozenset({"expired"}))}
 
 _REFUND_ON = {
@@ -142,26 +144,24 @@ class Addresses:
         self._rng = rng
         self._counts = counts
 
-    def mails(self, most: int = 3, fates: dict[str, Fate] = MAIL) -> list[Wanted]:
+    def mails(self, fates: dict[str, Fate], most: int = 3) -> list[Wanted]:
         """One to `most` recipients of one mail."""
         drawn = [self._drawn(list(fates), fates) for _ in range(self._rng.randint(1, most))]
         if "554" in drawn:
             drawn = ["554"]
         return [Wanted(f"{script}.{self._count('mail')}@example.net", fates[script].ends) for script in drawn]
 
-    def numbers(
-        self, most: int = 3, parts: int = 1, fates: dict[Code, Fate] = SMS, prefix: str = "+41"
-    ) -> list[Wanted]:
+    def numbers(self, fates: dict[Code, Fate], most: int = 3, parts: int = 1) -> list[Wanted]:
         """One to `most` recipients of one SMS of so many parts."""
         drawn = [self._drawn(list(fates), fates) for _ in range(self._rng.randint(1, most))]
-        return [Wanted(self._number(prefix, one), fates[one].ends, parts) for one in drawn]
+        return [Wanted(self._number(one), fates[one].ends, parts) for one in drawn]
 
     def _drawn(self, names: Sequence[T], fates: dict[T, Fate]) -> T:
         return self._rng.choices(names, [fates[name].weight for name in names])[0]
 
-    def _number(self, prefix: str, one: Code) -> str:
+    def _number(self, one: Code) -> str:
         count = self._count(one)
-        return f"{prefix}{76 + count // 100_000}{one}{count % 100_000:05d}"
+        return f"+41{76 + count // 100_000}{one}{count % 100_000:05d}"
 
     def _count(self, name: str) -> int:
         return next(self._counts.setdefault(name, itertools.count()))

@@ -188,7 +188,10 @@ class Judge:
                 if incident is not None:
                     incident.duplicates += 1
                 if cause == UNEXPLAINED:
-                    self._break("duplicate without a cause", f"{address}/{part}: {before} then {copy}")
+                    self._break(
+                        "duplicate without a cause",
+                        f"{address}/{part} of {wanted.parts}: {before} then {copy}; {one.story}",
+                    )
 
     def _receipt(self, stored: Stored) -> None:
         told = self._tally.receipts.get(stored.id, Counter())

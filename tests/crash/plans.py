@@ -5,7 +5,17 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from tests.crash.fates import PARTS_MAX, SLOW_MAIL, SLOW_SMS, Addresses, Counts
+from tests.crash.fates import (
+    MAIL,
+    PARTS_MAX,
+    PLAIN_MAIL,
+    PLAIN_SMS,
+    SLOW_MAIL,
+    SLOW_SMS,
+    SMS,
+    Addresses,
+    Counts,
+)
 from tests.crash.tally import Sent
 
 Plan = Callable[[], Sent]
@@ -18,13 +28,16 @@ def text(sent: Sent) -> str:
 
 
 class Plans:
-    """Draws the messages of one client, `name`, for one account."""
+    """Draws the messages of one client, `name`, for one account; `plain`: for recipients that take them."""
 
-    def __init__(self, name: str, account: str, rng: random.Random, counts: Counts) -> None:
+    def __init__(
+        self, name: str, account: str, rng: random.Random, counts: Counts, *, plain: bool = False
+    ) -> None:
         self.name = name
         self._account = account
         self._rng = rng
         self._addresses = Addresses(rng, counts)
+        self._mail, self._sms = (PLAIN_MAIL, PLAIN_SMS) if plain else (MAIL, SMS)
         self._count = itertools.count(1)
 
     def mail(self, *, keyed: bool = False, notify: bool = False) -> Sent:
@@ -33,7 +46,7 @@ class Plans:
             self._token(),
             self._account,
             "mail",
-            tuple(self._addresses.mails()),
+            tuple(self._addresses.mails(self._mail)),
             keyed=keyed,
             reports=not notify or self._rng.random() < 0.8,
         )
@@ -41,12 +54,12 @@ class Plans:
     def sms(self, *, keyed: bool = False) -> Sent:
         """An SMS of one to three parts to one to three numbers."""
         parts = self._rng.choice((1, 1, 1, 1, 2, PARTS_MAX))
-        wanted = tuple(self._addresses.numbers(parts=parts))
+        wanted = tuple(self._addresses.numbers(self._sms, parts=parts))
         return Sent(self._token(), self._account, "sms", wanted, keyed=keyed, parts=parts)
 
     def single_sms(self) -> Sent:
         """As an SMPP client sends it, with a receipt."""
-        wanted = tuple(self._addresses.numbers(1))
+        wanted = tuple(self._addresses.numbers(self._sms, 1))
         return Sent(self._token(), self._account, "sms", wanted, receipt=True)
 
     def batch(self) -> list[Sent]:
@@ -62,9 +75,9 @@ class Plans:
     def slow(self) -> Sent:
         """One whose recipients put it off for a while, so that it can be cancelled."""
         if self._rng.random() < 0.5:
-            wanted = tuple(self._addresses.mails(2, SLOW_MAIL))
+            wanted = tuple(self._addresses.mails(SLOW_MAIL, 2))
             return Sent(self._token(), self._account, "mail", wanted, keyed=True)
-        wanted = tuple(self._addresses.numbers(1, fates=SLOW_SMS))
+        wanted = tuple(self._addresses.numbers(SLOW_SMS, 1))
         return Sent(self._token(), self._account, "sms", wanted, keyed=True, validity_s=4)
 
     def _token(self) -> str:

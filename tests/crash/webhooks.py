@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from tests.crash.world import World
 from tests.gateway.receiver import OK, Request, answer, receiver
 
-_FAILS, _SILENT = 0.02, 0.01
+_FAILS, _SILENT = 0.01, 0.005
 
 
 @asynccontextmanager
