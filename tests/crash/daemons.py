@@ -1,4 +1,4 @@
-"""The gateways under test as child processes, their database on either engine, and the account they serve."""
+"""The gateways under test as child processes, and their database on either engine."""
 
 import asyncio
 import contextlib
@@ -23,11 +23,9 @@ from tests.installation_toml import installation_toml
 from tests.postgres_server import PostgresServer, postgres_server
 
 Engine = Literal["sqlite", "postgresql"]
-CREDITS = 10_000_000
 MAX_CONNECTIONS = 5  # to the mail sink, of each process
 WINDOW = 20  # of the bind to the SMSC
 BATCH_MAX = 50
-SENDER_NAME = "Crash"
 _START_S = 30.0
 _PATIENCE = f"max_connections = {MAX_CONNECTIONS}\ncommand_timeout_s = 5\ndata_timeout_s = 2\n"
 _HARNESS = """
@@ -141,9 +139,11 @@ class Daemon:
         self.up.set()
 
     async def end(self, number: signal.Signals) -> int:
-        """Sends a signal and waits for the end; the exit code."""
+        """Sends a signal and waits for the end; the exit code. Raises RuntimeError where it has ended before."""
         self.up.clear()
         assert self.process is not None
+        if self.process.returncode is not None:
+            raise RuntimeError(f"{self.folder.name} ended by itself with {self.process.returncode}")
         self.process.send_signal(number)
         return await self.process.wait()
 
@@ -222,32 +222,6 @@ def free_ports(count: int) -> list[int]:
     for one in sockets:
         one.close()
     return ports
-
-
-@dataclass
-class Account:
-    """The logins of one account under test."""
-
-    name: str
-    key: str
-    smtp_user: str
-    smtp_password: str
-    smpp_system_id: str
-    smpp_password: str
-
-
-async def make_account(daemon: Daemon, name: str, domain: str, credits: int = CREDITS) -> Account:
-    """One account, by the command line as an operator would."""
-    await daemon.cli("account", "create", name)
-    key = await daemon.cli("key", "create", name, "--json")
-    smtp = await daemon.cli("credential", "create", name, "smtp", "--json")
-    smpp = await daemon.cli("credential", "create", name, "smpp", "--json")
-    for product in ("mail", "sms"):
-        await daemon.cli("credit", "grant", name, product, str(credits))
-    await daemon.cli("domain", "add", name, domain)
-    await daemon.cli("domain", "approve", name, domain)
-    await daemon.cli("sendername", "add", name, SENDER_NAME)
-    return Account(name, key["key"], smtp["username"], smtp["password"], smpp["username"], smpp["password"])
 
 
 def end_all(daemons: Sequence[Daemon]) -> None:

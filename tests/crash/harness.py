@@ -18,9 +18,10 @@ import sys
 import time
 from pathlib import Path
 
+from tests.crash.accounts import PRODUCTS
 from tests.crash.blows import Blows
 from tests.crash.clients import Clients
-from tests.crash.daemons import BATCH_MAX, CREDITS, MAX_CONNECTIONS, WINDOW, Daemon, Harness
+from tests.crash.daemons import BATCH_MAX, MAX_CONNECTIONS, WINDOW, Daemon, Harness
 from tests.crash.far_ends import FarEnds
 from tests.crash.fates import PARTS_MAX
 from tests.crash.judge import Judge, Rules
@@ -29,7 +30,7 @@ from tests.crash.report import Report
 from tests.crash.seen import Seen, Senders
 from tests.crash.smsc import Smsc
 from tests.crash.webhooks import webhook_receiver
-from tests.crash.world import POOR, POOR_CREDITS, RICH, Setting, World, world
+from tests.crash.world import CREDITS, POOR, RICH, Setting, World, world
 
 PER_INCIDENT = MAX_CONNECTIONS * 3 + WINDOW * PARTS_MAX + BATCH_MAX
 """The most duplicates that the end of one process explains: what was under way, and one commit."""
@@ -95,8 +96,8 @@ class Grants:
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
-        self._sure = dict.fromkeys(("mail", "sms"), POOR_CREDITS)
-        self._perhaps = dict.fromkeys(("mail", "sms"), 0)
+        self._sure = dict.fromkeys(PRODUCTS, CREDITS[POOR])
+        self._perhaps = dict.fromkeys(PRODUCTS, 0)
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -112,7 +113,7 @@ class Grants:
     def expected(self) -> dict[tuple[str, str], tuple[int, int]]:
         """By account and product: what was granted for sure, and what may have been besides."""
         expected = {(POOR, product): (self._sure[product], self._perhaps[product]) for product in self._sure}
-        return expected | {(RICH, product): (CREDITS, 0) for product in self._sure}
+        return expected | {(RICH, product): (CREDITS[RICH], 0) for product in self._sure}
 
 
 def main() -> int:

@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx
 
-from tests.crash.daemons import SENDER_NAME, Account, Daemons
+from tests.crash.accounts import SENDER_NAME, Account
+from tests.crash.daemons import Daemons
 from tests.crash.plans import text
 from tests.crash.tally import Refused, Sent, Tally
 

@@ -14,8 +14,10 @@ FLIGHT_S = 2.0
 """How long a copy may take from the far end to the settlement's commit, on a crowded machine."""
 LAG_S = 1.0
 """How late the harness may read what had been sent before."""
-THAW_S = 0.5
+THAW_S = 0.1
 """How soon after it goes on a process sends what it had asked for before it stood still."""
+FREEZES_PER_THAW = 10
+"""Between asking and sending are microseconds: seldom does a pause fall just there."""
 
 UNEXPLAINED = "unexplained"
 UNKNOWN = "no answer (message.unknown)"

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from tests.crash.books import Books, Delivery, Stored, spent
 from tests.crash.fates import CANCELLED, DELIVERED, Wanted, refunded
-from tests.crash.incidents import UNEXPLAINED, Incidents
+from tests.crash.incidents import FREEZES_PER_THAW, THAW, UNEXPLAINED, Incidents
 from tests.crash.seen import Copy, Seen
 from tests.crash.tally import Sent, Tally
 
@@ -238,6 +238,10 @@ class Judge:
             most = self._rules.per_incident * max(1, len(one.pids))
             if one.duplicates > most:
                 self._break("more duplicates than one incident explains", f"{one}: {most} at most")
+        freezes = sum(not one.ends for one in self._incidents.all)
+        thawing = self._found.duplicates[THAW]
+        if thawing > max(1, freezes // FREEZES_PER_THAW):
+            self._break("too many sent just after a freeze", f"{thawing} after {freezes} freezes")
         for due in self._early():
             self._break("sent before its time", due)
 

@@ -10,7 +10,8 @@ from smpp.esme import Esme, EsmeConfig
 from smpp.esme import Outcome as SmppOutcome
 from smpp.pdu import DataSm, DeliverSm, SubmitSm
 from smpp.receipt import told
-from tests.crash.daemons import SENDER_NAME, Account, Daemon, Daemons
+from tests.crash.accounts import SENDER_NAME, Account
+from tests.crash.daemons import Daemon, Daemons
 from tests.crash.seen import SENDER
 from tests.crash.tally import Refused, Sent, Tally
 

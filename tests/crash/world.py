@@ -12,10 +12,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.crash.accounts import Account, make_accounts
 from tests.crash.books import Books, read
 from tests.crash.daemons import (
-    CREDITS,
-    Account,
     Daemon,
     Daemons,
     Database,
@@ -23,7 +22,6 @@ from tests.crash.daemons import (
     Harness,
     end_all,
     fresh_database,
-    make_account,
 )
 from tests.crash.far_ends import FarEnds
 from tests.crash.http_clients import HttpClient
@@ -36,7 +34,7 @@ DRAIN_S = 120.0
 """Within this all is final after the last blow: a webhook's lease (32 s), the mail sink's rest (15, 30 s)."""
 RICH, POOR = "crash", "poor"
 DOMAINS = {RICH: "crash.example", POOR: "poor.example"}
-POOR_CREDITS = 40
+CREDITS = {RICH: 10_000_000, POOR: 40}
 _OPEN = {
     "messages": "SELECT count(*) FROM message WHERE status IN ('queued', 'scheduled')",
     "receipts": "SELECT count(*) FROM client_receipt",
@@ -128,19 +126,18 @@ async def world(
             for number in range(setting.daemons)
         ]
         stack.callback(end_all, members)
-        await members[0].cli("db", "upgrade")
-        rich = await make_account(members[0], RICH, DOMAINS[RICH], CREDITS)
-        poor = await make_account(members[0], POOR, DOMAINS[POOR], POOR_CREDITS)
+        wanted = {name: (domain, CREDITS[name]) for name, domain in DOMAINS.items()}
+        accounts = await make_accounts(members[0].folder / "gateway.toml", wanted)
         await asyncio.gather(*(one.start() for one in members))
         daemons = Daemons(members, setting.rng("daemons"))
-        smpp = SmppClient(daemons, rich, tally)
+        smpp = SmppClient(daemons, accounts[RICH], tally)
         await stack.enter_async_context(smpp.running())
         yield World(
             setting=setting,
             database=database,
             daemons=daemons,
             far_ends=far_ends,
-            accounts={RICH: rich, POOR: poor},
+            accounts=accounts,
             seen=seen,
             smpp=smpp,
             tally=tally,
