@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from tests.crash.fates import Counts
+from tests.crash.fates import ALL, Counts, Fates
 from tests.crash.http_clients import HttpClient
 from tests.crash.plans import Plan, Plans
 from tests.crash.tally import Refused, Sent
@@ -21,16 +21,16 @@ _CANCEL_TRIES = 200
 
 
 class Clients:
-    """All clients of a run. `rest_s` is the longest rest between two messages of one client; `plain`: every
-    recipient takes what comes, at once.
+    """All clients of a run. `rest_s` is the longest rest between two messages of one client, drawn
+    from `fates`.
     """
 
-    def __init__(self, world: World, *, rest_s: float, plain: bool = False) -> None:
+    def __init__(self, world: World, *, rest_s: float, fates: Fates = ALL) -> None:
         self.tally = world.tally
         self._world = world
         self._rng = world.setting.rng("rests")
         self._rest_s = rest_s
-        self._plain = plain
+        self._fates = fates
         self._counts: Counts = {}
         self._stop = asyncio.Event()
 
@@ -55,11 +55,9 @@ class Clients:
             self._batches(batch, world.http(RICH)),
             self._cancelling(later.scheduled, world.http(RICH)),
         ]
-        return (
-            clients
-            if self._plain
-            else [*clients, self._cancelling(slow.slow, world.http(RICH), rest_times=10)]
-        )
+        if self._fates.slow:
+            clients.append(self._cancelling(slow.slow, world.http(RICH), rest_times=10))
+        return clients
 
     def poor(self) -> list[Client]:
         """The clients of an account whose credits run out again and again."""
@@ -72,7 +70,7 @@ class Clients:
         ]
 
     def _plans(self, name: str, account: str) -> Plans:
-        return Plans(name, account, self._world.setting.rng(name), self._counts, plain=self._plain)
+        return Plans(name, account, self._fates, self._world.setting.rng(name), self._counts)
 
     async def _rest(self, times: float = 1.0) -> None:
         await asyncio.sleep(self._rng.uniform(0, self._rest_s) * times)

@@ -139,7 +139,7 @@ class Daemon:
         self.up.set()
 
     async def end(self, number: signal.Signals) -> int:
-        """Sends a signal and waits for the end; the exit code. Raises RuntimeError where it has ended before."""
+        """Sends a signal and waits for the end; the exit code. Raises RuntimeError if it has ended before."""
         self.up.clear()
         assert self.process is not None
         if self.process.returncode is not None:

@@ -18,7 +18,10 @@ class FarEnd(Protocol):
         """Listens."""
 
     async def die(self) -> None:
-        """Ends at once, in the middle of whatever goes on."""
+        """Drops everything, in the middle of whatever goes on; remembers what it took."""
+
+    async def close(self) -> None:
+        """Ends for good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,5 +39,5 @@ class FarEnds:
             await self.smsc.start()
             yield
         finally:
-            await self.mail.die()
-            await self.smsc.die()
+            await self.mail.close()
+            await self.smsc.close()

@@ -95,9 +95,22 @@ SMS = {
     Code.TWICE: Fate(3, _DELIVERED),
     Code.EARLY_UNDELIVERED: Fate(2, _UNDELIVERED),
 }
-PLAIN_MAIL = {"ok": Fate(1, _DELIVERED)}
-PLAIN_SMS = {Code.OK: Fate(1, _DELIVERED)}
 SLOW_SMS = {Code.FULL: Fate(1, frozenset({"expired"}))}
+
+
+@dataclass(frozen=True, slots=True)
+class Fates:
+    """Those that a run draws from. `slow` ones wait long enough to be cancelled."""
+
+    mail: dict[str, Fate]
+    sms: dict[Code, Fate]
+    slow: bool = False
+
+
+ALL = Fates(MAIL, SMS, slow=True)
+PLAIN = Fates({"ok": Fate(1, _DELIVERED)}, {Code.OK: Fate(1, _DELIVERED)})
+FOREIGN = Fates(PLAIN.mail, {code: fate for code, fate in SMS.items() if code not in {Code.MUTE, Code.LATE}})
+"""What far ends can do that are not our own."""
 
 _REFUND_ON = {
     "mail": frozenset({CANCELLED, "rejected"}),

@@ -23,6 +23,7 @@ from pathlib import Path
 from tests.crash.clients import Clients
 from tests.crash.daemons import Daemon, Engine, Harness
 from tests.crash.far_ends import FarEnds
+from tests.crash.fates import PLAIN
 from tests.crash.harness import PER_INCIDENT
 from tests.crash.incidents import IN_FLIGHT, THAW, UNEXPLAINED, UNKNOWN
 from tests.crash.judge import Judge, Rules, Verdict
@@ -94,7 +95,7 @@ async def run(case: Case, freezes: int, *, seed: int, folder: Path | None = None
     harness = Harness(lease_s=LEASE_S, workers=case.workers, worker_silent_s=0)
     setting = Setting(seed=seed, engine=case.engine, daemons=case.daemons, harness=harness, folder=folder)
     async with world(setting, _far_ends) as made:
-        clients, rng = Clients(made, rest_s=_REST_S, plain=True), setting.rng("freezes")
+        clients, rng = Clients(made, rest_s=_REST_S, fates=PLAIN), setting.rng("freezes")
         async with asyncio.TaskGroup() as group:
             for client in clients.rich():
                 group.create_task(client)

@@ -23,7 +23,8 @@ from tests.crash.blows import Blows
 from tests.crash.clients import Clients
 from tests.crash.daemons import BATCH_MAX, MAX_CONNECTIONS, WINDOW, Daemon, Harness
 from tests.crash.far_ends import FarEnds
-from tests.crash.fates import PARTS_MAX
+from tests.crash.fates import ALL, FOREIGN, PARTS_MAX
+from tests.crash.foreign import MissingError, foreign_far_ends, require
 from tests.crash.judge import Judge, Rules
 from tests.crash.mail_sink import MailSink
 from tests.crash.report import Report
@@ -42,18 +43,20 @@ WEBHOOKS = {
     POOR: _FAILURES | {"message.submitted", "message.delivered", "message.deferred"},
 }
 _THROTTLED = 0.004
+_FOREIGN = "foreign: Postfix's smtp-sink and node-smpp's SMSC"
 _LEAST_S, _MOST_S = 0.3, 1.5  # between two blows
 _REST_S = 0.1
 
 
-async def run(setting: Setting, kills: int) -> Report:
-    """Strikes until so many were killed, drains, and judges."""
+async def run(setting: Setting, kills: int, *, foreign: bool = False) -> Report:
+    """Strikes until so many were killed, drains, and judges. `foreign`: with far ends of others."""
     begun_s = time.monotonic()
-    async with world(setting, own_far_ends) as made, webhook_receiver(made) as url:
+    make_far_ends, fates = (foreign_far_ends, FOREIGN) if foreign else (_own_far_ends, ALL)
+    async with world(setting, make_far_ends) as made, webhook_receiver(made) as url:
         blows, grants = Blows(made), Grants(made.daemons.members[0])
         for account, kinds in WEBHOOKS.items():
             await made.http(account).make_webhook(url, sorted(kinds))
-        await _under_fire(made, blows, grants, kills)
+        await _under_fire(made, Clients(made, rest_s=_REST_S, fates=fates), blows, grants, kills)
         books, drained = await made.drained()
         await made.end()
     rules = Rules(poor=POOR, webhooks=WEBHOOKS, granted=grants.expected(), per_incident=PER_INCIDENT)
@@ -70,15 +73,15 @@ async def run(setting: Setting, kills: int) -> Report:
     )
 
 
-def own_far_ends(seen: Seen, senders: Senders, setting: Setting, _folder: Path) -> FarEnds:
+def _own_far_ends(seen: Seen, senders: Senders, setting: Setting, _folder: Path) -> FarEnds:
     """The sinks of this project, which do what each address says."""
     smsc = Smsc(seen, senders, setting.rng("smsc"), throttled=_THROTTLED)
     return FarEnds(MailSink(seen, senders), smsc)
 
 
-async def _under_fire(made: World, blows: Blows, grants: "Grants", kills: int) -> None:
+async def _under_fire(made: World, clients: Clients, blows: Blows, grants: "Grants", kills: int) -> None:
     """Lets every client send while blows fall, each at a random moment."""
-    clients, rng = Clients(made, rest_s=_REST_S), made.setting.rng("moments")
+    rng = made.setting.rng("moments")
     async with asyncio.TaskGroup() as group:
         for client in (*clients.rich(), *clients.poor()):
             group.create_task(client)
@@ -125,9 +128,15 @@ def main() -> int:
     parser.add_argument("--daemons", type=int, default=1, help="several need --engine postgresql")
     parser.add_argument("--workers", type=int, default=1, help="processes of each daemon")
     parser.add_argument("--folder", type=Path, help="where databases and logs stay; default: they do not")
+    parser.add_argument("--far-ends", choices=("own", "foreign"), default="own", help=_FOREIGN)
     given = parser.parse_args()
     if given.daemons > 1 and given.engine == "sqlite":
         parser.error("SQLite serves one daemon: add --engine postgresql")
+    if given.far_ends == "foreign":
+        try:
+            require()
+        except MissingError as missing:
+            parser.error(str(missing))
     setting = Setting(
         seed=given.seed,
         engine=given.engine,
@@ -135,7 +144,7 @@ def main() -> int:
         harness=Harness(workers=given.workers),
         folder=given.folder,
     )
-    report = asyncio.run(run(setting, given.kills))
+    report = asyncio.run(run(setting, given.kills, foreign=given.far_ends == "foreign"))
     print(report.text())  # noqa: T201 - the report is what the command is for
     return 0 if report.holds else 1
 

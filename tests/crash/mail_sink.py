@@ -43,6 +43,10 @@ class MailSink:
             task.cancel()
         await asyncio.gather(*self._sessions, return_exceptions=True)
 
+    async def close(self) -> None:
+        """The same."""
+        await self.die()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None

@@ -5,17 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from tests.crash.fates import (
-    MAIL,
-    PARTS_MAX,
-    PLAIN_MAIL,
-    PLAIN_SMS,
-    SLOW_MAIL,
-    SLOW_SMS,
-    SMS,
-    Addresses,
-    Counts,
-)
+from tests.crash.fates import PARTS_MAX, SLOW_MAIL, SLOW_SMS, Addresses, Counts, Fates
 from tests.crash.tally import Sent
 
 Plan = Callable[[], Sent]
@@ -28,16 +18,14 @@ def text(sent: Sent) -> str:
 
 
 class Plans:
-    """Draws the messages of one client, `name`, for one account; `plain`: for recipients that take them."""
+    """Draws the messages of one client, `name`, for one account."""
 
-    def __init__(
-        self, name: str, account: str, rng: random.Random, counts: Counts, *, plain: bool = False
-    ) -> None:
+    def __init__(self, name: str, account: str, fates: Fates, rng: random.Random, counts: Counts) -> None:
         self.name = name
         self._account = account
         self._rng = rng
         self._addresses = Addresses(rng, counts)
-        self._mail, self._sms = (PLAIN_MAIL, PLAIN_SMS) if plain else (MAIL, SMS)
+        self._fates = fates
         self._count = itertools.count(1)
 
     def mail(self, *, keyed: bool = False, notify: bool = False) -> Sent:
@@ -46,7 +34,7 @@ class Plans:
             self._token(),
             self._account,
             "mail",
-            tuple(self._addresses.mails(self._mail)),
+            tuple(self._addresses.mails(self._fates.mail)),
             keyed=keyed,
             reports=not notify or self._rng.random() < 0.8,
         )
@@ -54,12 +42,12 @@ class Plans:
     def sms(self, *, keyed: bool = False) -> Sent:
         """An SMS of one to three parts to one to three numbers."""
         parts = self._rng.choice((1, 1, 1, 1, 2, PARTS_MAX))
-        wanted = tuple(self._addresses.numbers(self._sms, parts=parts))
+        wanted = tuple(self._addresses.numbers(self._fates.sms, parts=parts))
         return Sent(self._token(), self._account, "sms", wanted, keyed=keyed, parts=parts)
 
     def single_sms(self) -> Sent:
         """As an SMPP client sends it, with a receipt."""
-        wanted = tuple(self._addresses.numbers(self._sms, 1))
+        wanted = tuple(self._addresses.numbers(self._fates.sms, 1))
         return Sent(self._token(), self._account, "sms", wanted, receipt=True)
 
     def batch(self) -> list[Sent]:

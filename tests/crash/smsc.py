@@ -79,6 +79,10 @@ class Smsc(Simulator):
         await self._server.stop(0)
         self._server = SmscServer(self, SmscConfig(port=self._port, system_id="sandbox"), clock=self._clock)
 
+    async def close(self) -> None:
+        """The last death: forgets what was planned."""
+        await super().stop(0)
+
     async def bind(self, request: BindRequest) -> CommandStatus | Bound:
         """As the simulator, and notes whose connection it is."""
         verdict = await super().bind(request)

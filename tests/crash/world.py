@@ -50,7 +50,6 @@ class Setting:
     engine: Engine = "sqlite"
     daemons: int = 1
     harness: Harness = field(default_factory=Harness)
-    far_ends: str = "own"
     folder: Path | None = None
 
     def rng(self, name: str) -> random.Random:
