@@ -11,10 +11,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 JOBS ?= 2
 KILLS ?= 50
+FREEZES ?= 300
+SEED ?= 1
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run test crash fuzz bench audit sbom lock lint format system clean
+.PHONY: help run test crash freeze fuzz bench audit sbom lock lint format system clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -25,9 +27,14 @@ run: $(VENV)/.runtime ## Start the demo in the foreground (CONFIG=gateway.toml)
 test: $(VENV)/.development system lint ## Check everything: lint, types, import contract, tests
 	$(BIN)/python -m pytest -n $(JOBS) $(if $(CI),--no-skips)
 
-crash: $(VENV)/.development ## SIGKILL under load, KILLS times on SQLite and on PostgreSQL; then every figure must add up
-	$(BIN)/python -m tests.crash.harness --kills $(KILLS)
-	$(BIN)/python -m tests.crash.harness --kills $(KILLS) --engine postgresql --daemons 2
+crash: $(VENV)/.development ## Kill, freeze and restart all under load, KILLS times on each engine; then every figure must add up
+	$(BIN)/python -m tests.crash.harness --kills $(KILLS) --seed $(SEED)
+	$(BIN)/python -m tests.crash.harness --kills $(KILLS) --seed $(SEED) --engine postgresql --daemons 2
+	$(BIN)/python -m tests.crash.harness --kills $$(($(KILLS) / 5 + 1)) --seed $(SEED) --workers 2
+	$(BIN)/python -m tests.crash.harness --kills $$(($(KILLS) / 5 + 1)) --seed $(SEED) --far-ends foreign
+
+freeze: $(VENV)/.development ## SIGSTOP for longer than the lease, FREEZES times under load; a duplicate must have its window
+	$(BIN)/python -m tests.crash.freezes --freezes $(FREEZES) --seed $(SEED)
 
 fuzz: $(VENV)/.development ## Any octets to every parser and session, and what they cost, for FUZZ_SECONDS
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)

@@ -67,6 +67,7 @@ def test_help_lists_every_target_for_people() -> None:
         "run",
         "test",
         "crash",
+        "freeze",
         "fuzz",
         "bench",
         "audit",
@@ -85,7 +86,7 @@ def test_elsewhere_the_system_packages_are_named_and_not_installed(programs: Pat
     code, said = run(".ci/system", programs=programs)
     assert code == 0
     assert "packages not installed:" in said
-    for package in ("swaks", "postfix", "prometheus"):
+    for package in ("swaks", "postfix", "prometheus", "nodejs", "npm"):
         assert package in said
     assert "INSTALLED" not in said
 

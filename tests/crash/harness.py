@@ -45,7 +45,7 @@ WEBHOOKS = {
 _THROTTLED = 0.004
 _FOREIGN = "foreign: Postfix's smtp-sink and node-smpp's SMSC"
 _LEAST_S, _MOST_S = 0.3, 1.5  # between two blows
-_REST_S = 0.1
+_REST_S = 0.05
 
 
 async def run(setting: Setting, kills: int, *, foreign: bool = False) -> Report:

@@ -38,6 +38,8 @@ class Verdict:
     broken: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     duplicates: Counter[str] = field(default_factory=Counter)
     """Copies beyond the first, by their cause."""
+    thawing: list[str] = field(default_factory=list)
+    """Those that came just after a freeze."""
     cancelled_after_crash: int = 0
     """Cancelled, although the far end had taken it from a process that ended before it could settle."""
     reports: int = 0
@@ -187,11 +189,11 @@ class Judge:
                 self._found.duplicates[cause] += 1
                 if incident is not None:
                     incident.duplicates += 1
+                what = f"{address}/{part} of {wanted.parts}: {before} then {copy}; {one.story}"
                 if cause == UNEXPLAINED:
-                    self._break(
-                        "duplicate without a cause",
-                        f"{address}/{part} of {wanted.parts}: {before} then {copy}; {one.story}",
-                    )
+                    self._break("duplicate without a cause", what)
+                elif cause == THAW:
+                    self._found.thawing.append(what)
 
     def _receipt(self, stored: Stored) -> None:
         told = self._tally.receipts.get(stored.id, Counter())
@@ -239,9 +241,8 @@ class Judge:
             if one.duplicates > most:
                 self._break("more duplicates than one incident explains", f"{one}: {most} at most")
         freezes = sum(not one.ends for one in self._incidents.all)
-        thawing = self._found.duplicates[THAW]
-        if thawing > max(1, freezes // FREEZES_PER_THAW):
-            self._break("too many sent just after a freeze", f"{thawing} after {freezes} freezes")
+        if len(self._found.thawing) > max(1, freezes // FREEZES_PER_THAW):
+            self._found.broken["too many sent just after a freeze"] += self._found.thawing
         for due in self._early():
             self._break("sent before its time", due)
 
