@@ -33,6 +33,7 @@ class Blows:
     def __init__(self, world: World) -> None:
         self.counts: Counter[str] = Counter()
         self.kills = 0
+        self._world = world
         self._daemons = world.daemons
         self._database = world.database
         self._rng = world.setting.rng("blows")
@@ -57,6 +58,7 @@ class Blows:
 
     async def strike(self) -> None:
         """One blow, until what it struck is up again."""
+        await self._world.revive()
         blow = self._rng.choices(self._blows, [one.weight for one in self._blows])[0]
         self.counts[blow.name] += 1
         await blow.strike()
@@ -116,7 +118,7 @@ class Blows:
         code = await victim.end(signal.SIGTERM)
         incident.to_s = time.monotonic()
         if code != 0:
-            raise RuntimeError(f"{victim.folder.name} ended with {code} after SIGTERM")
+            self._world.deaths.append(f"{victim.folder.name} ended with {code} after SIGTERM")
         await victim.start()
 
     async def _freeze(self) -> None:

@@ -139,13 +139,25 @@ class Daemon:
         self.up.set()
 
     async def end(self, number: signal.Signals) -> int:
-        """Sends a signal and waits for the end; the exit code. Raises RuntimeError if it has ended before."""
+        """Sends a signal and waits for the end; the exit code."""
         self.up.clear()
         assert self.process is not None
-        if self.process.returncode is not None:
-            raise RuntimeError(f"{self.folder.name} ended by itself with {self.process.returncode}")
         self.process.send_signal(number)
         return await self.process.wait()
+
+    async def revive(self) -> str | None:
+        """Starts it again if it has ended by itself, which it never should; how it did."""
+        assert self.process is not None
+        code = self.process.returncode
+        if code is None:
+            return None
+        await self.start()
+        return f"{self.folder.name} ended by itself with {code}"
+
+    def workers_died(self) -> list[str]:
+        """The workers that ended by themselves, as its supervisor logged them: not by our SIGKILL."""
+        lines = (self.folder / "daemon.log").read_text(errors="replace").splitlines()
+        return [line for line in lines if '"worker_died"' in line and "signal 9." not in line]
 
     def pids(self) -> list[int]:
         """The process and its workers, the leader first; none where it has ended."""

@@ -10,6 +10,7 @@ whether the lease is good and the octets; anything else is a fault, and the harn
 
 import argparse
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -107,7 +108,8 @@ async def run(case: Case, freezes: int, *, seed: int, folder: Path | None = None
         books, _ = await made.drained()
         await made.end()
         lost = sum(_lost_leases(one) for one in made.daemons.members)
-    verdict = Judge(made.tally, made.seen, books, made.incidents, Rules(per_incident=PER_INCIDENT)).verdict()
+    rules = Rules(per_incident=PER_INCIDENT, deaths=made.deaths)
+    verdict = Judge(made.tally, made.seen, books, made.incidents, rules).verdict()
     return Result(case, freezes, len(made.tally.acked), lost, verdict, time.monotonic() - begun_s)
 
 
@@ -120,6 +122,7 @@ def _far_ends(seen: Seen, senders: Senders, setting: Setting, _folder: Path) -> 
 
 async def _freeze(made: World, case: Case, rng: random.Random) -> None:
     """Stops what the case says for longer than the lease, and lets it go on."""
+    await made.revive()
     victim = rng.choice(made.daemons.members)
     pids = victim.pids()
     if case.one_worker:
@@ -136,7 +139,8 @@ async def _freeze(made: World, case: Case, rng: random.Random) -> None:
 
 def _signal(pids: Sequence[int], number: signal.Signals) -> None:
     for pid in pids:
-        os.kill(pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _lost_leases(daemon: Daemon) -> int:

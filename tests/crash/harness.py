@@ -59,7 +59,13 @@ async def run(setting: Setting, kills: int, *, foreign: bool = False) -> Report:
         await _under_fire(made, Clients(made, rest_s=_REST_S, fates=fates), blows, grants, kills)
         books, drained = await made.drained()
         await made.end()
-    rules = Rules(poor=POOR, webhooks=WEBHOOKS, granted=grants.expected(), per_incident=PER_INCIDENT)
+    rules = Rules(
+        poor=POOR,
+        webhooks=WEBHOOKS,
+        granted=grants.expected(),
+        per_incident=PER_INCIDENT,
+        deaths=made.deaths,
+    )
     verdict = Judge(made.tally, made.seen, books, made.incidents, rules).verdict()
     return Report(
         world=made,

@@ -29,6 +29,8 @@ class Rules:
     """By account and product: what was granted, and what may have been besides."""
     per_incident: int = 0
     """How many duplicates one incident may leave for each process it struck."""
+    deaths: list[str] = field(default_factory=list)
+    """Processes that ended although nobody killed them."""
 
 
 @dataclass(slots=True)
@@ -236,6 +238,8 @@ class Judge:
             self._break("webhook of an event that is not there", event_id)
 
     def _bounds(self) -> None:
+        for death in self._rules.deaths:
+            self._break("ended by itself, or badly", death)
         for one in self._incidents.all:
             most = self._rules.per_incident * max(1, len(one.pids))
             if one.duplicates > most:

@@ -210,6 +210,10 @@ def strike_too_much(run: Run) -> None:
     run.seen.copies[MAIL, 0] = [Copy(10.0, PID)] * 4
 
 
+def die(run: Run) -> None:
+    run.rules.deaths.append("a worker, by signal 11")
+
+
 FAULTS: dict[str, tuple[Callable[[Run], None], ...]] = {
     "acknowledged and lost": (lose,),
     "one submission, two messages": (store_again,),
@@ -237,6 +241,7 @@ FAULTS: dict[str, tuple[Callable[[Run], None], ...]] = {
     "webhook of an event that is not there": (invent_event,),
     "sent before its time": (send_early,),
     "duplicate without a cause": (send_again,),
+    "ended by itself, or badly": (die,),
     "more duplicates than one incident explains": (strike_too_much,),
 }  # fmt: skip
 

@@ -70,6 +70,8 @@ class World:
     smpp: SmppClient
     tally: Tally
     incidents: Incidents = field(default_factory=Incidents)
+    deaths: list[str] = field(default_factory=list)
+    """Processes that ended by themselves."""
 
     def http(self, name: str) -> HttpClient:
         """A client of the API for an account."""
@@ -94,11 +96,19 @@ class World:
                     await asyncio.sleep(0.2)
         return await asyncio.to_thread(read, self.database), closed
 
+    async def revive(self) -> None:
+        """Starts again what has ended by itself, and notes that."""
+        for one in self.daemons.members:
+            if (how := await one.revive()) is not None:
+                self.deaths.append(how)
+
     async def end(self) -> None:
-        """Ends every daemon in good order. Raises RuntimeError where that fails."""
+        """Ends every daemon in good order, and notes where that fails."""
+        await self.revive()
         for one in self.daemons.members:
             if (code := await one.end(signal.SIGTERM)) != 0:
-                raise RuntimeError(f"{one.folder.name} ended with {code}")
+                self.deaths.append(f"{one.folder.name} ended with {code} after SIGTERM")
+            self.deaths.extend(one.workers_died())
 
 
 @asynccontextmanager
