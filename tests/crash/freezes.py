@@ -16,7 +16,6 @@ import random
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,11 +158,6 @@ def table(results: Sequence[Result]) -> str:
             lines.append(f"{result.case.name}: {rule}: {len(found)}")
             lines += [f"    {one}" for one in found[:_SHOWN]]
     return "\n".join(line.rstrip() for line in lines)
-
-
-def total(results: Sequence[Result]) -> Counter[str]:
-    """Duplicates of all cases, by their cause."""
-    return sum((result.verdict.duplicates for result in results), Counter())
 
 
 async def run_all(freezes: int, *, seed: int, folder: Path | None = None) -> list[Result]:

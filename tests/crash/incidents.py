@@ -61,6 +61,14 @@ class Incidents:
                 return THAW, one
         return (UNKNOWN if unknown else UNEXPLAINED), None
 
+    def around(self, copy: Copy) -> str:
+        """What happened to the sender of `copy`, in seconds from its arrival: for whoever seeks a cause."""
+        return "; ".join(
+            f"{one.kind} {one.from_s - copy.at_s:+.2f} to {one.to_s - copy.at_s:+.2f}"
+            for one in self.all
+            if copy.pid in one.pids
+        )
+
     def struck(self, copy: Copy) -> bool:
         """Whether something happened to its sender before it can be sure to have settled."""
         return any(_struck(one, copy) for one in self.all)

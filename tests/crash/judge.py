@@ -191,7 +191,9 @@ class Judge:
                 self._found.duplicates[cause] += 1
                 if incident is not None:
                     incident.duplicates += 1
-                what = f"{address}/{part} of {wanted.parts}: {before} then {copy}; {one.story}"
+                sent = ", ".join(f"by {each.pid} ({self._incidents.around(each)})" for each in (before, copy))
+                after_s = copy.at_s - before.at_s
+                what = f"{address}/{part} of {wanted.parts}: {sent}, {after_s:.2f} s apart; {one.story}"
                 if cause == UNEXPLAINED:
                     self._break("duplicate without a cause", what)
                 elif cause == THAW:
