@@ -12,6 +12,8 @@ from tests.crash.seen import Copy
 
 FLIGHT_S = 2.0
 """How long a copy may take from the far end to the settlement's commit, on a crowded machine."""
+SILENCE_S = 2.0
+"""How much longer where the far end says nothing: the daemons' `data_timeout_s` and `response_timeout_s`."""
 LAG_S = 1.0
 """How late the harness may read what had been sent before."""
 THAW_S = 0.1
@@ -77,7 +79,8 @@ class Incidents:
 def _struck(one: Incident, copy: Copy) -> bool:
     """Its sender was struck when it had just sent `copy`; while it stands still it sends nothing more."""
     lag_s = LAG_S if one.ends else 0.0
-    return one.from_s - FLIGHT_S <= copy.at_s <= one.to_s + lag_s and (not one.pids or _is_of(one, copy))
+    flight_s = FLIGHT_S if copy.answered else FLIGHT_S + SILENCE_S
+    return one.from_s - flight_s <= copy.at_s <= one.to_s + lag_s and (not one.pids or _is_of(one, copy))
 
 
 def _thawing(one: Incident, copy: Copy) -> bool:
