@@ -117,6 +117,7 @@ class Blows:
         incident = self._begin("ended by SIGTERM", victim.pids())
         code = await victim.end(signal.SIGTERM)
         incident.to_s = time.monotonic()
+        incident.explains = incident.to_s - incident.from_s >= self._world.setting.harness.drain_s
         if code != 0:
             self._world.deaths.append(f"{victim.folder.name} ended with {code} after SIGTERM")
         await victim.start()

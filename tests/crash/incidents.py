@@ -29,13 +29,17 @@ THAW = "between check and octet"
 
 @dataclass(slots=True, eq=False)
 class Incident:
-    """Something that happened to processes: they ended (`ends`), or stood still from `from_s` to `to_s`."""
+    """Something that happened to processes: they ended (`ends`), or stood still from `from_s` to `to_s`.
+
+    One that ended in good order `explains` no duplicate: it had settled everything.
+    """
 
     kind: str
     pids: frozenset[int]
     from_s: float
     to_s: float = math.inf
     ends: bool = True
+    explains: bool = True
     duplicates: int = 0
 
 
@@ -53,6 +57,8 @@ class Incidents:
 
     def cause(self, before: Copy, copy: Copy, *, unknown: bool) -> tuple[str, Incident | None]:
         """Why `copy` came although `before` had; `unknown`: the gateway told that it did not know."""
+        if unknown and not before.answered:
+            return UNKNOWN, None
         for one in self.all:
             if one.ends and _struck(one, before):
                 return one.kind, one
@@ -78,6 +84,8 @@ class Incidents:
 
 def _struck(one: Incident, copy: Copy) -> bool:
     """Its sender was struck when it had just sent `copy`; while it stands still it sends nothing more."""
+    if not one.explains:
+        return False
     lag_s = LAG_S if one.ends else 0.0
     flight_s = FLIGHT_S if copy.answered else FLIGHT_S + SILENCE_S
     return one.from_s - flight_s <= copy.at_s <= one.to_s + lag_s and (not one.pids or _is_of(one, copy))

@@ -278,6 +278,14 @@ def test_a_duplicate_is_not_explained_by_the_end_of_another_process_nor_by_one_l
         assert run.verdict().duplicates[UNEXPLAINED] == 1
 
 
+def test_an_end_in_good_order_explains_no_duplicate() -> None:
+    run = Run()
+    incident = run.incidents.begin("ended by SIGTERM", [PID], 10.5)
+    incident.to_s, incident.explains = 10.6, False
+    run.twice(Copy(20.0, OTHER))
+    assert run.verdict().duplicates[UNEXPLAINED] == 1
+
+
 def test_of_a_frozen_process_only_the_last_moments_before_explain_a_duplicate() -> None:
     expected = {
         IN_FLIGHT: (Copy(9.5, PID), Copy(12.0, OTHER)),  # before it stood still
