@@ -45,8 +45,8 @@ class Blows:
             Blow("SIGKILL while starting", 8, self._kill_start),
             Blow("SIGTERM", 10, self._terminate),
             Blow("SIGSTOP and SIGCONT", 8, self._freeze),
-            Blow("mail sink dies", 2, lambda: self._far_end(mail, "mail sink")),
-            Blow("SMSC dies", 4, lambda: self._far_end(smsc, "SMSC")),
+            Blow("mail sink dies", 2, lambda: self._far_end(mail)),
+            Blow("SMSC dies", 4, lambda: self._far_end(smsc)),
         ]
         if world.setting.harness.workers > 1:
             self._blows += [
@@ -131,17 +131,16 @@ class Blows:
         incident.to_s = time.monotonic()
         victim.signal_group(signal.SIGCONT)
 
-    async def _far_end(self, one: FarEnd, name: str) -> None:
-        incident = self._begin(f"{name} died", [])
+    async def _far_end(self, one: FarEnd) -> None:
         await one.die()
         await asyncio.sleep(self._rng.uniform(0.0, _DOWN_S))
         await one.start()
-        incident.to_s = time.monotonic()
 
     async def _database_stops(self) -> None:
         server = self._database.server
         assert server is not None
-        incident = self._begin("database stopped", [])
+        pids = [pid for one in self._daemons.members for pid in one.pids()]
+        incident = self._begin("database stopped", pids)
         await asyncio.to_thread(server.stop, hard=True)
         await asyncio.sleep(self._rng.uniform(0.0, _DOWN_S))
         await asyncio.to_thread(server.start)

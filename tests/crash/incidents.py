@@ -31,7 +31,8 @@ THAW = "between check and octet"
 class Incident:
     """Something that happened to processes: they ended (`ends`), or stood still from `from_s` to `to_s`.
 
-    One that ended in good order `explains` no duplicate: it had settled everything.
+    One that ended in good order `explains` no duplicate: it had settled everything. Nor does the death of a far
+    end: what it had not answered is told as unknown.
     """
 
     kind: str
@@ -88,7 +89,7 @@ def _struck(one: Incident, copy: Copy) -> bool:
         return False
     lag_s = LAG_S if one.ends else 0.0
     flight_s = FLIGHT_S if copy.answered else FLIGHT_S + SILENCE_S
-    return one.from_s - flight_s <= copy.at_s <= one.to_s + lag_s and (not one.pids or _is_of(one, copy))
+    return one.from_s - flight_s <= copy.at_s <= one.to_s + lag_s and _is_of(one, copy)
 
 
 def _thawing(one: Incident, copy: Copy) -> bool:
