@@ -69,7 +69,7 @@ class Blows:
     async def _kill(self) -> None:
         victim = self._victim()
         await self._end_group(victim, "killed")
-        await victim.start()
+        await self._world.start(victim)
 
     async def _kill_start(self) -> None:
         """Killed, and again at some moment of its start."""
@@ -78,7 +78,7 @@ class Blows:
         await victim.spawn()
         await asyncio.sleep(self._rng.uniform(0.0, 2.5))
         await self._end_group(victim, "killed while starting")
-        await victim.start()
+        await self._world.start(victim)
 
     async def _end_group(self, victim: Daemon, kind: str) -> None:
         incident = self._begin(kind, victim.pids())
@@ -110,7 +110,7 @@ class Blows:
         await _gone(incident.pids)
         incident.to_s = time.monotonic()
         self.kills += 1
-        await victim.start()
+        await self._world.start(victim)
 
     async def _terminate(self) -> None:
         victim = self._victim()
@@ -120,7 +120,7 @@ class Blows:
         incident.explains = incident.to_s - incident.from_s >= self._world.setting.harness.drain_s
         if code != 0:
             self._world.deaths.append(f"{victim.folder.name} ended with {code} after SIGTERM")
-        await victim.start()
+        await self._world.start(victim)
 
     async def _freeze(self) -> None:
         """The whole group stands still, for less or for more than its lease."""

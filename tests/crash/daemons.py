@@ -145,15 +145,6 @@ class Daemon:
         self.process.send_signal(number)
         return await self.process.wait()
 
-    async def revive(self) -> str | None:
-        """Starts it again if it has ended by itself, which it never should; how it did."""
-        assert self.process is not None
-        code = self.process.returncode
-        if code is None:
-            return None
-        await self.start()
-        return f"{self.folder.name} ended by itself with {code}"
-
     def workers_died(self) -> list[str]:
         """The workers that ended by themselves, as its supervisor logged them: not by our SIGKILL."""
         lines = (self.folder / "daemon.log").read_text(errors="replace").splitlines()

@@ -31,8 +31,8 @@ THAW = "between check and octet"
 class Incident:
     """Something that happened to processes: they ended (`ends`), or stood still from `from_s` to `to_s`.
 
-    One that ended in good order `explains` no duplicate: it had settled everything. Nor does the death of a far
-    end: what it had not answered is told as unknown.
+    One that ended in good order `explains` no duplicate: it had settled everything. The death of a far end is
+    none of these: what it had not answered is told as unknown.
     """
 
     kind: str

@@ -35,6 +35,7 @@ DRAIN_S = 120.0
 RICH, POOR = "crash", "poor"
 DOMAINS = {RICH: "crash.example", POOR: "poor.example"}
 CREDITS = {RICH: 10_000_000, POOR: 40}
+_STARTS = 3
 _OPEN = {
     "messages": "SELECT count(*) FROM message WHERE status IN ('queued', 'scheduled')",
     "receipts": "SELECT count(*) FROM client_receipt",
@@ -96,11 +97,23 @@ class World:
                     await asyncio.sleep(0.2)
         return await asyncio.to_thread(read, self.database), closed
 
+    async def start(self, daemon: Daemon) -> None:
+        """Starts it, again where it ends meanwhile, and notes that. Raises RuntimeError after a few times."""
+        for _ in range(_STARTS - 1):
+            with contextlib.suppress(RuntimeError):
+                await daemon.start()
+                return
+            assert daemon.process is not None
+            self.deaths.append(f"{daemon.folder.name} ended with {daemon.process.returncode} at its start")
+        await daemon.start()
+
     async def revive(self) -> None:
         """Starts again what has ended by itself, and notes that."""
         for one in self.daemons.members:
-            if (how := await one.revive()) is not None:
-                self.deaths.append(how)
+            assert one.process is not None
+            if (code := one.process.returncode) is not None:
+                self.deaths.append(f"{one.folder.name} ended by itself with {code}")
+                await self.start(one)
 
     async def end(self) -> None:
         """Ends every daemon in good order, and notes where that fails."""
