@@ -10,7 +10,7 @@ from tests.postgres_server import MISSING, programs
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
-    ("case", "freezes"), zip(CASES, (2, 2, 1, 1), strict=True), ids=[case.name for case in CASES]
+    ("case", "freezes"), list(zip(CASES, (2, 2, 1, 1), strict=True)), ids=[case.name for case in CASES]
 )
 async def test_a_duplicate_after_a_freeze_was_under_way_before_it(
     case: Case, freezes: int, tmp_path: Path
