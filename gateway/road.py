@@ -77,6 +77,7 @@ class Road:
             ),
             clock=clock,
             tenure=self.tenure,
+            unsettled_max=2 * settings.store.batch_max,  # one batch is written, one gathers
             keep_content=self.keep_content,
             observer=observer,
             reports=reports,

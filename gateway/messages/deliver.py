@@ -40,10 +40,6 @@ _NOTE_SLOW_S = 60.0  # a line in the log for each upstream
 _REST_MAX_S = 600.0
 _REST_DOUBLINGS = 6  # an SMSC's second becomes a minute, a smarthost's 15 s reach the 10 minutes
 _RESTS_REMEMBERED = 50_000
-_UNSETTLED_MAX = 256
-"""So many attempts may have ended without their settlement being written: what a crash would send again. The
-writer has some dozens of them under way; more only when it waits for somebody.
-"""
 
 
 _Attempt = tuple[Work, float]
@@ -62,17 +58,20 @@ class Dispatcher:
         lanes: Lanes,
         clock: Clock,
         tenure: Tenure,
+        unsettled_max: int,
         keep_content: bool,
         observer: Observer,
         reports: Callable[[Work, Sequence[Settlement]], Awaitable[Sequence[Message]]],
         random_unit: Callable[[], float] = random.random,
     ) -> None:
+        """No attempt begins while `unsettled_max` that ended are not settled: a crash would repeat them."""
         self._store = store
         self._upstream_of = upstream_of
         self._rules = rules
         self.lanes = lanes
         self._clock = clock
         self._tenure = tenure
+        self._unsettled_max = unsettled_max
         self._keep_content = keep_content
         self._observer = observer
         self._reports = reports
@@ -166,7 +165,7 @@ class Dispatcher:
         if not self._tenure.may_send():
             self._fenced = True
             return
-        if self._unsettled >= _UNSETTLED_MAX:
+        if self._unsettled >= self._unsettled_max:
             self._behind = True
             return
         if self._stopping or (self._paused and self.pause_left_s(destination) > 0):
@@ -382,7 +381,7 @@ class Dispatcher:
     def _settled_attempt(self, operation: SettleDeliveries) -> None:
         self._unsettled -= 1
         self._written(operation)
-        if self._behind and self._unsettled <= _UNSETTLED_MAX // 2:
+        if self._behind and self._unsettled <= self._unsettled_max // 2:
             self._behind = False
             self._kick_all()
 

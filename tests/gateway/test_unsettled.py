@@ -3,14 +3,18 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gateway.messages.deliver import _UNSETTLED_MAX
+from config.schema import Store
 from gateway.store.tx import Tx
 from tests.gateway.fakes import FakeUpstream
-from tests.gateway.rig import ACCOUNT, rig
+from tests.gateway.rig import ACCOUNT, make_settings, rig
+
+SETTINGS = replace(make_settings(), store=Store(batch_max=50))
+MOST = 2 * SETTINGS.store.batch_max
 
 pytestmark = pytest.mark.usefixtures("engine")  # on SQLite and on PostgreSQL
 
@@ -23,9 +27,9 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def test_a_store_that_stands_still_stops_new_attempts_until_it_goes_on(tmp_path: Path) -> None:
-    count = 2 * _UNSETTLED_MAX + 50
+    count = 2 * MOST + 50
     upstream = FakeUpstream(concurrency=8)
-    async with rig(tmp_path, [upstream], mail_credits=count) as one:
+    async with rig(tmp_path, [upstream], settings=SETTINGS, mail_credits=count) as one:
         upstream.gate.clear()
         await one.road.acceptor.accept(ACCOUNT, [await one.mail() for _ in range(count)])
         await until(lambda: upstream.under_way == upstream.concurrency)
@@ -38,8 +42,8 @@ async def test_a_store_that_stands_still_stops_new_attempts_until_it_goes_on(tmp
         standing = asyncio.ensure_future(one.store.write(stand_still))
         await until(entered.is_set)
         upstream.gate.set()
-        await until(lambda: len(upstream.works) >= _UNSETTLED_MAX and upstream.under_way == 0)
-        assert len(upstream.works) < _UNSETTLED_MAX + upstream.concurrency
+        await until(lambda: len(upstream.works) >= MOST and upstream.under_way == 0)
+        assert len(upstream.works) < MOST + upstream.concurrency
         leave.set()
         assert await standing
         await until(lambda: not one.road.dispatcher.lanes.deliveries)
