@@ -41,6 +41,8 @@ class Tenure:
         self.holder = self.process
         """The name by which deliveries are held now."""
         self._store = store
+        self._alone = store.exclusive
+        self._damage = store.damage
         self._clock = clock
         self._new_holder = new_holder
         self._lost = lost
@@ -52,8 +54,8 @@ class Tenure:
 
     def may_send(self) -> bool:
         """Whether what this process holds is its own beyond doubt."""
-        if self._store.exclusive:
-            return not self._store.damage.text  # what is sent could not be settled
+        if self._alone:
+            return not self._damage.text  # what is sent could not be settled
         if self._renewed is None:
             return False
         elapsed_s, wall_s = self._renewed
