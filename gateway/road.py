@@ -4,7 +4,7 @@
 store with upstreams of their own.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from config.schema import Settings
@@ -14,11 +14,11 @@ from gateway.messages import retry
 from gateway.messages.accept import Acceptor
 from gateway.messages.deliver import Dispatcher
 from gateway.messages.lanes import Lanes
-from gateway.messages.model import Channel, Message, Work
+from gateway.messages.model import Channel
 from gateway.messages.observer import Observer
 from gateway.messages.queue import QueueKeeper
 from gateway.messages.route import Router
-from gateway.messages.settlement import Settlement
+from gateway.messages.settling import Reports
 from gateway.messages.shape_mail import MailShaper, SenderDomains
 from gateway.messages.shape_sms import SenderNames, SmsShaper
 from gateway.ports import Clock, Upstream
@@ -31,8 +31,6 @@ from policy.acceptable_use import sensitive_numbers
 from policy.countries import CountryTable
 from policy.engine import Policy, Submission
 from smtp.limits import MailLimits
-
-Reports = Callable[[Work, Sequence[Settlement]], Awaitable[Sequence[Message]]]
 
 
 class Road:

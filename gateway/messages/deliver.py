@@ -1,15 +1,14 @@
 """Delivery: takes works from the lanes to their upstreams and settles what comes back.
 
 Each destination has its own lane and its own few attempts under way, so a slow one holds up nobody else (A5);
-the end of one begins the next. Outcomes are settled in the background; a settlement that the store refuses is
-tried again until it is written, and until then its memory counts as taken, which pushes back on acceptance
-(A6).
+the end of one begins the next. Outcomes are settled in the background (`messages.settling`). Nothing begins
+while the lease on what is held is in doubt, or too much that ended is not settled.
 """
 
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,8 +21,9 @@ from gateway.messages.model import Channel, Deferred, Failed, Message, Outcome, 
 from gateway.messages.observer import Observer
 from gateway.messages.settle import SettleDeliveries, note_waiting
 from gateway.messages.settlement import Settlement
+from gateway.messages.settling import Reports, Settler
 from gateway.ports import Clock, Upstream
-from gateway.store.errors import StoreBusy, StoreFailed
+from gateway.store.errors import StoreBusy
 from gateway.store.locks import Locks
 from gateway.store.operation import Call
 from gateway.store.store import Store
@@ -32,8 +32,7 @@ from gateway.store.tenure import Tenure
 log = structlog.get_logger(__name__)
 
 _KEEP_PAUSED_S = 2.0  # a lane that pauses longer gives its memory back
-_SETTLE_AGAIN_S = 0.5
-_NOTE_UNWRITTEN_S = 60.0
+_FINISH_S = 5.0  # at the stop, for settlements to be written
 _SLOW_S = 30.0  # an attempt without an answer for so long is told of
 _LOOK_S = 5.0
 _NOTE_SLOW_S = 60.0  # a line in the log for each upstream
@@ -61,7 +60,7 @@ class Dispatcher:
         unsettled_max: int,
         keep_content: bool,
         observer: Observer,
-        reports: Callable[[Work, Sequence[Settlement]], Awaitable[Sequence[Message]]],
+        reports: Reports,
         random_unit: Callable[[], float] = random.random,
     ) -> None:
         """No attempt begins while `unsettled_max` that ended are not settled: a crash would repeat them."""
@@ -72,9 +71,8 @@ class Dispatcher:
         self._clock = clock
         self._tenure = tenure
         self._unsettled_max = unsettled_max
-        self._keep_content = keep_content
+        self._settler = Settler(store, clock, rules, reports, keep_content=keep_content)
         self._observer = observer
-        self._reports = reports
         self._random_unit = random_unit
         self._running: dict[str, int] = {}
         self._paused: dict[str, float] = {}  # destination → monotonic time at which it may go on
@@ -82,14 +80,8 @@ class Dispatcher:
         self._attempts: dict[asyncio.Future[Sequence[Outcome]], _Attempt] = {}
         self._watch: asyncio.TimerHandle | None = None  # over attempts that take long
         self._slow_noted_s: dict[str, float] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._unsettled = 0  # attempts that are over and not yet settled
         self._behind = False  # attempts wait for settlements to be written
-        self._settling = 0
-        self._unwritten = 0
-        self._note_unwritten_at_s = float("-inf")
-        self._settled = asyncio.Event()
-        self._settled.set()
         self._stopping = False
         self._fenced = False  # attempts wait for the lease to be renewed
         self.settled: Callable[[], None] = lambda: None
@@ -317,7 +309,7 @@ class Dispatcher:
         for one, outcome in zip(settlements, outcomes, strict=True):
             self._observer.attempted(work, one, outcome)
         self._unsettled += 1
-        self._write(work, settlements, self._settled_attempt)
+        self._settler.write(work, settlements, self._settled_attempt)
 
     def give_up_receipts(self, message: Message) -> None:
         """Ends the wait for receipts that never came: an SMSC took the parts, and nothing more is known."""
@@ -338,7 +330,7 @@ class Dispatcher:
                 sms=True,
             )
             work = Work(message, delivery.destination, [delivery])
-            self._write(work, [one], self._written_unreserved)
+            self._settler.write(work, [one], self._written_unreserved)
 
     def put_back(self, works: Iterable[Work], *, reserved: bool = True) -> None:
         """Returns works untouched to the database, due at once."""
@@ -356,27 +348,7 @@ class Dispatcher:
                 )
                 for delivery in work.deliveries
             ]
-            self._write(work, settlements, self._written if reserved else self._written_unreserved)
-
-    def _write(
-        self, work: Work, settlements: list[Settlement], on_commit: Callable[[SettleDeliveries], None]
-    ) -> None:
-        self._settling += 1
-        self._settled.clear()
-        operation = SettleDeliveries(
-            work,
-            settlements,
-            holder=work.message.holder,
-            keep_content=self._keep_content,
-            refund_on=self._rules[work.message.channel].refund_on,
-            on_commit=on_commit,
-            on_failure=self._not_written,
-        )
-        for one in settlements:
-            if one.status is Status.FAILED:
-                self._own_failed(operation)
-                return
-        self._submit(operation)
+            self._settler.write(work, settlements, self._written if reserved else self._written_unreserved)
 
     def _settled_attempt(self, operation: SettleDeliveries) -> None:
         self._unsettled -= 1
@@ -394,51 +366,7 @@ class Dispatcher:
         if operation.reports:
             self.left_waiting()
         self.settled()
-        self._settling -= 1
-        if not self._settling:
-            self._settled.set()
-
-    async def _write_failed(self, operation: SettleDeliveries) -> None:
-        """A failure may owe its sender a DSN, written in the same transaction."""
-        try:
-            operation.reports = await self._reports(operation.work, operation.settlements)
-        except (StoreBusy, StoreFailed) as error:
-            self._note_unwritten(error)
-            again = partial(self._own_failed, operation)
-            asyncio.get_running_loop().call_later(_SETTLE_AGAIN_S, again)
-            return
-        except Exception:
-            log.exception("dsn_not_written", message_id=operation.work.message.id)
-        self._submit(operation)
-
-    def _own_failed(self, operation: SettleDeliveries) -> None:
-        self._own(self._write_failed(operation))
-
-    def _submit(self, operation: SettleDeliveries) -> None:
-        try:
-            self._store.post(operation, urgent=True)
-        except StoreBusy:
-            self._again(operation)
-
-    def _not_written(self, operation: SettleDeliveries, error: Exception) -> None:
-        self._note_unwritten(error)
-        self._again(operation)
-
-    def _note_unwritten(self, error: Exception) -> None:
-        """Once a minute: while the store refuses, every settlement is tried twice a second."""
-        self._unwritten += 1
-        now_s = self._clock.monotonic_s()
-        if now_s >= self._note_unwritten_at_s:
-            log.warning("settlement_not_written", error=str(error), times=self._unwritten)
-            self._unwritten, self._note_unwritten_at_s = 0, now_s + _NOTE_UNWRITTEN_S
-
-    def _again(self, operation: SettleDeliveries) -> None:
-        asyncio.get_running_loop().call_later(_SETTLE_AGAIN_S, self._submit, operation)
-
-    def _own(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._settler.written()
 
     # --- the end -------------------------------------------------------------------------------------
 
@@ -454,7 +382,7 @@ class Dispatcher:
             self.put_back(lane.drain())
         if self._watch is not None:
             self._watch.cancel()
-        under_way: set[asyncio.Future[Any]] = {*self._attempts, *self._tasks}
+        under_way: set[asyncio.Future[Any]] = {*self._attempts, *self._settler.tasks}
         if under_way:
             _, pending = await asyncio.wait(under_way, timeout=drain_s)
             for one in pending:
@@ -462,11 +390,7 @@ class Dispatcher:
             if pending:
                 log.warning("drain_cut_short", attempts=len(pending))
                 await asyncio.wait(pending, timeout=1.0)
-        try:
-            async with asyncio.timeout(5.0):
-                await self._settled.wait()
-        except TimeoutError:
-            log.warning("settlements_left", count=self._settling)
+        await self._settler.finish(_FINISH_S)
 
 
 def _known(work: Work, outcome: Outcome) -> "asyncio.Future[Sequence[Outcome]]":

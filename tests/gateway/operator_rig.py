@@ -162,6 +162,7 @@ async def operator_rig(limit: Limit | None = None, **settings: Any) -> AsyncIter
         rules={Channel.SMS: RETRY},
         lanes=Lanes(deliveries_max=20_000, octets_max=1 << 26),
         clock=clock,
+        unsettled_max=1000,
         tenure=cast(Tenure, _Held()),
         keep_content=False,
         observer=Observer(),
