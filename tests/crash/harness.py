@@ -33,8 +33,8 @@ from tests.crash.smsc import Smsc
 from tests.crash.webhooks import webhook_receiver
 from tests.crash.world import CREDITS, POOR, RICH, Setting, World, world
 
-PER_INCIDENT = MAX_CONNECTIONS * 3 + WINDOW * PARTS_MAX + BATCH_MAX
-"""The most duplicates that the end of one process explains: what was under way, and one commit."""
+PER_INCIDENT = PARTS_MAX * (MAX_CONNECTIONS + WINDOW + 2 * BATCH_MAX)
+"""The most duplicates that the end of one process explains: what was under way, and what was unsettled."""
 _GRANT = 30
 _GRANT_EVERY_S = 8.0
 _FAILURES = frozenset({"message.failed", "message.cancelled", "message.refunded", "message.unknown"})

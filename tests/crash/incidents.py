@@ -23,6 +23,7 @@ FREEZES_PER_THAW = 10
 
 UNEXPLAINED = "unexplained"
 UNKNOWN = "no answer (message.unknown)"
+PARTLY = "some parts taken, others not"
 IN_FLIGHT = "in flight at the freeze"
 THAW = "between check and octet"
 

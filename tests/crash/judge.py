@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from tests.crash.books import Books, Delivery, Stored, spent
 from tests.crash.fates import CANCELLED, DELIVERED, Wanted, refunded
-from tests.crash.incidents import FREEZES_PER_THAW, THAW, UNEXPLAINED, Incidents
+from tests.crash.incidents import FREEZES_PER_THAW, PARTLY, THAW, UNEXPLAINED, Incidents
 from tests.crash.seen import Copy, Seen
 from tests.crash.tally import Sent, Tally
 
@@ -184,10 +184,13 @@ class Judge:
     def _copies(self, wanted: Wanted, one: Delivery) -> None:
         """Finds a cause for every copy beyond the first."""
         address = _at_far_end(one.address)
-        for part in range(wanted.parts):
-            copies = self._seen.copies.get((address, part), [])
+        of_parts = [self._seen.copies.get((address, part), []) for part in range(wanted.parts)]
+        partly = len({len(copies) for copies in of_parts}) > 1
+        for part, copies in enumerate(of_parts):
             for before, copy in pairwise(copies):
                 cause, incident = self._incidents.cause(before, copy, unknown=one.unknown > 0)
+                if cause == UNEXPLAINED and partly:
+                    cause = PARTLY  # the parts have no meaning alone: all were sent again
                 self._found.duplicates[cause] += 1
                 if incident is not None:
                     incident.duplicates += 1

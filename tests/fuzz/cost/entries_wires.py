@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from functools import cache
 from pathlib import Path
 
-from gateway.api.connection import Connection
+from gateway.api.connection import Connection, Shared
 from tests.fuzz import http, mail
 from tests.fuzz.cost.entry import KIB, Entry
 from tests.fuzz.loop import Peer, run
@@ -83,11 +83,10 @@ def _text(path: str, name: str, before: str, after: str = '"}', reach_kib: int =
 
 def _wire(octets: bytes) -> None:
     """Octets on the API's port, in pieces of 64 KiB."""
-    run(_converse(octets))
+    run(_converse(_api().server.shared, octets))
 
 
-async def _converse(octets: bytes) -> None:
-    shared = _api().server.shared
+async def _converse(shared: Shared, octets: bytes) -> None:
     peer = Peer(Connection(shared))
     await peer.send([octets[at : at + 64 * KIB] for at in range(0, len(octets), 64 * KIB)])
     await peer.hang_up()
