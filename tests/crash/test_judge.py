@@ -8,7 +8,7 @@ import pytest
 
 from tests.crash.books import Books, Delivery, Lots, Stored
 from tests.crash.fates import DELIVERED, Wanted
-from tests.crash.incidents import IN_FLIGHT, THAW, UNEXPLAINED, UNKNOWN, Incidents
+from tests.crash.incidents import IN_FLIGHT, PARTLY, THAW, UNEXPLAINED, UNKNOWN, Incidents
 from tests.crash.judge import NO_CREDITS, Judge, Rules, Verdict
 from tests.crash.seen import Copy, Seen
 from tests.crash.tally import Sent, Tally
@@ -16,6 +16,7 @@ from tests.crash.tally import Sent, Tally
 MAIL, BAD, SMS, POOR = "ok.1@example.net", "550.2@example.net", "+41761000001", "ok.3@example.net"
 GOOD = frozenset({DELIVERED})
 PID, OTHER = 100, 200
+_DIGITS = SMS.removeprefix("+")
 
 
 @dataclass
@@ -284,6 +285,15 @@ def test_an_end_in_good_order_explains_no_duplicate() -> None:
     incident.to_s, incident.explains = 10.6, False
     run.twice(Copy(20.0, OTHER))
     assert run.verdict().duplicates[UNEXPLAINED] == 1
+
+
+def test_a_part_comes_again_without_another_cause_only_where_its_message_was_not_taken_whole() -> None:
+    run = Run()
+    run.seen.copies[_DIGITS, 0] = [Copy(10.0, PID), Copy(12.0, PID)]
+    run.seen.copies[_DIGITS, 1] = [Copy(12.0, PID)]
+    assert run.verdict().duplicates == Counter({PARTLY: 1})
+    run.seen.copies[_DIGITS, 1] = [Copy(10.0, PID), Copy(12.0, PID)]
+    assert run.verdict().duplicates == Counter({UNEXPLAINED: 2})
 
 
 def test_of_a_frozen_process_only_the_last_moments_before_explain_a_duplicate() -> None:
