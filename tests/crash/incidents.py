@@ -62,7 +62,7 @@ class Incidents:
         if unknown and not before.answered:
             return UNKNOWN, None
         for one in self.all:
-            if one.ends and _struck(one, before):
+            if one.ends and _struck(one, before, held_up_s=self._held_up_s(before, one)):
                 return one.kind, one
         for one in self.all:
             if not one.ends and _struck(one, before):
@@ -83,13 +83,23 @@ class Incidents:
         """Whether something happened to its sender before it can be sure to have settled."""
         return any(_struck(one, copy) for one in self.all)
 
+    def _held_up_s(self, copy: Copy, end: Incident) -> float:
+        """For how long between `copy` and the end of its sender others stood still: one that does so inside a
+        transaction holds up everybody's commits.
+        """
+        return sum(
+            max(0.0, min(one.to_s, end.from_s) - max(one.from_s, copy.at_s))
+            for one in self.all
+            if not one.ends and copy.pid not in one.pids
+        )
 
-def _struck(one: Incident, copy: Copy) -> bool:
+
+def _struck(one: Incident, copy: Copy, *, held_up_s: float = 0.0) -> bool:
     """Its sender was struck when it had just sent `copy`; while it stands still it sends nothing more."""
     if not one.explains:
         return False
     lag_s = LAG_S if one.ends else 0.0
-    flight_s = FLIGHT_S if copy.answered else FLIGHT_S + SILENCE_S
+    flight_s = held_up_s + (FLIGHT_S if copy.answered else FLIGHT_S + SILENCE_S)
     return one.from_s - flight_s <= copy.at_s <= one.to_s + lag_s and _is_of(one, copy)
 
 

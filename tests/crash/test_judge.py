@@ -287,6 +287,16 @@ def test_an_end_in_good_order_explains_no_duplicate() -> None:
     assert run.verdict().duplicates[UNEXPLAINED] == 1
 
 
+def test_who_stands_still_holds_up_the_settlements_of_others() -> None:
+    expected = {"killed": (9.9, 13.2), UNEXPLAINED: (9.9, 10.2)}  # for three seconds, for less than one
+    for cause, (from_s, to_s) in expected.items():
+        run = Run()
+        run.incidents.begin("frozen", [OTHER], from_s, ends=False).to_s = to_s
+        run.incidents.begin("killed", [PID], 13.4).to_s = 13.4
+        run.twice(Copy(20.0, OTHER))
+        assert run.verdict().duplicates == Counter({cause: 1})
+
+
 def test_a_part_comes_again_without_another_cause_only_where_its_message_was_not_taken_whole() -> None:
     run = Run()
     run.seen.copies[_DIGITS, 0] = [Copy(10.0, PID), Copy(12.0, PID)]
