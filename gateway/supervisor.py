@@ -65,7 +65,9 @@ class Worker(ProcessProtocol):
         self.ready = asyncio.Event()
         self.ended = asyncio.Event()
         self.heard_s = 0.0
-        """When it said last that its loop turns; 0: not yet, or it was given up."""
+        """When it said last that its loop turns; 0: it was given up, or is not up yet, which may take as long
+        as the database does.
+        """
         self._line = b""
         self._born_s = 0.0
         self._reason = _DIED
@@ -85,15 +87,16 @@ class Worker(ProcessProtocol):
         """The worker says that it is up, or that its loop turns."""
         if childFD != READY_FD:
             return
-        if self._reason is _DIED:
-            self.heard_s = asyncio.get_event_loop().time()
         if self.ready.is_set():
+            if self._reason is _DIED:
+                self.heard_s = asyncio.get_event_loop().time()
             return
         self._line += data.replace(ALIVE, b"")
         if self._line.endswith(b"\n"):
             told = json.loads(self._line)
             self.holder, self.metrics_port = told["holder"], told["metrics"]
             self.ready.set()
+            self.heard_s = asyncio.get_event_loop().time()
 
     def kill(self, silent_s: float) -> None:
         """Ends a process whose loop stood still for so long; SIGABRT has it say where (`faulthandler`)."""

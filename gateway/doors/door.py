@@ -7,11 +7,12 @@ doors share.
 
 import ssl
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
 from config.schema import Settings
+from config.schema_listeners import Http, Smpp, Smtp
 from gateway.doors.admission import DOOR_LIMIT, Room
 from gateway.doors.entrance import Entrance, Factory, Listening
 from gateway.messages.observer import Observer
@@ -149,46 +150,29 @@ class Doors:
     def smtp(self, known: Callable[[str], str | None]) -> Door:
         """Submission; `known` names the account of a trusted network."""
         smtp = self._settings.smtp
-        return Door(
-            "smtp",
-            most=smtp.max_connections,
-            per_peer=smtp.max_connections_per_peer,
-            handshakes=self._handshakes,
-            observer=self._observer,
-            clock=self._clock,
-            proxies=self._proxies,
-            proxy_protocol=smtp.proxy_protocol,
-            handshake_s=min(_HANDSHAKE_S, smtp.idle_timeout_s),
-            known=known,
-        )
+        return self._door("smtp", smtp, smtp.idle_timeout_s, proxy_protocol=smtp.proxy_protocol, known=known)
 
     def http(self) -> Door:
         """The API; who is behind a proxy is told with each request, not with the connection."""
         http = self._settings.http
-        return Door(
-            "http",
-            most=http.max_connections,
-            per_peer=http.max_connections_per_peer,
-            handshakes=self._handshakes,
-            observer=self._observer,
-            clock=self._clock,
-            proxies=self._proxies,
-            handshake_s=min(_HANDSHAKE_S, http.request_timeout_s),
-        )
+        return self._door("http", http, http.request_timeout_s)
 
     def smpp(self) -> Door:
         """Binds."""
         smpp = self._settings.smpp
+        return self._door("smpp", smpp, smpp.bind_timeout_s, proxy_protocol=smpp.proxy_protocol)
+
+    def _door(self, ingress: str, settings: Smtp | Http | Smpp, wait_s: float, **options: Any) -> Door:
         return Door(
-            "smpp",
-            most=smpp.max_connections,
-            per_peer=smpp.max_connections_per_peer,
+            ingress,
+            most=settings.max_connections,
+            per_peer=settings.max_connections_per_peer,
             handshakes=self._handshakes,
             observer=self._observer,
             clock=self._clock,
             proxies=self._proxies,
-            proxy_protocol=smpp.proxy_protocol,
-            handshake_s=min(_HANDSHAKE_S, smpp.bind_timeout_s),
+            handshake_s=min(_HANDSHAKE_S, wait_s),
+            **options,
         )
 
 

@@ -59,6 +59,7 @@ class QueueKeeper:
         self._renew_at_s = 0.0
         self._note_at_s = float("-inf")
         self._set_back = clock_set_back.Watch(clock)
+        self._back_ms = 0  # by which the clock was set back, until the retries have followed
         self._wake_after: int | None = None  # so many settlements; None: nothing waits
         self._unloaded: tuple[str, list[Row]] = ("", [])  # claimed, and then the database went away
         dispatcher.settled = self._settled
@@ -127,10 +128,11 @@ class QueueKeeper:
 
     async def _bring_retries_forward(self) -> None:
         """Where the wall clock was set back, what waits for it would wait as much longer."""
-        back_ms = self._set_back.look()
-        if back_ms:
-            now_ms = self._clock.now_ms()
+        self._back_ms += self._set_back.look()
+        if self._back_ms:
+            now_ms, back_ms = self._clock.now_ms(), self._back_ms
             count = await clock_set_back.bring_forward(self._store, now_ms=now_ms, back_ms=back_ms)
+            self._back_ms = 0
             log.warning("clock_set_back", seconds=round(back_ms / 1000), retries_brought_forward=count)
 
     async def _wait(self) -> None:

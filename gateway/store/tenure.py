@@ -48,9 +48,7 @@ class Tenure:
         self._lost = lost
         self._lease_ms = int(lease_s * 1000)
         self._usable_s = lease_s - lease_s / 3
-        self._renewed: tuple[float, float] | None = (
-            None  # elapsed and wall-clock time, before it was asked for
-        )
+        self._renewed: tuple[float, float] | None = None  # by both clocks, before it was asked for
 
     def may_send(self) -> bool:
         """Whether what this process holds is its own beyond doubt."""

@@ -50,6 +50,13 @@ class Tx:
         """Whether the database (not the caller's own code) raised it, or the connection is gone."""
         return self.lost or isinstance(error, (DBAPIError, self.connection.dialect.loaded_dbapi.Error))
 
+    def is_store_fault(self, error: Exception) -> bool:
+        """Whether it says that the database cannot write, not that it would not take this one statement."""
+        dbapi: Any = self.connection.dialect.loaded_dbapi
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        refusals = (dbapi.IntegrityError, dbapi.DataError, dbapi.ProgrammingError)
+        return self.is_database_error(error) and not isinstance(cause, refusals)
+
     @property
     def lost(self) -> bool:
         """Whether the connection broke."""

@@ -255,7 +255,7 @@ class Writer:
                 log.warning("store_batch_failed operations=%d error=%s", len(batch), type(error).__name__)
             if len(batch) > 1:
                 return [result for one in batch for result in self._commit([one])]
-            if self._session.tx.is_database_error(error):
+            if self._session.tx.is_store_fault(error):
                 self._note_failing(batch[0].weight)
             failure = StoreFailed(f"The store could not write: {cause(error)}")
             failure.__cause__ = error

@@ -91,6 +91,20 @@ async def test_one_operation_that_fails_takes_no_other_with_it(tmp_path: Path) -
     await store.close()
 
 
+@on_each_engine
+async def test_a_statement_that_is_refused_does_not_make_the_store_unwritable(
+    tmp_path: Path,
+) -> None:
+    """Or a client that asks for what is there already would turn /readyz to 503."""
+    store = Store.open(url(tmp_path), upgrade=True)
+    await store.write(bump)
+    twice = "INSERT INTO revision (id, value) VALUES (1, 1)"
+    with pytest.raises(StoreFailed):
+        await store.write(lambda tx: tx.run(twice))
+    assert not store.writer.failing
+    await store.close()
+
+
 class Bump(Operation[str]):
     """Light enough for the event loop. With `dangling` set, its COMMIT is refused, not its statement."""
 
