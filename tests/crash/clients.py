@@ -96,6 +96,7 @@ class Clients:
             if not sent.keyed:
                 tally.unanswered.add(sent.token)
                 return None
+            tally.again.add(sent.token)
             await asyncio.sleep(0.05)
 
     async def _batches(self, plans: Plans, http: HttpClient) -> None:
@@ -103,6 +104,7 @@ class Clients:
             batch = plans.batch()
             self.tally.sent.update((one.token, one) for one in batch)
             while (answers := await http.send_batch(batch)) is None:
+                self.tally.again.update(one.token for one in batch)
                 await asyncio.sleep(0.05)
             for one, answer in zip(batch, answers, strict=True):
                 if isinstance(answer, Refused):

@@ -15,6 +15,7 @@ from tests.crash.incidents import FREEZES_PER_THAW, PARTLY, THAW, UNEXPLAINED, I
 from tests.crash.seen import Copy, Seen
 from tests.crash.tally import Sent, Tally
 
+LATE_TRY = "a try without an answer was accepted after another was refused"
 NO_CREDITS = "insufficient_credits"
 
 
@@ -99,6 +100,9 @@ class Judge:
         for token, reason in tally.refused.items():
             for one in tally.sent[token].wanted:
                 if one.address in stored or self._seen.arrived(_at_far_end(one.address)):
+                    if reason == NO_CREDITS and token in tally.again:
+                        self._found.duplicates[LATE_TRY] += 1
+                        continue
                     self._break("refused but stored or delivered", f"{token} {one.address}")
             if tally.sent[token].account != self._rules.poor or reason != NO_CREDITS:
                 self._break("refused without a reason", f"{token}: {reason}")

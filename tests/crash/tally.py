@@ -37,6 +37,8 @@ class Tally:
     acked: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     unanswered: set[str] = field(default_factory=set)
+    again: set[str] = field(default_factory=set)
+    """What had to be asked again under its key, because a try got no answer: that one may come late."""
     due_s: dict[str, float] = field(default_factory=dict)
     """Not to be sent before this time of the harness's clock."""
     cancelled: dict[str, bool] = field(default_factory=dict)

@@ -9,7 +9,7 @@ import pytest
 from tests.crash.books import Books, Delivery, Lots, Stored
 from tests.crash.fates import DELIVERED, Wanted
 from tests.crash.incidents import IN_FLIGHT, PARTLY, THAW, UNEXPLAINED, UNKNOWN, Incidents
-from tests.crash.judge import NO_CREDITS, Judge, Rules, Verdict
+from tests.crash.judge import LATE_TRY, NO_CREDITS, Judge, Rules, Verdict
 from tests.crash.seen import Copy, Seen
 from tests.crash.tally import Sent, Tally
 
@@ -295,6 +295,16 @@ def test_who_stands_still_holds_up_the_settlements_of_others() -> None:
         run.incidents.begin("killed", [PID], 13.4).to_s = 13.4
         run.twice(Copy(20.0, OTHER))
         assert run.verdict().duplicates == Counter({cause: 1})
+
+
+def test_only_an_earlier_try_without_an_answer_explains_that_what_was_refused_arrived() -> None:
+    run = Run()
+    deliver_refused(run)
+    assert list(run.verdict().broken) == ["refused but stored or delivered"]
+    run.tally.again.add("refused")
+    verdict = run.verdict()
+    assert verdict.holds, verdict.broken
+    assert verdict.duplicates == Counter({LATE_TRY: 1})
 
 
 def test_a_part_comes_again_without_another_cause_only_where_its_message_was_not_taken_whole() -> None:
