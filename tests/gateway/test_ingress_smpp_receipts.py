@@ -300,7 +300,8 @@ async def test_only_so_many_receipts_are_kept_and_the_oldest_go_first(tmp_path: 
 
 async def test_a_store_that_fails_repeats_no_receipt_and_loses_none(tmp_path: Path) -> None:
     async with door(tmp_path) as one, one.client() as client:
-        broken = "CREATE TRIGGER full BEFORE DELETE ON client_receipt BEGIN SELECT RAISE(FAIL, 'full'); END"
+        fault = "INSERT INTO no_such_table VALUES (1)"  # an OperationalError, as of a full disk
+        broken = f"CREATE TRIGGER full BEFORE DELETE ON client_receipt BEGIN {fault}; END"
         await one.rig.store.write(lambda tx: tx.run(broken))
         await client.send()
         await client.receipt()
