@@ -33,6 +33,7 @@ def open_store(settings: Settings, metrics: Metrics, *, exclusive: bool = True) 
             password=settings.store.password,
             batch_max=settings.store.batch_max,
             queue_max=settings.store.queue_max,
+            lease_s=settings.store.lease_s,
             busy_timeout_s=settings.store.busy_timeout_s,
             exclusive=exclusive,
             observe=metrics.commit,

@@ -53,6 +53,7 @@ async def opened(settings: Settings) -> AsyncIterator[Services]:
     store = Store.open(
         settings.store.url,
         password=settings.store.password,
+        lease_s=settings.store.lease_s,
         busy_timeout_s=settings.store.busy_timeout_s,
     )
     services = build_services(settings, store, SystemClock())

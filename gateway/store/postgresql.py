@@ -37,6 +37,7 @@ READERS = 4
 _LEAST_VERSION = 150_000
 _AGAIN_MAX = 6
 _CONNECT_TIMEOUT_S = 5
+_IDLE_S = 30.0
 _END_OLD_MS = 5000
 _ROW_KEPT_MS = 86_400_000
 
@@ -51,7 +52,7 @@ _CLIENT: dict[str, Any] = {
 }
 _SERVER = """
 SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
-SET tcp_user_timeout = 15000; SET idle_in_transaction_session_timeout = 30000;
+SET tcp_user_timeout = 15000; SET idle_in_transaction_session_timeout = {idle_ms};
 SET client_min_messages = error;
 SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit')
   WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)
@@ -84,12 +85,15 @@ def is_url(url: str) -> bool:
     return url.startswith("postgresql://")
 
 
-def open_engines(url: str, *, password: Secret | None = None, holder: str = "") -> tuple[Engine, Engine]:
+def open_engines(
+    url: str, *, password: Secret | None = None, holder: str = "", idle_s: float = _IDLE_S
+) -> tuple[Engine, Engine]:
     """The writer's engine and the readers' engine. Raises StoreError: not to be reached, too old, not UTF-8.
 
-    `holder` names the writer's connection, so that its successor can end it.
+    `holder` names the writer's connection, so that its successor can end it. A process that stands still
+    inside a transaction keeps its locks from everybody: after `idle_s` the server ends that transaction.
     """
-    writer = _engine(url, password, writer_name(holder), NullPool)
+    writer = _engine(url, password, writer_name(holder), NullPool, idle_s=idle_s)
     readers = _engine(url, password, "gateway reader", QueuePool, pool_size=READERS, max_overflow=0)
     try:
         with writer.connect() as connection:
@@ -113,7 +117,9 @@ def writer_name(holder: str) -> str:
     return f"gateway writer {holder}"
 
 
-def _engine(url: str, password: Secret | None, name: str, pool: type[Any], **options: Any) -> Engine:
+def _engine(
+    url: str, password: Secret | None, name: str, pool: type[Any], *, idle_s: float = _IDLE_S, **options: Any
+) -> Engine:
     reader = pool is QueuePool
 
     def connect() -> psycopg.Connection[Any]:
@@ -122,7 +128,7 @@ def _engine(url: str, password: Secret | None, name: str, pool: type[Any], **opt
         parameters = {**_CLIENT, **given, **secret, "application_name": name}
         connection = psycopg.connect(autocommit=True, **parameters)
         connection.adapters.register_dumper(str, _Text)
-        connection.execute(_SERVER)
+        connection.execute(_SERVER.format(idle_ms=max(1, int(idle_s * 1000))).encode())
         if reader:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             connection.read_only = True

@@ -54,6 +54,7 @@ class Store:
         password: Secret | None = None,
         batch_max: int = 500,
         queue_max: int = 10_000,
+        lease_s: float = 15.0,
         busy_timeout_s: float = 10.0,
         exclusive: bool = False,
         upgrade: bool = False,
@@ -62,15 +63,19 @@ class Store:
         """Opens the database at `url` and starts its writer on the running event loop.
 
         `exclusive` takes the daemon's lock, where there is one: on PostgreSQL several daemons share the work.
-        `upgrade` brings an older schema up to date first. Raises StoreError with what to do: unusable file,
-        no connection, a schema newer or older than this program's, lock held.
+        `upgrade` brings an older schema up to date first. Who stands still inside a transaction on PostgreSQL
+        keeps its locks for a third of `lease_s`, so that others can still renew their leases. Raises
+        StoreError with what to do: unusable file, no connection, a schema newer or older than this
+        program's, lock held.
         """
         lock = None
         damage, path = Damage(), Path()
         session: Session
         if postgresql.is_url(url):
             holder = IdFactory().new(int(time.time() * 1000))
-            writer_engine, reader_engine = postgresql.open_engines(url, password=password, holder=holder)
+            writer_engine, reader_engine = postgresql.open_engines(
+                url, password=password, holder=holder, idle_s=lease_s / 3
+            )
             session = postgresql.PostgresqlSession(writer_engine, holder=holder)
         else:
             path = sqlite_path(url)

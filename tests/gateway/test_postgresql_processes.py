@@ -1,6 +1,7 @@
 """Several processes on one PostgreSQL: every race in which two could spend, accept or deliver twice."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from gateway.messages.idempotency import IdempotencyKey, KeyReused
 from gateway.messages.model import Failed, Message, Submitted, Verdict
 from gateway.messages.receipts import ApplyReceipts, PartReceipt
 from gateway.store import leases
+from gateway.store.locks import named
 from gateway.store.store import Store
 from gateway.store.tx import Tx
 from tests.gateway.databases import database_of, fresh_database
@@ -251,6 +253,32 @@ async def test_a_lease_that_was_taken_over_is_never_renewed_again(url: str) -> N
     assert not await store.write(lambda tx: leases.renew_process(tx, "a" * 26, expires_ms=1000))
     assert await store.write(lambda tx: leases.take_over(tx, "a" * 26, expires_ms=0)), "it stays dead"
     await store.close()
+
+
+async def test_who_stands_still_inside_a_transaction_soon_lets_the_others_go_on(url: str) -> None:
+    frozen, other = Store.open(url, lease_s=1.5), Store.open(url)
+    inside, thaw = threading.Event(), threading.Event()
+    runs = 0
+
+    def stand_still(tx: Tx) -> int:
+        nonlocal runs
+        runs += 1
+        changed = bump(tx)
+        inside.set()
+        assert thaw.wait(30)
+        return changed
+
+    held = asyncio.ensure_future(frozen.write(stand_still, locks=named("revision")))
+    async with asyncio.timeout(20):
+        assert await asyncio.to_thread(inside.wait, 10)
+        assert await other.write(bump, locks=named("revision")) == 1
+        assert not held.done()
+        thaw.set()
+        assert await held == 1
+    assert runs == 2
+    assert await other.read(lambda tx: tx.rows(REVISION)) == [(2,)]
+    for store in (frozen, other):
+        await store.close()
 
 
 async def test_a_deadlock_is_run_again(url: str) -> None:
