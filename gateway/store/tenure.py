@@ -10,6 +10,7 @@ A renewal that finds the lease taken over is a loss: the process goes on under a
 which it holds nothing yet. Nobody can take anything over from a process that is alone on its database.
 """
 
+import os
 from collections.abc import Callable
 
 import structlog
@@ -84,7 +85,8 @@ class Tenure:
         kept = await self._store.write(renew, locks=_locks(old, new), urgent=True)
         if not kept:
             self.holder = new
-            log.error("process_lease_lost", holder=old, now=new)
+            since_s = None if self._renewed is None else round(asked[1] - self._renewed[1], 3)
+            log.error("process_lease_lost", pid=os.getpid(), holder=old, now=new, renewed_before_s=since_s)
             self._lost()
         self._renewed = asked
         return kept

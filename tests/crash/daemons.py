@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -149,6 +150,16 @@ class Daemon:
         """The workers that ended by themselves, as its supervisor logged them: not by our SIGKILL."""
         lines = (self.folder / "daemon.log").read_text(errors="replace").splitlines()
         return [line for line in lines if '"worker_died"' in line and "signal 9." not in line]
+
+    def lost_leases(self) -> list[tuple[int, float]]:
+        """Who lost its lease, and when by the wall clock it had been renewed for the last time."""
+        found = []
+        for line in (self.folder / "daemon.log").read_text(errors="replace").splitlines():
+            if '"process_lease_lost"' in line:
+                told = json.loads(line)
+                at_s = datetime.fromisoformat(told["timestamp"]).timestamp()
+                found.append((int(told["pid"]), at_s - told["renewed_before_s"]))
+        return found
 
     def pids(self) -> list[int]:
         """The process and its workers, the leader first; none where it has ended."""

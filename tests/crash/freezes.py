@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.crash.clients import Clients
-from tests.crash.daemons import Daemon, Engine, Harness
+from tests.crash.daemons import Engine, Harness
 from tests.crash.far_ends import FarEnds
 from tests.crash.fates import PLAIN
 from tests.crash.harness import PER_INCIDENT
-from tests.crash.incidents import IN_FLIGHT, THAW, UNEXPLAINED, UNKNOWN
+from tests.crash.incidents import IN_FLIGHT, LEASE_LOST, THAW, UNEXPLAINED, UNKNOWN
 from tests.crash.judge import Judge, Rules, Verdict
 from tests.crash.mail_sink import MailSink
 from tests.crash.seen import Seen, Senders
@@ -75,7 +75,7 @@ class Result:
     def row(self) -> tuple[object, ...]:
         """Its line of the table."""
         causes = self.verdict.duplicates
-        counts = (causes[cause] for cause in (IN_FLIGHT, THAW, UNKNOWN, UNEXPLAINED))
+        counts = (causes[cause] for cause in (IN_FLIGHT, THAW, LEASE_LOST, UNKNOWN, UNEXPLAINED))
         broken = sum(len(found) for found in self.verdict.broken.values())
         return (
             self.case.name, self.freezes, self.acknowledged, self.lost_leases, *counts, broken,
@@ -84,8 +84,8 @@ class Result:
 
 
 COLUMNS = (
-    "case", "freezes", "acknowledged", "leases lost", "in flight", "check to octet", "unknown", "unexplained",
-    "rules broken", "took",
+    "case", "freezes", "acknowledged", "leases lost", "in flight", "check to octet", "at a loss", "unknown",
+    "unexplained", "rules broken", "took",
 )  # fmt: skip
 
 
@@ -106,7 +106,7 @@ async def run(case: Case, freezes: int, *, seed: int, folder: Path | None = None
             clients.stop()
         books, _ = await made.drained()
         await made.end()
-        lost = sum(_lost_leases(one) for one in made.daemons.members)
+        lost = sum(len(one.lost_leases()) for one in made.daemons.members)
     rules = Rules(per_incident=PER_INCIDENT, deaths=made.deaths)
     verdict = Judge(made.tally, made.seen, books, made.incidents, rules).verdict()
     return Result(case, freezes, len(made.tally.acked), lost, verdict, time.monotonic() - begun_s)
@@ -140,10 +140,6 @@ def _signal(pids: Sequence[int], number: signal.Signals) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-
-
-def _lost_leases(daemon: Daemon) -> int:
-    return (daemon.folder / "daemon.log").read_text().count("process_lease_lost")
 
 
 def table(results: Sequence[Result]) -> str:

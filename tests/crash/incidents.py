@@ -25,6 +25,7 @@ UNEXPLAINED = "unexplained"
 UNKNOWN = "no answer (message.unknown)"
 PARTLY = "some parts taken, others not"
 IN_FLIGHT = "in flight at the freeze"
+LEASE_LOST = "in flight when its lease was lost"
 THAW = "between check and octet"
 
 
@@ -32,8 +33,10 @@ THAW = "between check and octet"
 class Incident:
     """Something that happened to processes: they ended (`ends`), or stood still from `from_s` to `to_s`.
 
-    One that ended in good order `explains` no duplicate: it had settled everything. The death of a far end is
-    none of these: what it had not answered is told as unknown.
+    A process that lost its lease without standing still (the machine was too busy, or another held the
+    database up) could send until `to_s`, and not settle any more. One that ended in good order `explains` no
+    duplicate: it had settled everything. The death of a far end is none of these: what it had not answered is
+    told as unknown.
     """
 
     kind: str
@@ -43,6 +46,11 @@ class Incident:
     ends: bool = True
     explains: bool = True
     duplicates: int = 0
+
+    @property
+    def thaws(self) -> bool:
+        """Whether it stood still and went on."""
+        return not self.ends and self.kind != LEASE_LOST
 
 
 @dataclass(slots=True)
@@ -64,11 +72,15 @@ class Incidents:
         for one in self.all:
             if one.ends and _struck(one, before, held_up_s=self._held_up_s(before, one)):
                 return one.kind, one
-        for one in self.all:
-            if not one.ends and _struck(one, before):
+        frozen = [one for one in self.all if one.thaws]
+        for one in frozen:
+            if _struck(one, before):
                 return IN_FLIGHT, one
-            if not one.ends and (_thawing(one, copy) or _thawing(one, before)):
+            if _thawing(one, copy) or _thawing(one, before):
                 return THAW, one
+        for one in self.all:
+            if one.kind == LEASE_LOST and _struck(one, before):
+                return LEASE_LOST, one
         return (UNKNOWN if unknown else UNEXPLAINED), None
 
     def around(self, copy: Copy) -> str:
@@ -90,7 +102,7 @@ class Incidents:
         return sum(
             max(0.0, min(one.to_s, end.from_s) - max(one.from_s, copy.at_s))
             for one in self.all
-            if not one.ends and copy.pid not in one.pids
+            if one.thaws and copy.pid not in one.pids
         )
 
 

@@ -253,7 +253,7 @@ class Judge:
             most = self._rules.per_incident * max(1, len(one.pids))
             if one.duplicates > most:
                 self._break("more duplicates than one incident explains", f"{one}: {most} at most")
-        freezes = sum(not one.ends for one in self._incidents.all)
+        freezes = sum(one.thaws for one in self._incidents.all)
         if len(self._found.thawing) > max(1, freezes // FREEZES_PER_THAW):
             self._found.broken["too many sent just after a freeze"] += self._found.thawing
         for due in self._early():

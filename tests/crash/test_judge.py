@@ -8,7 +8,7 @@ import pytest
 
 from tests.crash.books import Books, Delivery, Lots, Stored
 from tests.crash.fates import DELIVERED, Wanted
-from tests.crash.incidents import IN_FLIGHT, PARTLY, THAW, UNEXPLAINED, UNKNOWN, Incidents
+from tests.crash.incidents import IN_FLIGHT, LEASE_LOST, PARTLY, THAW, UNEXPLAINED, UNKNOWN, Incidents
 from tests.crash.judge import LATE_TRY, NO_CREDITS, Judge, Rules, Verdict
 from tests.crash.seen import Copy, Seen
 from tests.crash.tally import Sent, Tally
@@ -326,6 +326,15 @@ def test_of_a_frozen_process_only_the_last_moments_before_explain_a_duplicate() 
         run = Run()
         run.incidents.begin("frozen", [PID], 10.0, ends=False).to_s = 13.0
         run.twice(second, first=first)
+        assert run.verdict().duplicates == Counter({cause: 1})
+
+
+def test_who_lost_its_lease_may_have_sent_until_it_was_to_stop() -> None:
+    expected = {LEASE_LOST: 11.0, UNEXPLAINED: 11.1}
+    for cause, at_s in expected.items():
+        run = Run()
+        run.incidents.begin(LEASE_LOST, [PID], 10.0, ends=False).to_s = 11.0
+        run.twice(Copy(12.0, OTHER), first=Copy(at_s, PID))
         assert run.verdict().duplicates == Counter({cause: 1})
 
 

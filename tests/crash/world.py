@@ -25,7 +25,7 @@ from tests.crash.daemons import (
 )
 from tests.crash.far_ends import FarEnds
 from tests.crash.http_clients import HttpClient
-from tests.crash.incidents import Incidents
+from tests.crash.incidents import LEASE_LOST, Incidents
 from tests.crash.seen import Seen, Senders
 from tests.crash.tally import Tally
 from tests.crash.wire_clients import SmppClient, SmtpClient
@@ -122,6 +122,14 @@ class World:
             if (code := await one.end(signal.SIGTERM)) != 0:
                 self.deaths.append(f"{one.folder.name} ended with {code} after SIGTERM")
             self.deaths.extend(one.workers_died())
+            self._note_lost_leases(one)
+
+    def _note_lost_leases(self, daemon: Daemon) -> None:
+        """Who lost its lease could send until it ran out, and not settle what it had just sent."""
+        ahead_s = time.time() - time.monotonic()
+        for pid, renewed_s in daemon.lost_leases():
+            incident = self.incidents.begin(LEASE_LOST, [pid], renewed_s - ahead_s, ends=False)
+            incident.to_s = incident.from_s + self.setting.harness.lease_s
 
 
 @asynccontextmanager
