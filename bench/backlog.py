@@ -11,8 +11,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.ports import free_port
 from bench.servers import Gateway, Target
-from bench.sinks import free_port
 from bench.tree import Tree
 from gateway.ids import IdFactory
 

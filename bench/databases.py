@@ -13,7 +13,7 @@ from typing import Protocol
 
 import psycopg
 
-from bench.sinks import free_port
+from bench.ports import free_port
 from bench.tree import Tree
 
 _NAME = "gateway"

@@ -15,7 +15,7 @@ import httpx
 
 from bench.certificate import certificate
 from bench.databases import Database, Sqlite
-from bench.sinks import free_port
+from bench.ports import free_port
 from bench.tree import ROOT, Tree
 
 _QUIET_LOG = """

@@ -1,9 +1,7 @@
 """Where the messages arrive: Postfix's smtp-sink, sinks of our own, or nowhere. All count."""
 
 import os
-import random
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -12,40 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.certificate import certificate
+from bench.ports import free_port, wait_for_port
 from bench.tree import ROOT, SUPERVISED
 
 _START_S = 10.0
 _SETTLE_S = 5.0
-
-_given: set[int] = set()
-
-
-def free_port() -> int:
-    """A port that is free now, below those that the system gives to outgoing connections; never one twice."""
-    while True:
-        port = random.randrange(20_000, 32_000)  # noqa: S311 - no secret
-        if port in _given:
-            continue
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue
-        _given.add(port)
-        return port
-
-
-def wait_for_port(port: int, *, within_s: float = 30.0) -> None:
-    """Returns when somebody listens there. Raises TimeoutError."""
-    end = time.monotonic() + within_s
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            if time.monotonic() > end:
-                raise TimeoutError(f"nobody listens on port {port}") from None
-            time.sleep(0.05)
-        else:
-            return
 
 
 class Sink(Protocol):

@@ -7,7 +7,6 @@ root, since the server refuses root. It trusts whoever connects from loopback, w
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+
+from bench.ports import free_port
 
 MISSING = "PostgreSQL's server programs are not installed (on Debian: apt-get install postgresql)"
 _USER = "postgres"  # Debian's user for the server; also the name of the database's superuser
@@ -52,7 +53,7 @@ class PostgresServer:
         self._account = pwd.getpwnam(_USER) if os.getuid() == 0 else None
         self._settings = _SETTINGS | (settings or {})
         self.folder = Path(tempfile.mkdtemp(prefix="gateway-postgresql-"))
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self._settled = port is not None
         self._tries = 3
@@ -85,7 +86,7 @@ class PostgresServer:
                 if self._settled or not self._tries:
                     raise
                 self._tries -= 1
-                self.port = _free_port()
+                self.port = free_port()
             else:
                 self._settled = True
                 return
@@ -158,8 +159,3 @@ def postgres_server(settings: dict[str, str] | None = None) -> Iterator[Postgres
     finally:
         server.stop()
         server.remove()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return int(one.getsockname()[1])

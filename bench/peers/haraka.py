@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.install import HARAKA
+from bench.ports import free_port, wait_for_port
 from bench.servers import QUIET, Target
-from bench.sinks import free_port, wait_for_port
 from bench.tree import Tree
 
 _FILES = {

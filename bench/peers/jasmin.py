@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from bench.install import JASMIN, RABBITMQ
+from bench.ports import free_port, wait_for_port
 from bench.servers import QUIET, SENDER_NAME, Target
-from bench.sinks import free_port, wait_for_port
 from bench.tree import Tree
 
 _SETTINGS = """

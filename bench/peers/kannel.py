@@ -5,8 +5,8 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from bench.certificate import certificate
+from bench.ports import free_port, wait_for_port
 from bench.servers import QUIET, SENDER_NAME, WINDOW, Target
-from bench.sinks import free_port, wait_for_port
 from bench.tree import Tree
 
 _KANNEL = """

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.certificate import certificate
+from bench.ports import free_port, wait_for_port
 from bench.servers import Target
-from bench.sinks import free_port, wait_for_port
 from bench.tree import Tree
 
 _SELECTOR = "bench"

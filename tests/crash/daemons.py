@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import socket
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import Any, Literal
 import httpx
 import psycopg
 
+from bench.ports import free_port
 from tests.crash.fates import REFUND_TOML
 from tests.installation_toml import installation_toml
 from tests.postgres_server import PostgresServer, postgres_server
@@ -84,7 +84,7 @@ class Daemon:
     ) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
-        self.smtp_port, self.http_port, self.smpp_port = free_ports(3)
+        self.smtp_port, self.http_port, self.smpp_port = (free_port() for _ in range(3))
         self.process: asyncio.subprocess.Process | None = None
         self.up = asyncio.Event()
         text = installation_toml(
@@ -227,15 +227,6 @@ def fresh_database(engine: Engine, folder: Path) -> Iterator[Database]:
     with postgres_server() as server:
         server.execute("CREATE DATABASE gateway")
         yield Database(engine, server.url("gateway"), server)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def end_all(daemons: Sequence[Daemon]) -> None:

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.crash.daemons import free_ports
+from bench.ports import free_port
 from tests.crash.far_ends import FarEnds
 from tests.crash.seen import Copy, Seen, Senders
 
@@ -59,7 +59,7 @@ class SmtpSink:
     """smtp-sink as a process; what it took is read from its files when it has ended."""
 
     def __init__(self, seen: Seen) -> None:
-        (self.port,) = free_ports(1)
+        self.port = free_port()
         self._seen = seen
         self._folder = Path(tempfile.mkdtemp(prefix="gateway-smtp-sink-"))
         self._user = ["-u", _USER] if os.getuid() == 0 else []
@@ -112,7 +112,7 @@ class NodeSmsc:
     """The SMSC as a process of node's. Its memory outlives `die`: it only drops its connections."""
 
     def __init__(self, seen: Seen, senders: Senders) -> None:
-        (self.port,) = free_ports(1)
+        self.port = free_port()
         self._seen = seen
         self._senders = senders
         self._process: asyncio.subprocess.Process | None = None

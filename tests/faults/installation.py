@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 
+from bench.ports import free_port
 from config import load
 from gateway.accounts.secrets import CredentialKind
 from gateway.ports import SystemClock
@@ -23,7 +24,6 @@ from gateway.services import build_services
 from gateway.store.store import Store
 from smpp.simulator import Simulator, SimulatorConfig
 from smpp.smsc import SmscConfig
-from tests.crash.daemons import free_ports
 from tests.installation_toml import installation_toml
 from tests.smtp.fake_mx import FakeMx
 
@@ -56,7 +56,7 @@ class Installation:
         self.folder = folder
         self.sink = sink
         self.smsc = smsc
-        self.smtp_port, self.http_port, self.smpp_port = free_ports(3)
+        self.smtp_port, self.http_port, self.smpp_port = (free_port() for _ in range(3))
         self.config = folder / "gateway.toml"
         self.config.write_text(
             _SERVER

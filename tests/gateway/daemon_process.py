@@ -1,6 +1,5 @@
 """The daemon in a process of its own, on free ports and a folder of its own."""
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from signal import SIGTERM, Signals
 from threading import Timer
 from types import TracebackType
 
+from bench.ports import free_port
 from tests.gateway.cli_rig import environment
 
 STARTED = "gateway_started"
@@ -26,13 +26,6 @@ port = 0
 [probe]
 enabled = false
 """
-
-
-def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def configure(folder: Path, more: str = "") -> Path:

@@ -2,8 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import smpplib.client
 import smpplib.consts
 import smpplib.gsm
 
+from bench.ports import free_port
 from config.schema import Settings
 from smpp.constants import CommandStatus
 from smpp.esme import Outcome
@@ -126,19 +125,9 @@ async def test_a_place_is_free_again_after_the_bind(tmp_path: Path) -> None:
         assert one.ingress.binds == 0
 
 
-@contextmanager
-def free_port() -> Iterator[int]:
-    """A port that nobody listens on while this is open; SO_REUSEADDR lets a server have it."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", 0))
-        yield int(probe.getsockname()[1])
-
-
 async def test_clients_bind_over_tls_on_a_port_of_its_own(tmp_path: Path) -> None:
     server_tls, client_tls = self_signed(tmp_path)
-    with free_port() as port:
-        pass
+    port = free_port()
     async with (
         door(tmp_path, tls_port=port, tls_context=server_tls) as one,
         one.client(port=port, tls=client_tls) as client,
@@ -158,7 +147,8 @@ async def test_clients_bind_over_tls_on_a_port_of_its_own(tmp_path: Path) -> Non
 
 async def test_a_taken_tls_port_leaves_nothing_open(tmp_path: Path) -> None:
     server_tls, _ = self_signed(tmp_path)
-    with socket.create_server(("127.0.0.1", 0)) as taken, free_port() as port:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         smpp = {"port": port, "tls_port": taken.getsockname()[1]}
         with pytest.raises(OSError, match="in use"):
             async with door(tmp_path, tls_context=server_tls, **smpp):

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench.ports import free_port
 from smpp.simulator import Simulator, SimulatorConfig
 from smpp.smsc import SmscConfig
-from tests.crash.daemons import Daemon, free_ports
+from tests.crash.daemons import Daemon
 
 WORKERS = 2
 
@@ -25,7 +26,7 @@ class Workers(Daemon):
 
     def __init__(self, folder: Path, smsc_port: int, server: str = "") -> None:
         super().__init__(folder, 9, smsc_port)  # port 9, discard: no mail is sent here
-        (self.metrics_port,) = free_ports(1)
+        self.metrics_port = free_port()
         path = folder / "gateway.toml"
         text = path.read_text().replace("lease_s = 3", "lease_s = 1")
         text = text.replace("enabled = false", f"enabled = true\nport = {self.metrics_port}", 1)

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from bench import backlog
+from bench.ports import free_port
 from tests.hostility.sink import Sink, sink
-from tests.hostility.world import World, free_ports, until
+from tests.hostility.world import World, until
 
 BACKLOG = 50_000
 HELD = 10_000
@@ -64,7 +65,7 @@ def count(world: World, condition: str) -> int:
 
 def sections(sink_port: int) -> dict[str, dict[str, Any]]:
     """The configuration: mail for dead.example goes where nobody listens, all other mail to the sink."""
-    (nobody,) = free_ports(1)
+    nobody = free_port()
     relay = {"type": "relay", "host": "127.0.0.1", "tls": "none"}
     routes = [{"match": "dead.example", "upstream": backlog.DEAD}, {"match": "*", "upstream": "sink"}]
     return {

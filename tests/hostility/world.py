@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from bench.ports import free_port
 from config import load
 from gateway import demo
 from gateway.cli.session import opened
@@ -50,7 +51,7 @@ class World:
 
     def __init__(self, folder: Path, more: Mapping[str, Mapping[str, Any]]) -> None:
         self.folder = folder
-        self.smtp, self.smtps, self.http, self.smpp = free_ports(4)
+        self.smtp, self.smtps, self.http, self.smpp = (free_port() for _ in range(4))
         self.log = folder / "daemon.log"
         self.account: Furnished
         self._process: asyncio.subprocess.Process | None = None
@@ -178,13 +179,6 @@ async def running(folder: Path, **more: Mapping[str, Any]) -> AsyncIterator[Worl
         raise
     assert await world.stop() == 0
     world.check_log()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago."""
-    with contextlib.ExitStack() as stack:
-        found = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in found]
 
 
 def _toml(sections: Mapping[str, Mapping[str, Any]]) -> str:

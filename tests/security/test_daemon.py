@@ -19,10 +19,11 @@ from typing import Any
 
 import pytest
 
+from bench.ports import free_port
 from config import load
 from gateway import demo
 from smpp.pdu import BindTransceiver, BindTransceiverResp, Splitter, SubmitSm, decode, encode
-from tests.gateway.daemon_process import STARTED, Daemon, free_port
+from tests.gateway.daemon_process import STARTED, Daemon
 
 _BOUND_S = 10
 CONFIG = """
