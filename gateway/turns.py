@@ -31,6 +31,16 @@ class Turn:
         await asyncio.sleep(0)
         self._end_s = self._loop.time() + self._slice_s
 
+    async def run(self, steps: Generator[None, None, T]) -> T:
+        """What the steps come to. Raises what they raise."""
+        try:
+            while True:
+                next(steps)
+                if self.is_over:
+                    await self.next()
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # what the generator returned
+
 
 class Slices:
     """Runs the sliced work of all accounts: one piece of each at a time, one slice in a round of the loop.

@@ -11,6 +11,7 @@ Neither looks into header or body, nor re-encodes anything.
 from __future__ import annotations
 
 import re
+from collections.abc import Generator
 from typing import Literal
 
 from smtp.codes import Code, Permanent, Reply, Status, Temporary
@@ -18,7 +19,10 @@ from smtp.codes import Code, Permanent, Reply, Status, Temporary
 LineEndings = Literal["normalise", "refuse"]
 
 _END = b"\r\n.\r\n"
+_LF = 0x0A
 _DOT_AT_START = re.compile(rb"\n\.")
+SLICE_OCTETS = 262_144
+"""So much is cleaned at once: some 2 ms where every octet of it is a bare line end."""
 
 TOO_BIG = Reply(Code.TOO_BIG, Status.SYSTEM_TOO_BIG, "Message exceeds the size limit")
 NO_ROOM = Reply(Code.INSUFFICIENT_STORAGE, Status.SYSTEM_FULL, "Too many messages at once, try again later")
@@ -47,11 +51,12 @@ class Budget:
         self.used_octets -= octets
 
 
-def clean(text: bytes, line_endings: LineEndings, *, stuffed: bool) -> bytes:
+def clean(text: bytes, line_endings: LineEndings, *, stuffed: bool, line_start: bool = True) -> bytes:
     """The message with CRLF line ends only, without dot-stuffing if it was `stuffed`.
 
     Line ends come first: a dot after a bare LF was stuffed by a sender who took that for a line end. Raises
-    `Permanent` for NUL (RFC 2045 section 2.8), and for a bare CR or LF under "refuse".
+    `Permanent` for NUL (RFC 2045 section 2.8), and for a bare CR or LF under "refuse". `line_start`: the text
+    does not begin inside a line.
     """
     if b"\0" in text:
         raise Permanent(HOLDS_NUL)
@@ -62,9 +67,33 @@ def clean(text: bytes, line_endings: LineEndings, *, stuffed: bool) -> bytes:
         text = text.replace(b"\r\n", b"\n").replace(b"\r", b" ").replace(b"\n", b"\r\n")
     if not stuffed:
         return text
-    if text.startswith(b"."):
+    if line_start and text.startswith(b"."):
         text = text[1:]
     return text.replace(b"\r\n.", b"\r\n") if b"\r\n." in text else text  # RFC 5321 section 4.5.2
+
+
+def cleaning(
+    text: bytes | bytearray, line_endings: LineEndings, *, stuffed: bool, slice_octets: int = SLICE_OCTETS
+) -> Generator[None, None, bytes]:
+    """`clean` in steps, one for each slice: whoever runs it lets others have their turn in between."""
+    pieces: list[bytes] = []
+    start, line_start = 0, True
+    while start < len(text):
+        end = _cut(text, start, start + slice_octets)
+        pieces.append(clean(bytes(text[start:end]), line_endings, stuffed=stuffed, line_start=line_start))
+        start, line_start = end, text[end - 1] == _LF
+        yield
+    return b"".join(pieces)
+
+
+def _cut(text: bytes | bytearray, start: int, end: int) -> int:
+    """The end of a slice: after its last line, or else anywhere but between CR and LF."""
+    if end >= len(text):
+        return len(text)
+    line_end = text.rfind(b"\n", start, end)
+    if line_end >= 0:
+        return line_end + 1
+    return end + 1 if text[end] == _LF else end
 
 
 class _Receiver:
@@ -101,13 +130,23 @@ class _Receiver:
 
     def content(self) -> bytes:
         """The whole message, cleaned. Raises `Permanent` or `Temporary` where it is refused."""
-        if self.fault is None:
-            text = self._take()
-            text = clean(text, self._line_endings, stuffed=self._stuffed)
-            if len(text) <= self._limit:
-                return text
+        self._check()
+        return self._checked(clean(self._take(), self._line_endings, stuffed=self._stuffed))
+
+    def cleaning(self) -> Generator[None, None, bytes]:
+        """`content` in steps, for a large one."""
+        self._check()
+        return self._checked((yield from cleaning(self._take(), self._line_endings, stuffed=self._stuffed)))
+
+    def _check(self) -> None:
+        if self.fault is not None:
+            raise (Temporary if self.fault.is_temporary else Permanent)(self.fault)
+
+    def _checked(self, content: bytes) -> bytes:
+        if len(content) > self._limit:
             self.fault = TOO_BIG
-        raise (Temporary if self.fault.is_temporary else Permanent)(self.fault)
+        self._check()
+        return content
 
     def _take(self) -> bytes:
         text = bytes(self._buffer)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import re
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from smtp import server_replies as say
 from smtp.address import AddressError, Mailbox, parse_path, split_path
 from smtp.codes import Code, Permanent, Reply, SmtpError, Status
-from smtp.data import NO_ROOM, TOO_BIG, ChunkReceiver, DataReceiver
+from smtp.data import NO_ROOM, SLICE_OCTETS, TOO_BIG, ChunkReceiver, DataReceiver
 from smtp.server_api import Envelope, MailParameters, Peer, Recipient
 from smtp.server_auth import AuthConnection
 from smtp.server_connection import ConnectionClosed
@@ -247,27 +248,38 @@ class TransactionConnection(AuthConnection):
         """Hand the message over, and answer only then (A1)."""
         if self._mail is None:
             return
+        envelope_of = partial(_envelope, self._mail, tuple(self._recipients))
+        if receiver.received_octets > SLICE_OCTETS and receiver.fault is None:
+            self._ask("submit", self._submitted, self._submit_large, receiver, envelope_of)
+            return
         try:
-            content = receiver.content()
+            envelope = envelope_of(receiver.content())
         except SmtpError as error:
             self._reset_transaction()
             self._answer(error.reply)
             return
-        sender, params = self._mail
         client = self.client
-        envelope = Envelope(
-            mail_from=sender,
-            rcpt_tos=tuple(self._recipients),
-            content=content,
-            smtputf8=params.smtputf8,
-            body_8bit=params.body_8bit or not content.isascii(),
-            ret=params.ret,
-            envid=params.envid,
-        )
-        del content  # the application's alone: it may let go of the octets before it answers
         self._ask(
             "submit", self._submitted, self._state.application.submit, client, client.identity, envelope
         )
+
+    async def _submit_large(
+        self, receiver: DataReceiver | ChunkReceiver, envelope_of: Callable[[bytes], Envelope]
+    ) -> Reply:
+        """As `_submit`, with turns for others while line ends are cleaned (A5)."""
+        steps = receiver.cleaning()
+        try:
+            while True:
+                next(steps)
+                await asyncio.sleep(0)
+        except StopIteration as end:
+            envelope = envelope_of(end.value)
+        except SmtpError as error:
+            return error.reply
+        client = self.client
+        answer = self._state.application.submit(client, client.identity, envelope)
+        del envelope  # the application's alone: it may let go of the octets before it answers
+        return answer if isinstance(answer, Reply) else await answer
 
     def _submitted(self, reply: Reply) -> None:
         self._reset_transaction()
@@ -278,6 +290,21 @@ class TransactionConnection(AuthConnection):
     @abstractmethod
     def _refuse(self, reply: Reply) -> None:
         """Answer a broken rule."""
+
+
+def _envelope(
+    mail: tuple[Mailbox | None, MailParameters], recipients: tuple[Recipient, ...], content: bytes
+) -> Envelope:
+    sender, params = mail
+    return Envelope(
+        mail_from=sender,
+        rcpt_tos=recipients,
+        content=content,
+        smtputf8=params.smtputf8,
+        body_8bit=params.body_8bit or not content.isascii(),
+        ret=params.ret,
+        envid=params.envid,
+    )
 
 
 @lru_cache(maxsize=_SENDERS_REMEMBERED)

@@ -27,7 +27,7 @@ from gateway.turns import Turn
 from smtp.address import AddressError, NamedMailbox, parse_mailbox
 from smtp.codes import Permanent
 from smtp.compose import Attachment, ComposeError, Draft, Unsubscribe, compose
-from smtp.data import clean
+from smtp.data import cleaning
 from smtp.limits import MailLimits
 
 _IN_THREAD_OCTETS = 262_144  # larger mails are composed beside the event loop (A5)
@@ -120,7 +120,7 @@ async def _submission(call: Call, request: MailRequest, now_ms: int) -> MailSubm
     if len(recipients) > most:
         raise invalid("to", f"to, cc and bcc have {len(recipients)} addresses, {most} are allowed")
     if request.raw is not None:
-        content = _raw(call, request)
+        content = await _raw(call, request)
     else:
         draft = _draft(request, author, to, cc, reply_to)
         content = await _composed(call, draft, now_ms)
@@ -216,16 +216,15 @@ async def _composed(call: Call, draft: Draft, now_ms: int) -> bytes:
         raise invalid(error.field, error.reason) from error
 
 
-def _raw(call: Call, request: MailRequest) -> bytes:
+async def _raw(call: Call, request: MailRequest) -> bytes:
     """The octets of `raw` with CRLF line ends; a file with LF alone is taken for one of Unix."""
     for name, default in _NOT_WITH_RAW.items():
         if getattr(request, name) != default:
             raise invalid(name, "stands in the mail itself when it is given as raw")
     raw = request.raw or b""
-    if b"\r" not in raw:
-        raw = raw.replace(b"\n", b"\r\n")
+    line_ends = call.settings.smtp.line_ends if b"\r" in raw else "normalise"
     try:
-        return clean(raw, call.settings.smtp.line_ends, stuffed=False)
+        return await Turn().run(cleaning(raw, line_ends, stuffed=False))
     except Permanent as error:
         raise invalid("raw", error.reply.text) from error
 

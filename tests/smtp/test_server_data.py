@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtp.codes import Permanent, SmtpError
-from smtp.data import Budget, ChunkReceiver, DataReceiver, clean
+from smtp.codes import Permanent, Reply, SmtpError
+from smtp.data import Budget, ChunkReceiver, DataReceiver, LineEndings, clean, cleaning
 
 LIMIT = 10_000
 
@@ -52,6 +53,32 @@ def test_the_end_is_found_wherever_the_pieces_are_cut(noise: bytes, places: list
     assert rest == stream[found.end() :]
     whole = stream[: found.start()] + (b"\r\n" if found[0].startswith(b"\r\n") else b"")
     assert receiver.content() == clean(whole, "normalise", stuffed=True)
+
+
+@given(line_noise, st.integers(1, 9), st.booleans(), st.sampled_from(["normalise", "refuse"]))
+def test_a_message_is_cleaned_the_same_in_slices(
+    noise: bytes, slice_octets: int, stuffed: bool, line_endings: LineEndings
+) -> None:
+    def whole() -> bytes:
+        return clean(noise, line_endings, stuffed=stuffed)
+
+    def in_slices() -> bytes:
+        steps = cleaning(noise, line_endings, stuffed=stuffed, slice_octets=slice_octets)
+        try:
+            while True:
+                next(steps)
+        except StopIteration as end:
+            return bytes(end.value)
+
+    assert told(in_slices) == told(whole)
+
+
+def told(text: Callable[[], bytes]) -> bytes | Reply:
+    """What a message comes to, or the refusal."""
+    try:
+        return text()
+    except SmtpError as error:
+        return error.reply
 
 
 @given(line_noise)

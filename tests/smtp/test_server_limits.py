@@ -412,6 +412,31 @@ async def test_slow_submission_holds_up_no_other_session() -> None:
         assert (await slow.reply())[0] == 250
 
 
+async def test_a_large_message_is_cleaned_in_turns_with_the_others_and_keeps_its_recipients() -> None:
+    async with running(size_limit_octets=3_000_000) as server, server.logged_in() as large:
+        connection = connection_of(server)
+        await large.open_data()
+        large.send(b"a\n" * 500_000 + b"\r\n.\r\n")
+        await until(lambda: connection._busy)
+        large.writer.transport.abort()
+        turns = 0
+        while not server.application.messages:
+            turns += 1
+            await asyncio.sleep(0)
+        assert turns > 3
+        (envelope,) = server.application.messages
+        assert envelope.content == b"a\r\n" * 500_000 + b"\r\n"
+        assert [str(one.mailbox) for one in envelope.rcpt_tos] == ["b@b.example"]
+
+
+async def test_a_large_message_that_is_refused_is_told_so_as_a_small_one() -> None:
+    settings = {"size_limit_octets": 1_000_000, "line_endings": "refuse"}
+    async with running(**settings) as server, server.logged_in() as one:
+        for content, code in ((b"a\n" * 200_000, 550), (b"a\r\n" * 200_000, 250)):
+            await one.open_data()
+            assert (await one.ask(content + b"\r\n.\r\n"))[0] == code
+
+
 # Drain
 
 
