@@ -154,16 +154,18 @@ class Dispatcher:
     def _kick(self, lane: Lane, upstream: Upstream | None) -> None:
         """Begins as many attempts as `upstream`, which the lane leads to, may have under way."""
         destination = lane.destination
+        limit = upstream.concurrency if upstream is not None else 1
+        running = self._running.get(destination, 0)
+        if running >= limit:  # the end of one of them comes back here
+            return
+        if self._stopping or (self._paused and self.pause_left_s(destination) > 0):
+            return
         if not self._tenure.may_send():
             self._fenced = True
             return
         if self._unsettled >= self._unsettled_max:
             self._behind = True
             return
-        if self._stopping or (self._paused and self.pause_left_s(destination) > 0):
-            return
-        limit = upstream.concurrency if upstream is not None else 1
-        running = self._running.get(destination, 0)
         while running < limit and (work := lane.take()) is not None:
             running += 1
             self._running[destination] = running
