@@ -39,7 +39,7 @@ freeze: $(VENV)/.development ## SIGSTOP for longer than the lease, FREEZES times
 fuzz: $(VENV)/.development ## Any octets to every parser and session, and what they cost, for FUZZ_SECONDS
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
-bench: $(VENV)/.development ## Side by side with Postfix and Kannel (PEERS=none|postfix,kannel|all, RUNS=3, CASES=…, LOGS=quiet)
+bench: $(VENV)/.development ## Side by side with Postfix and Kannel (PEERS=none|postfix,kannel|all, AGAINST=REV, RUNS=3, CASES=…, LOGS=quiet)
 	$(BIN)/python -m bench
 
 audit: $(VENV)/.audit ## Known vulnerabilities in the locked packages (asks the network; Error 3: it could not)

@@ -3,6 +3,7 @@
 For each case peers and gateway take the same load in turn, at least three times. Prints the figures and
 what became of each promise; writes bench/results/latest.json and docs/performance.svg. PEERS=none, or a list
 such as postfix,kannel (the default), or all. LOGS=quiet: all sides log warnings only; otherwise as they come.
+AGAINST=REV: no peers, but the gateway of another commit, in alternating runs (`bench.against`).
 """
 
 import argparse
@@ -13,11 +14,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench import chart, report
+from bench import against, chart, report
 from bench.cases import CASES, Case
 from bench.install import PEERS, extend_path, install
 from bench.measure import Run, folder, measure
-from bench.servers import Server
+from bench.servers import Gateway, Server
 from bench.tree import ROOT
 
 
@@ -33,6 +34,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cases", default=get("CASES") or "", help=f"some of {names}")
     parser.add_argument("--scale", type=float, default=float(get("SCALE") or "1"), help="of the load (1)")
     parser.add_argument("--messages", type=int, default=0, help="in each run, whatever the case")
+    parser.add_argument("--against", default=get("AGAINST") or "", help="a commit, instead of peers")
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results" / "latest.json")
     parser.add_argument("--chart", type=Path, default=ROOT / "docs" / "performance.svg")
     return parser.parse_args()
@@ -96,21 +98,15 @@ class Bench:
                         self._one(case, server, own=own, name=name, turn=f"{number}/{self._options.runs}")
 
     def _one(self, case: Case, server: Server, *, own: bool, name: str, turn: str) -> None:
-        count = self._options.messages or int(case.messages * self._options.scale)
         try:
-            run = measure(case, server, count, own=own)
+            run = measure(case, server, count_of(case, self._options), own=own)
         except (OSError, RuntimeError, ValueError) as error:  # a TimeoutError is an OSError
             self.failed.append(name)
             say(f"{turn} {name} FAILED: {error}")
             return
         self.runs.append(run)
         report.store(self._options.results, self.runs)
-        say(
-            f"{turn} {case.key:15} {run.server:20} {run.messages_per_s:8,.0f}/s "
-            f"{run.cpu_s_per_1000:7.3f} CPU-s/1,000 {run.memory_mib:6.0f} MiB "
-            f"p50 {run.p50_ms:6.1f} p99 {run.p99_ms:6.1f} ms, "
-            f"fsync {run.fsync_ms:.2f} ms, load {run.load_before:.2f}"
-        )
+        say(f"{turn} {line_of(run, run.server)}")
 
 
 def say(text: str) -> None:
@@ -119,11 +115,52 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+def run_against(options: argparse.Namespace, cases: Sequence[Case]) -> None:
+    """Prints each run and the ratios. Raises SystemExit where a case has become slower."""
+    pairs: dict[str, list[against.Pair]] = {}
+
+    def measured(case: Case, server: Gateway) -> Run:
+        run = measure(case, server, count_of(case, options), own=True)
+        say(line_of(run, "now" if server.root == ROOT else options.against))
+        return run
+
+    with folder() as home, against.checked_out(options.against, home) as tree:
+        for number in range(1, options.runs + 1):
+            for case in cases:
+                say(f"{number}/{options.runs} {case.key}")
+                pair = against.alternate(case, number, measured, (ROOT, tree), home)
+                pairs.setdefault(case.key, []).append(pair)
+    say("\n" + against.table(pairs, options.against))
+    worse = [key for key, made in pairs.items() if against.slower(made)]
+    if worse:
+        raise SystemExit("bench: slower: " + ", ".join(worse))
+
+
+def count_of(case: Case, options: argparse.Namespace) -> int:
+    """How many messages a run has."""
+    return options.messages or int(case.messages * options.scale)
+
+
+def line_of(run: Run, name: str) -> str:
+    """A run as a line of progress."""
+    return (
+        f"{run.case:15} {name:20} {run.messages_per_s:8,.0f}/s "
+        f"{run.cpu_s_per_1000:7.3f} CPU-s/1,000 {run.memory_mib:6.0f} MiB "
+        f"p50 {run.p50_ms:6.1f} p99 {run.p99_ms:6.1f} ms, "
+        f"fsync {run.fsync_ms:.2f} ms, load {run.load_before:.2f}"
+    )
+
+
 def main() -> None:
     """Run, print, store, draw. Exits 1 when a server failed."""
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))  # so that every server is ended
     options = arguments()
-    cases, peers = chosen(options.cases), wanted_peers(options.peers)
+    cases = chosen(options.cases)
+    if options.against:
+        extend_path()
+        run_against(options, runnable(cases))
+        return
+    peers = wanted_peers(options.peers)
     if peers:
         peers = install({peer.package for case in cases for peer in case.peers} & set(peers))
     else:

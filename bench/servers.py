@@ -68,7 +68,8 @@ class Server(Protocol):
 class Gateway:
     """The gateway as it comes: every queue durable, credits, policy, metrics and logs on; TLS if asked.
 
-    `template` keeps a prepared installation between runs. `receipts`: the SMSC is asked for them.
+    `template` keeps a prepared installation between runs. `receipts`: the SMSC is asked for them. `root` is
+    the checkout whose gateway it is.
     """
 
     template: Path
@@ -78,6 +79,7 @@ class Gateway:
     tls: bool = False
     database: Database = field(default_factory=Sqlite)
     name: str = "gateway"
+    root: Path = ROOT
     trees: list[Tree] = field(default_factory=list)
 
     def start(self, folder: Path, sink_port: int) -> Target:
@@ -89,7 +91,7 @@ class Gateway:
         if not self.dkim:
             self.database.execute(home, "DELETE FROM dkim_key")
         command = [sys.executable, "-m", "gateway", "run"]
-        tree = Tree(command, folder / "gateway.log", cwd=home, env=environment())
+        tree = Tree(command, folder / "gateway.log", cwd=home, env=environment(self.root))
         self.trees = [tree, *self.trees]
         wait_until_ready(ports["http"], tree, tls=self.tls)
         logins: Mapping[str, Any] = json.loads((home / "logins.json").read_text())
@@ -196,7 +198,7 @@ class Gateway:
         done = subprocess.run(
             [sys.executable, "-m", "gateway", *arguments],
             cwd=self.template,
-            env=environment(),
+            env=environment(self.root),
             capture_output=True,
             text=True,
             check=False,
@@ -207,10 +209,10 @@ class Gateway:
         return answer
 
 
-def environment() -> dict[str, str]:
-    """The gateway of this checkout, whatever is installed, and no proxy."""
+def environment(root: Path) -> dict[str, str]:
+    """The gateway of the checkout `root`, whatever is installed, and no proxy."""
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    return kept | {"PYTHONPATH": str(ROOT)}
+    return kept | {"PYTHONPATH": str(root)}
 
 
 def wait_until_ready(http_port: int, tree: Tree, *, tls: bool = False, within_s: float = 60.0) -> None:
