@@ -19,7 +19,7 @@ LAG_S = 1.0
 THAW_S = 0.1
 """How soon after it goes on a process sends what it had asked for before it stood still."""
 FREEZES_PER_THAW = 10
-"""Between asking and sending are microseconds: seldom does a pause fall just there."""
+"""Between asking and sending is the rest of a turn of the loop: seldom does a pause fall just there."""
 
 UNEXPLAINED = "unexplained"
 UNKNOWN = "no answer (message.unknown)"

@@ -41,8 +41,8 @@ class Verdict:
     broken: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     duplicates: Counter[str] = field(default_factory=Counter)
     """Copies beyond the first, by their cause."""
-    thawing: list[str] = field(default_factory=list)
-    """Those that came just after a freeze."""
+    thawing: defaultdict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Those that came just after a freeze, by its place among the incidents."""
     cancelled_after_crash: int = 0
     """Cancelled, although the far end had taken it from a process that ended before it could settle."""
     reports: int = 0
@@ -203,8 +203,8 @@ class Judge:
                 what = f"{address}/{part} of {wanted.parts}: {sent}, {after_s:.2f} s apart; {one.story}"
                 if cause == UNEXPLAINED:
                     self._break("duplicate without a cause", what)
-                elif cause == THAW:
-                    self._found.thawing.append(what)
+                elif cause == THAW and incident is not None:
+                    self._found.thawing[self._incidents.all.index(incident)].append(what)
 
     def _receipt(self, stored: Stored) -> None:
         told = self._tally.receipts.get(stored.id, Counter())
@@ -255,7 +255,8 @@ class Judge:
                 self._break("more duplicates than one incident explains", f"{one}: {most} at most")
         freezes = sum(one.thaws for one in self._incidents.all)
         if len(self._found.thawing) > max(1, freezes // FREEZES_PER_THAW):
-            self._found.broken["too many sent just after a freeze"] += self._found.thawing
+            for found in self._found.thawing.values():
+                self._found.broken["too often sent just after a freeze"] += found
         for due in self._early():
             self._break("sent before its time", due)
 
