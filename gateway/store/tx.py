@@ -23,11 +23,14 @@ _LOCK = """
 SELECT CASE WHEN ? THEN pg_advisory_xact_lock(hashtextextended(?, 0))
   ELSE pg_advisory_xact_lock_shared(hashtextextended(?, 0)) END
 """
+# LATERAL, so that each key is looked up in the index, in this order: as a join, the whole table was read.
 _LOCK_MESSAGES = """
-SELECT 1 FROM message m
-JOIN unnest(string_to_array(?, ','), string_to_array(?, ',')) AS wanted (account_id, id)
-  ON m.account_id = wanted.account_id AND m.id = wanted.id
-ORDER BY m.account_id, m.id FOR UPDATE OF m
+SELECT 1 FROM (
+  SELECT account_id, id FROM unnest(string_to_array(?, ','), string_to_array(?, ',')) AS one (account_id, id)
+  ORDER BY account_id, id
+) AS wanted, LATERAL (
+  SELECT 1 FROM message m WHERE m.account_id = wanted.account_id AND m.id = wanted.id FOR UPDATE
+) AS locked
 """
 
 
