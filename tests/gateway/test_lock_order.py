@@ -212,8 +212,10 @@ async def test_locks_are_taken_first_and_in_their_order(url: str) -> None:
     names = [row[1] for sql, row in told if "pg_advisory" in sql]
     assert len(names) > 10
     assert names == sorted(names)
-    (messages,) = [index for index, (sql, _) in enumerate(told) if "FOR UPDATE OF m" in sql]
-    assert "ORDER BY m.account_id, m.id" in told[messages][0]
+    (messages,) = [
+        index for index, (sql, _) in enumerate(told) if "FROM message m" in sql and "FOR UPDATE" in sql
+    ]
+    assert "ORDER BY account_id, id" in told[messages][0]
     assert all("pg_advisory" not in sql for sql, _ in told[messages:])
     before = [sql.split()[0] for sql, _ in told[:messages]]
     assert set(before) == {"INSERT", "SELECT"}
