@@ -19,6 +19,7 @@ from gateway.store.tx import Tx
 _STATUSES = "SELECT DISTINCT status FROM delivery WHERE account_id = ? AND message_id = ?"
 _FINISH = "UPDATE message SET status = ?, finished_ms = ? WHERE account_id = ? AND id = ?"
 _DROP_CONTENT = "DELETE FROM content WHERE account_id = ? AND message_id = ?"
+_FINISH_AND_DROP = f"WITH dropped AS ({_DROP_CONTENT}) {_FINISH}"
 _INSERT_PART = """
 INSERT INTO sms_part (upstream, upstream_id, account_id, message_id, n, part, status, submitted_ms)
 VALUES (?, ?, ?, ?, ?, ?, 'sent', ?)
@@ -164,6 +165,9 @@ def finish_messages(tx: Tx, settlements: Sequence[Settlement], *, keep_content: 
         for key, rows in zip(doubtful, tx.rows_many(_STATUSES, doubtful), strict=True):
             status = _overall([row[0] for row in rows])
             updates.append((status, None if status == Status.QUEUED else by_message[key][-1].at_ms, *key))
+    if tx.shared and not keep_content:  # over a network every statement has its price; SQLite knows none such
+        tx.run_many(_FINISH_AND_DROP, [(*one[2:], *one) for one in updates if one[1] is not None])
+        updates = [one for one in updates if one[1] is None]
     tx.run_many(_FINISH, updates)
     if not keep_content:
         tx.run_many(_DROP_CONTENT, [update[2:] for update in updates if update[1] is not None])
