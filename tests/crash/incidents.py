@@ -16,8 +16,8 @@ SILENCE_S = 2.0
 """How much longer where the far end says nothing: the daemons' `data_timeout_s` and `response_timeout_s`."""
 LAG_S = 1.0
 """How late the harness may read what had been sent before."""
-THAW_S = 0.1
-"""How soon after it goes on a process sends what it had asked for before it stood still."""
+THAW_S = 0.25
+"""How soon after it goes on a process has sent what it had asked for before, on a busy machine."""
 FREEZES_PER_THAW = 10
 """Between asking and sending is the rest of a turn of the loop: seldom does a pause fall just there."""
 
