@@ -37,7 +37,7 @@ freeze: $(VENV)/.development ## SIGSTOP for longer than the lease, FREEZES times
 	$(BIN)/python -m tests.crash.freezes --freezes $(FREEZES) --seed $(SEED)
 
 fuzz: $(VENV)/.development ## Any octets to every parser and session, and what they cost, for FUZZ_SECONDS
-	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(if $(COST_SEED),--cost-seed $(COST_SEED))
 
 bench: $(VENV)/.development ## Side by side with Postfix and Kannel (PEERS=none|postfix,kannel|all, AGAINST=REV, RUNS=3, CASES=…, LOGS=quiet)
 	$(BIN)/python -m bench

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 TxtLookup = Callable[[str], Sequence[str]]
+MAX_OCTETS = 8_192
+"""A longer text is no record: real ones have some hundred octets, and each fault of it would be told."""
 
 
 class Policy(StrEnum):
@@ -45,7 +47,7 @@ def is_dmarc(text: str) -> bool:
 
 def parse(text: str) -> Dmarc | None:
     """The record, or None where it is no DMARC record or has neither a policy nor an address for reports."""
-    if not is_dmarc(text):
+    if len(text) > MAX_OCTETS or not is_dmarc(text):
         return None
     tags, faults = _tags(text)
     rua, ruf = (_uris(tags.get(tag, ""), tag, faults) for tag in ("rua", "ruf"))

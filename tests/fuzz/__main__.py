@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", default=[], metavar="TARGET", help="may be repeated")
     parser.add_argument("--engine", choices=["atheris", "hypothesis"], help="instead of the best there is")
     parser.add_argument("--seed", type=int, help="one round of hypothesis with this seed")
+    parser.add_argument("--cost-seed", type=int, help="the order of the cost oracle's cases")
     parser.add_argument("--report", metavar="FILE", help="the cost of each entry point as a table")
     parser.add_argument("--child", metavar="TARGET", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -61,9 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         failed = _rounds(names, seconds, options.seed)
         http.close()
-    if cost_s and cost.main(
-        ["--seconds", str(cost_s), *(["--report", options.report] if options.report else [])]
-    ):
+    of_cost = ["--seconds", str(cost_s)]
+    of_cost += ["--report", options.report] if options.report else []
+    of_cost += ["--seed", str(options.cost_seed)] if options.cost_seed is not None else []
+    if cost_s and cost.main(of_cost):
         failed.append("cost")
     print(f"failed: {', '.join(sorted(set(failed)))}" if failed else "nothing failed")
     return 1 if failed else 0

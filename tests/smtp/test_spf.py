@@ -140,7 +140,16 @@ def test_record_is_read_with_its_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "v=spf1 -all", "v=dmarc1; p=none", "p=none; v=DMARC1", "v=DMARC1", "v=DMARC1; p=x"]
+    "text",
+    [
+        "",
+        "v=spf1 -all",
+        "v=dmarc1; p=none",
+        "p=none; v=DMARC1",
+        "v=DMARC1",
+        "v=DMARC1; p=x",
+        "v=DMARC1; p=none;" + ";!" * 4096,
+    ],
 )
 def test_what_is_no_record_is_none(text: str) -> None:
     assert dmarc.parse(text) is None

@@ -183,6 +183,7 @@ ENTRIES = (
         run=lambda octets: dmarc.parse(text_of(octets)),
         tokens=(b";", b"=", b"p=none;", b"rua=mailto:a@b.example,", b",", b" ", b"9", b"!", b"pct=9;"),
         before=b"v=DMARC1; p=none; ",
+        memory_multiple=64,  # a fault is told for each broken tag of the 8 KiB that are read
     ),
     Entry(
         name="SMTP replies",
