@@ -5,15 +5,14 @@ meets both. A case is judged by the median of its pairs' ratios. Loads, sinks, i
 this checkout's for both.
 """
 
-import statistics
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cases import Case
 from bench.measure import Run
+from bench.report import Figure
 from bench.servers import Gateway
 from bench.tree import ROOT
 
@@ -26,23 +25,9 @@ Pair = tuple[Run, Run]
 Measure = Callable[[Case, Gateway], Run]
 
 
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """One figure of this checkout over the other commit's: the pairs' median, and their range."""
-
-    median: float
-    least: float
-    most: float
-
-    @classmethod
-    def of(cls, pairs: Sequence[Pair], figure: str) -> "Ratio":
-        """`figure` is a name of `Run`'s."""
-        found = sorted(getattr(ours, figure) / getattr(theirs, figure) for ours, theirs in pairs)
-        return cls(statistics.median(found), found[0], found[-1])
-
-    def text(self) -> str:
-        """As in the table."""
-        return f"{self.median:.3f} ({self.least:.3f}–{self.most:.3f})"
+def ratio(pairs: Sequence[Pair], figure: str) -> Figure:
+    """One figure (a name of `Run`'s) of this checkout over the other commit's."""
+    return Figure.of(getattr(ours, figure) / getattr(theirs, figure) for ours, theirs in pairs)
 
 
 @contextmanager
@@ -82,7 +67,7 @@ def _server(case: Case, tree: Path, home: Path) -> Gateway:
 
 def slower(pairs: Sequence[Pair]) -> bool:
     """Whether this checkout needs more CPU time than it may."""
-    return Ratio.of(pairs, "cpu_s_per_1000").median > SLOWER_MOST
+    return ratio(pairs, "cpu_s_per_1000").median > SLOWER_MOST
 
 
 def table(pairs: dict[str, list[Pair]], revision: str) -> str:
@@ -94,11 +79,9 @@ def table(pairs: dict[str, list[Pair]], revision: str) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for key, made in pairs.items():
-        now, then = (
-            statistics.median(one.cpu_s_per_1000 for one in side) for side in zip(*made, strict=True)
-        )
-        ratios = (Ratio.of(made, name).text() for name in ("cpu_s_per_1000", "messages_per_s", "memory_mib"))
+        now, then = (Figure.of(one.cpu_s_per_1000 for one in side) for side in zip(*made, strict=True))
+        ratios = (ratio(made, name).text() for name in ("cpu_s_per_1000", "messages_per_s", "memory_mib"))
         word = f"**more than {SLOWER_MOST - 1:.0%} slower**" if slower(made) else "holds"
-        cells = [key, str(len(made)), f"{then:.3f}", f"{now:.3f}", *ratios, word]
+        cells = [key, str(len(made)), then.text(), now.text(), *ratios, word]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -29,6 +29,12 @@ class Figure:
     least: float
     most: float
 
+    @classmethod
+    def of(cls, values: Iterable[float]) -> "Figure":
+        """Of one figure of some runs."""
+        found = sorted(values)
+        return cls(median=statistics.median(found), least=found[0], most=found[-1])
+
     def text(self) -> str:
         """As in the table."""
         return f"{_short(self.median)} ({_short(self.least)}–{_short(self.most)})"
@@ -56,18 +62,13 @@ def rows(runs: Sequence[Run]) -> list[Row]:
         of_case = sorted((run for run in runs if run.case == case.key), key=_own)
         for own, server in dict.fromkeys((run.own, run.server) for run in of_case):
             mine = [run for run in of_case if (run.own, run.server) == (own, server)]
-            figures = {name: _figure(getattr(run, name) for run in mine) for name in _FIGURES}
+            figures = {name: Figure.of(getattr(run, name) for run in mine) for name in _FIGURES}
             made.append(Row(case=case, server=server, own=own, runs=len(mine), figures=figures))
     return made
 
 
 def _own(run: Run) -> bool:
     return run.own
-
-
-def _figure(values: Iterable[float]) -> Figure:
-    found = sorted(values)
-    return Figure(median=statistics.median(found), least=found[0], most=found[-1])
 
 
 def _short(value: float) -> str:

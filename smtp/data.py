@@ -73,20 +73,28 @@ def clean(text: bytes, line_endings: LineEndings, *, stuffed: bool, line_start: 
 
 
 def cleaning(
-    text: bytes | bytearray, line_endings: LineEndings, *, stuffed: bool, slice_octets: int = SLICE_OCTETS
+    text: bytes, line_endings: LineEndings, *, stuffed: bool, slice_octets: int = SLICE_OCTETS
 ) -> Generator[None, None, bytes]:
-    """`clean` in steps, one for each slice: whoever runs it lets others have their turn in between."""
+    """`clean` in steps, one for each slice: whoever runs it lets others have their turn in between.
+
+    What is clean already is not copied.
+    """
     pieces: list[bytes] = []
-    start, line_start = 0, True
+    taken = start = 0
+    line_start = True
     while start < len(text):
         end = _cut(text, start, start + slice_octets)
-        pieces.append(clean(bytes(text[start:end]), line_endings, stuffed=stuffed, line_start=line_start))
+        piece = text[start:end]
+        cleaned = clean(piece, line_endings, stuffed=stuffed, line_start=line_start)
+        if cleaned is not piece:
+            pieces += (text[taken:start], cleaned)
+            taken = end
         start, line_start = end, text[end - 1] == _LF
         yield
-    return b"".join(pieces)
+    return b"".join((*pieces, text[taken:])) if pieces else text
 
 
-def _cut(text: bytes | bytearray, start: int, end: int) -> int:
+def _cut(text: bytes, start: int, end: int) -> int:
     """The end of a slice: after its last line, or else anywhere but between CR and LF."""
     if end >= len(text):
         return len(text)

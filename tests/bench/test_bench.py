@@ -1,15 +1,13 @@
 """The harness of `make bench` runs from one end to the other; how fast is asked elsewhere."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.bench.support import bench
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the harness reads /proc")
@@ -19,15 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 def test_mails_reach_the_sink_and_their_cost_is_written_down(tmp_path: Path) -> None:
     results, chart = tmp_path / "latest.json", tmp_path / "chart.svg"
     options = ["--peers", "none", "--cases", "mail", "--messages", "600", "--runs", "1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", *options, "--results", str(results), "--chart", str(chart)],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = bench(*options, "--results", str(results), "--chart", str(chart))
     assert done.returncode == 0, done.stderr
     (run,) = json.loads(results.read_text())["runs"]
     assert run["messages"] >= 600

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from tests.crash.books import Books, Delivery, Stored, spent
 from tests.crash.fates import CANCELLED, DELIVERED, Wanted, refunded
-from tests.crash.incidents import FREEZES_PER_THAW, PARTLY, THAW, UNEXPLAINED, Incidents
+from tests.crash.incidents import FREEZES_PER_THAW, PARTLY, THAW, UNEXPLAINED, Incident, Incidents
 from tests.crash.seen import Copy, Seen
 from tests.crash.tally import Sent, Tally
 
@@ -41,8 +41,8 @@ class Verdict:
     broken: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     duplicates: Counter[str] = field(default_factory=Counter)
     """Copies beyond the first, by their cause."""
-    thawing: defaultdict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """Those that came just after a freeze, by its place among the incidents."""
+    thawing: defaultdict[Incident, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Those that came just after a freeze, by that."""
     cancelled_after_crash: int = 0
     """Cancelled, although the far end had taken it from a process that ended before it could settle."""
     reports: int = 0
@@ -204,7 +204,7 @@ class Judge:
                 if cause == UNEXPLAINED:
                     self._break("duplicate without a cause", what)
                 elif cause == THAW and incident is not None:
-                    self._found.thawing[self._incidents.all.index(incident)].append(what)
+                    self._found.thawing[incident].append(what)
 
     def _receipt(self, stored: Stored) -> None:
         told = self._tally.receipts.get(stored.id, Counter())
