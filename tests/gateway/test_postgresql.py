@@ -308,6 +308,13 @@ def test_psycopg_is_the_compiled_one() -> None:
     assert psycopg.pq.__impl__ == "binary"
 
 
+async def test_content_goes_with_the_last_delivery(url: str, tmp_path: Path) -> None:
+    async with rig(tmp_path, [FakeUpstream()]) as one:
+        sent = await one.send_mail()
+        assert (await one.settled(sent.id or "")).status == "delivered"
+        assert await one.store.read(lambda tx: tx.rows("SELECT count(*) FROM content")) == [(0,)]
+
+
 async def test_a_large_batch_is_copied_in_and_reads_as_a_small_one(url: str, tmp_path: Path) -> None:
     async with rig(tmp_path, [FakeUpstream()]) as one:
         slots = [await one.mail(content=MAIL + b"\0\xff") for _ in range(60)]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smtp.codes import Permanent, Reply, SmtpError
@@ -55,6 +55,8 @@ def test_the_end_is_found_wherever_the_pieces_are_cut(noise: bytes, places: list
     assert receiver.content() == clean(whole, "normalise", stuffed=True)
 
 
+@example(b"a.", 1, stuffed=True, line_endings="normalise")  # a dot inside a line
+@example(b"\r\n.\r\n", 1, stuffed=True, line_endings="normalise")  # between CR and LF, and before a dot
 @given(line_noise, st.integers(1, 9), st.booleans(), st.sampled_from(["normalise", "refuse"]))
 def test_a_message_is_cleaned_the_same_in_slices(
     noise: bytes, slice_octets: int, stuffed: bool, line_endings: LineEndings
