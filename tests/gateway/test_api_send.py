@@ -108,6 +108,19 @@ async def test_raw_mime_travels_as_it_is_but_for_line_ends(tmp_path: Path) -> No
         assert message.envelope.body_8bit
 
 
+async def test_raw_of_unix_is_taken_where_bare_line_ends_are_refused(tmp_path: Path) -> None:
+    async with world(tmp_path, settings=make_settings(smtp={"line_ends": "refuse"})) as api:
+        for raw, status in (
+            (b"From: shop@example.org\n\nHi\n", 202),
+            (b"From: shop@example.org\r\n\r\nHi\n", 422),
+        ):
+            text = base64.b64encode(raw).decode()
+            answer = await api.client.post(
+                "/v1/mail", json={"from": MAIL["from"], "to": MAIL["to"], "raw": text}
+            )
+            assert answer.status_code == status, answer.text
+
+
 async def test_raw_takes_no_fields_beside_it(tmp_path: Path) -> None:
     async with world(tmp_path) as api:
         raw = base64.b64encode(b"From: shop@example.org\r\n\r\nHi").decode()
