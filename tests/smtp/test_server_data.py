@@ -55,9 +55,14 @@ def test_the_end_is_found_wherever_the_pieces_are_cut(noise: bytes, places: list
     assert receiver.content() == clean(whole, "normalise", stuffed=True)
 
 
-@example(b"a.", 1, stuffed=True, line_endings="normalise")  # a dot inside a line
-@example(b"\r\n.\r\n", 1, stuffed=True, line_endings="normalise")  # between CR and LF, and before a dot
-@given(line_noise, st.integers(1, 9), st.booleans(), st.sampled_from(["normalise", "refuse"]))
+@example(noise=b"a.", slice_octets=1, stuffed=True, line_endings="normalise")  # a dot inside a line
+@example(noise=b"\r\n.\r\n", slice_octets=1, stuffed=True, line_endings="normalise")  # CR and LF apart
+@given(
+    noise=line_noise,
+    slice_octets=st.integers(1, 9),
+    stuffed=st.booleans(),
+    line_endings=st.sampled_from(["normalise", "refuse"]),
+)
 def test_a_message_is_cleaned_the_same_in_slices(
     noise: bytes, slice_octets: int, stuffed: bool, line_endings: LineEndings
 ) -> None:
