@@ -15,8 +15,8 @@ from bench.loads import Accepted, Work, run_client
 from bench.servers import CREDITS, SENDER_NAME, Target
 from config import load
 from gateway.accounts.secrets import CredentialKind
-from gateway.ports import SystemClock
-from gateway.services import Services, build_services
+from gateway.clock import SystemClock
+from gateway.services import LISTENERS, Services, build_services
 from gateway.store.store import Store
 
 ACCOUNTS = 100
@@ -62,7 +62,7 @@ class Neighbours(Backlogged):
 async def _furnish(folder: Path) -> list[dict[str, str]]:
     """A quiet account and the others: their logins, made as the API and the command line make them."""
     settings = load(folder / "gateway.toml")
-    store = Store.open(settings.store.url)
+    store = Store.open(settings.store.url, listeners=LISTENERS)
     services = build_services(settings, store, SystemClock())
     try:
         return [await _account(services, number) for number in range(ACCOUNTS + 1)]

@@ -20,30 +20,30 @@ from config.schema import Settings
 from gateway import tls
 from gateway.accounts import known
 from gateway.api.server import HttpServer
+from gateway.clock import Clock, SystemClock
 from gateway.doors.door import Doors
 from gateway.health import Readiness
-from gateway.housekeeping import Housekeeping
-from gateway.ingress.client_receipts import Due
 from gateway.ingress.smpp import SmppIngress
 from gateway.ingress.smtp import SmtpIngress
 from gateway.ingress.trusted import Trusted
-from gateway.messages.late import TakeLateAnswer
+from gateway.jobs.housekeeping import Housekeeping
+from gateway.jobs.retention import Retention
+from gateway.logs import log as logs
 from gateway.messages.model import Channel, Submitted, Work
-from gateway.messages.receipts import ApplyReceipts, PartReceipt
+from gateway.messages.receipts.apply import ApplyReceipts, PartReceipt
+from gateway.messages.receipts.client import Due
+from gateway.messages.receipts.late import TakeLateAnswer
 from gateway.messages.reports import Reports
-from gateway.observe import log as logs
 from gateway.observe.metrics import Metrics
 from gateway.observe.observer import MetricsObserver
 from gateway.observe.probes import ProbeKey, Probes
 from gateway.observe.readings import Readings
 from gateway.observe.server import MetricsServer
-from gateway.ports import Clock, SystemClock
 from gateway.road import Road, channel_rules, make_tenure
-from gateway.services import Services, build_services
+from gateway.services import Services, build_services, purges
 from gateway.starting import Ports, StartError, naming, open_store
 from gateway.store.errors import StoreBusy, StoreError
 from gateway.store.held import HeldLeases
-from gateway.store.retention import Retention
 from gateway.tree import Tree
 from gateway.upstreams import registry
 from gateway.upstreams.signing import Signing
@@ -159,7 +159,7 @@ class Gateway:
         self.tree.add("webhooks", start, lambda: sender.stop(min(5.0, self.settings.server.drain_s)))
 
     def _add_housekeeping(self, services: Services, road: Road) -> None:
-        retention = Retention(services.store, self._clock, self.settings, holder=road.tenure.process)
+        retention = Retention(services.store, self._clock, purges(self.settings), holder=road.tenure.process)
         housekeeping = Housekeeping([services.credits.void_expired, retention.run])
         self.tree.add("housekeeping", housekeeping.start, housekeeping.stop)
 

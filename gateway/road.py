@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from config.schema import Settings
+from gateway.clock import Clock
 from gateway.credits.service import Credits
 from gateway.ids import IdFactory
 from gateway.messages import retry
@@ -16,12 +17,12 @@ from gateway.messages.deliver import Dispatcher
 from gateway.messages.lanes import Lanes
 from gateway.messages.model import Channel
 from gateway.messages.observer import Observer
+from gateway.messages.ports import Upstream
 from gateway.messages.queue import QueueKeeper
 from gateway.messages.route import Router
 from gateway.messages.settling import Reports
 from gateway.messages.shape_mail import MailShaper, SenderDomains
 from gateway.messages.shape_sms import SenderNames, SmsShaper
-from gateway.ports import Clock, Upstream
 from gateway.store.store import Store
 from gateway.store.tenure import Tenure
 from gateway.turns import Slices

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from config.schema import Settings
 from gateway.observe.metrics import Metrics
+from gateway.services import LISTENERS
 from gateway.store.errors import StoreError
 from gateway.store.store import Store
 
@@ -36,6 +37,7 @@ def open_store(settings: Settings, metrics: Metrics, *, exclusive: bool = True) 
             lease_s=settings.store.lease_s,
             busy_timeout_s=settings.store.busy_timeout_s,
             exclusive=exclusive,
+            listeners=LISTENERS,
             observe=metrics.commit,
         )
     except StoreError as error:

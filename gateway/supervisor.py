@@ -27,12 +27,12 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from config.schema import Settings
+from gateway.clock import SystemClock
 from gateway.observe.dialogues import ProbeKey
 from gateway.observe.merged import MergedCollector
 from gateway.observe.metrics import Metrics
 from gateway.observe.probes import Probes
 from gateway.observe.server import MetricsServer
-from gateway.ports import SystemClock
 from gateway.starting import Ports, StartError, naming, open_store
 from gateway.store import leases
 from gateway.store.integrity import BackgroundCheck

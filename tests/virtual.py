@@ -105,7 +105,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """`gateway.ports.Clock` by the running loop."""
+    """`gateway.clock.Clock` by the running loop."""
 
     def now_ms(self) -> int:
         return 1_790_000_000_000 + round(self.monotonic_s() * 1000)

@@ -27,8 +27,8 @@ from gateway.accounts.guessing import Guessing, Pair
 from gateway.accounts.known import KnownLogins, Remember
 from gateway.accounts.secrets import DECOY, CredentialKind, key_prefix, matches
 from gateway.accounts.service import AccountStatus
+from gateway.clock import Clock
 from gateway.peers import peer_prefix
-from gateway.ports import Clock
 from gateway.store import revision
 from gateway.store.cache import Caches
 from gateway.store.errors import StoreBusy

@@ -24,8 +24,8 @@ from gateway.accounts.secrets import (
     random_text,
 )
 from gateway.accounts.service import open_account, plain_text
+from gateway.clock import Clock
 from gateway.ids import IdFactory
-from gateway.ports import Clock
 from gateway.store.cache import Caches
 from gateway.store.tx import Tx
 

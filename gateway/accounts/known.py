@@ -8,7 +8,7 @@ one PostgreSQL that do not share the file know their own logins only.
 Credentials of 160 bits have no rows: nothing is slow about checking them.
 
 A row is written at most once a day, at a login or while a bind is open. It goes with its credential or
-account, after `limits.auth_trusted_days` without a login (`gateway.store.retention`), and when there are too
+account, after `limits.auth_trusted_days` without a login (`gateway.jobs.retention`), and when there are too
 many, the least recent first.
 """
 
@@ -56,6 +56,10 @@ _TRIM = f"""
 DELETE FROM known_login WHERE {_KEY} IN (
   SELECT account_id, credential_id, prefix FROM known_login
   ORDER BY last_ms DESC LIMIT {_ALL} OFFSET {ROWS_MAX - _ROOM}"""  # noqa: S608 - constants only
+_PURGE = """
+DELETE FROM known_login WHERE (account_id, credential_id, prefix) IN (
+  SELECT account_id, credential_id, prefix FROM known_login WHERE last_ms <= ? LIMIT ?{skip_locked})
+"""
 _TOUCH = """
 UPDATE known_login SET last_ms = ?
 WHERE account_id = ? AND credential_id = ? AND prefix = ? AND last_ms <= ?
@@ -132,3 +136,8 @@ def read_key(folder: Path) -> bytes:
         log.warning("login_key_unusable", reason=f"it has {len(key)} octets instead of {_KEY_OCTETS}")
         return made
     return key
+
+
+def purge(tx: Tx, *, before_ms: int, limit: int) -> int:
+    """Forgets up to `limit` logins since which `before_ms` has passed; how many it were. It is a sweep."""
+    return tx.run(_PURGE.format(skip_locked=tx.skip_locked), (before_ms, limit))

@@ -12,8 +12,8 @@ from typing import Any
 
 from gateway.accounts import known
 from gateway.accounts.errors import ConflictError, InvalidError, NotFoundError
+from gateway.clock import Clock
 from gateway.ids import IdFactory
-from gateway.ports import Clock
 from gateway.store.cache import Caches
 from gateway.store.tx import Tx
 from smtp.address import AddressError, parse_address

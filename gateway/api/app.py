@@ -21,8 +21,8 @@ from gateway.api.operation import PUBLIC, Operation
 from gateway.api.parts import Parts
 from gateway.api.problems import Problem
 from gateway.api.router import NOWHERE, Router
-from gateway.observe import log as logs
-from gateway.observe.mask import mask_text
+from gateway.logs import log as logs
+from gateway.logs.mask import mask_text
 
 log = structlog.get_logger(__name__)
 

@@ -12,10 +12,10 @@ from gateway.api.fields import Page, given
 from gateway.api.operation import Operation
 from gateway.api.problems import Problem
 from gateway.api.times import Moment, epoch_ms, moment, moment_or_none
+from gateway.events.record import EventKind
 from gateway.ids import is_id
 from gateway.messages.cancel import cancel
 from gateway.messages.cancel import locks as cancel_locks
-from gateway.messages.events import EventKind
 from gateway.messages.model import Channel
 from gateway.messages.query import Filter, MessageView, RecipientView, find, listing
 from smtp.address import AddressError, parse_address

@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from config.schema import Settings
-from gateway.api.rate import Buckets
 from gateway.api.readers import Readers
 from gateway.peers import Networks
+from gateway.rate import Buckets
 from gateway.road import Road
+from gateway.services import Services
 from smtp.data import Budget
-
-if TYPE_CHECKING:
-    from gateway.services import Services
 
 
 class Readiness(Protocol):
@@ -31,7 +29,7 @@ BODIES_AT_ONCE = 8
 class Parts:
     """See the module."""
 
-    services: "Services"
+    services: Services
     road: Road
     settings: Settings
     readiness: Readiness

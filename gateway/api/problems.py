@@ -16,9 +16,9 @@ from gateway.accounts.errors import ConflictError, InvalidError, LimitError, Not
 from gateway.api.pointers import FieldError, of_path
 from gateway.credits.orders import OrderError
 from gateway.messages.accept import KeyInUse
-from gateway.messages.idempotency import KeyReused
 from gateway.messages.model import Verdict
 from gateway.store.errors import StoreBusy, StoreFailed
+from gateway.store.idempotency import KeyReused
 
 CONTENT_TYPE = b"application/problem+json"
 _BASE = "/docs/problems#"

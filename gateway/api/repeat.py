@@ -4,7 +4,7 @@ from hashlib import sha256
 
 from gateway.api.call import Call
 from gateway.api.problems import Header, Problem
-from gateway.messages.idempotency import IdempotencyKey
+from gateway.store.idempotency import IdempotencyKey
 
 KEY_MAX = 255
 REPLAYED: Header = (b"idempotency-replayed", b"true")

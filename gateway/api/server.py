@@ -6,7 +6,6 @@ What happens on a connection is `connection`'s, what is answered `app`'s.
 import asyncio
 import ssl
 import time
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -19,10 +18,8 @@ from gateway.doors.door import Door
 from gateway.doors.entrance import Listening
 from gateway.peers import Networks
 from gateway.road import Road
+from gateway.services import Services
 from smtp.data import Budget
-
-if TYPE_CHECKING:
-    from gateway.services import Services
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +34,7 @@ class HttpServer:
 
     def __init__(
         self,
-        services: "Services",
+        services: Services,
         road: Road,
         settings: Settings,
         readiness: Readiness,

@@ -14,9 +14,9 @@ import uvloop
 from config import Settings, load
 from gateway.accounts.service import Account, AccountStatus
 from gateway.cli.faults import CliError
+from gateway.clock import SystemClock
 from gateway.ids import is_id
-from gateway.ports import SystemClock
-from gateway.services import Services, build_services
+from gateway.services import LISTENERS, Services, build_services
 from gateway.store.store import Store
 from gateway.store.tx import Tx
 
@@ -55,6 +55,7 @@ async def opened(settings: Settings) -> AsyncIterator[Services]:
         password=settings.store.password,
         lease_s=settings.store.lease_s,
         busy_timeout_s=settings.store.busy_timeout_s,
+        listeners=LISTENERS,
     )
     services = build_services(settings, store, SystemClock())
     try:

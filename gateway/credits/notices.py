@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from gateway.messages import events
-from gateway.messages.events import Event, EventKind
+from gateway.events.record import Event, EventKind, record
 from gateway.store.tx import Tx
 
 
@@ -13,4 +12,4 @@ def note(tx: Tx, account_id: str, kind: EventKind, now_ms: int, detail: dict[str
     event = Event(
         account_id=account_id, message_id=event_id, id=event_id, kind=kind, at_ms=now_ms, detail=detail
     )
-    events.record(tx, [event])
+    record(tx, [event])

@@ -14,7 +14,7 @@ from gateway.credits import ledger, notices
 from gateway.credits.recharge import OPEN, OrderStatus
 from gateway.credits.tables import credit_order
 from gateway.credits.terms import PRODUCTS, Terms
-from gateway.messages.events import EventKind
+from gateway.events.record import EventKind
 from gateway.store.tx import Tx
 
 _INSERT = """

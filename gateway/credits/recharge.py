@@ -8,8 +8,8 @@ from typing import Literal
 
 from gateway.credits import notices
 from gateway.credits.terms import DAY_MS, Terms
+from gateway.events.record import EventKind
 from gateway.ids import id_floor
-from gateway.messages.events import EventKind
 from gateway.store.tx import Tx
 from policy import recharge as policy
 

@@ -12,15 +12,15 @@ from typing import Any
 import structlog
 from sqlalchemy import select
 
+from gateway.clock import Clock
 from gateway.credits import ledger, orders
 from gateway.credits.orders import Order, OrderError
 from gateway.credits.providers import PaymentProvider
 from gateway.credits.recharge import OPEN, OrderStatus
 from gateway.credits.tables import credit_setting, lot, posting
 from gateway.credits.terms import PRODUCTS, Terms
-from gateway.messages import idempotency
-from gateway.messages.idempotency import IdempotencyKey
-from gateway.ports import Clock
+from gateway.store import idempotency
+from gateway.store.idempotency import IdempotencyKey
 from gateway.store.locks import NOTHING
 from gateway.store.store import Store
 from gateway.store.tx import Tx

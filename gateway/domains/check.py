@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gateway.domains.dns import Dns, DnsUnavailableError
+from gateway.dns import Dns, DnsUnavailableError
 from gateway.domains.records import DMARC_SUGGESTED, DnsRecord, is_dkim, is_dmarc, same_key, tags
 from gateway.domains.spf import SpfJudge
 from smtp.spf import SpfResult

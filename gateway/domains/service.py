@@ -13,15 +13,14 @@ from enum import StrEnum
 from config.schema_messages import Mail
 from gateway.accounts.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from gateway.accounts.service import open_account
+from gateway.clock import Clock
+from gateway.dns import Dns
 from gateway.domains import keys
 from gateway.domains.check import Row, State, check, check_dkim
-from gateway.domains.dns import Dns
 from gateway.domains.keys import DkimKey
 from gateway.domains.records import DMARC_SUGGESTED, DnsRecord, spf_record
 from gateway.domains.spf import SpfJudge
-from gateway.messages import events
-from gateway.messages.events import Event, EventKind
-from gateway.ports import Clock
+from gateway.events.record import Event, EventKind, record
 from gateway.store.cache import Caches
 from gateway.store.tx import Tx
 from smtp.address import AddressError, parse_domain
@@ -208,7 +207,7 @@ class Domains:
             at_ms=now_ms,
             detail={"name": name},
         )
-        events.record(tx, [event])
+        record(tx, [event])
         return one(tx, account_id, name)
 
 

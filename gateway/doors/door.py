@@ -13,17 +13,24 @@ import structlog
 
 from config.schema import Settings
 from config.schema_listeners import Http, Smpp, Smtp
+from gateway.clock import Clock
 from gateway.doors.admission import DOOR_LIMIT, Room
 from gateway.doors.entrance import Entrance, Factory, Listening
-from gateway.messages.observer import Observer
 from gateway.peers import Networks
-from gateway.ports import Clock
 
 log = structlog.get_logger(__name__)
 
 TLS_HANDSHAKES = "tls_handshakes"
 _HANDSHAKE_S = 30.0
 _TELL_EVERY_S = 60.0
+
+
+class Observer(Protocol):
+    """Who counts what is turned away."""
+
+    def connection_refused(self, ingress: str, reason: str) -> None:
+        """A connection was turned away, or closed for another; `reason` is from a bounded set."""
+        ...
 
 
 class Guest(Protocol):

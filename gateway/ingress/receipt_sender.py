@@ -17,9 +17,9 @@ from typing import Any
 
 import structlog
 
-from gateway.ingress import client_receipts
-from gateway.ingress.client_receipts import Client, Due, Key
-from gateway.ports import Clock
+from gateway.clock import Clock
+from gateway.messages.receipts import client as client_receipts
+from gateway.messages.receipts.client import Client, Due, Key
 from gateway.store import leases
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.store import Store

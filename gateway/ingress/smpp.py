@@ -13,23 +13,23 @@ import ssl
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import structlog
 
 from gateway.accounts.auth import AuthRefused, Principal
 from gateway.accounts.secrets import CredentialKind
-from gateway.api.rate import Buckets
 from gateway.doors.door import Door
-from gateway.ingress import client_receipts
-from gateway.ingress.client_receipts import INGRESS, Due
 from gateway.ingress.receipt_sender import ReceiptSender, Receiver
 from gateway.ingress.smpp_submit import Refusal, client_envelope, format_time, status_of, submission_of
 from gateway.messages import cancel
 from gateway.messages.model import Channel, Message, SmsEnvelope, Verdict
 from gateway.messages.observer import Observer
+from gateway.messages.receipts import client as client_receipts
+from gateway.messages.receipts.client import INGRESS, Due
 from gateway.observe.dialogues import ProbeKey
+from gateway.rate import Buckets
 from gateway.road import Road
+from gateway.services import Services
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.tx import Tx
 from policy.retention import DAY_MS
@@ -38,9 +38,6 @@ from smpp.constants import INTERFACE_VERSION, CommandStatus
 from smpp.pdu import CancelSm, QuerySm, QuerySmResp, SubmitSm
 from smpp.smsc import Answer, SmscConfig, SmscServer
 from smpp.states import BindMode
-
-if TYPE_CHECKING:
-    from gateway.services import Services
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +70,7 @@ class SmppIngress:
 
     def __init__(
         self,
-        services: "Services",
+        services: Services,
         road: Road,
         *,
         observer: Observer,
@@ -130,7 +127,7 @@ class SmppIngress:
         await self.application.stop()
 
 
-def _config(services: "Services", port: int, tls: ssl.SSLContext | None, *, reuse_port: bool) -> SmscConfig:
+def _config(services: Services, port: int, tls: ssl.SSLContext | None, *, reuse_port: bool) -> SmscConfig:
     settings = services.settings.smpp
     return SmscConfig(
         host=settings.host,
@@ -150,7 +147,7 @@ class SmppApplication(Application):
     """What the SMSC asks, answered by the road."""
 
     def __init__(
-        self, services: "Services", road: Road, observer: Observer, probe_key: ProbeKey | None = None
+        self, services: Services, road: Road, observer: Observer, probe_key: ProbeKey | None = None
     ) -> None:
         settings = services.settings
         self._probe_key = probe_key

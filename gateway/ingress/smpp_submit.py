@@ -14,8 +14,8 @@ from typing import Final
 import msgspec
 import phonenumbers
 
-from gateway.ingress.client_receipts import INGRESS, ClientEnvelope
 from gateway.messages.model import SmsEnvelope, Source
+from gateway.messages.receipts.client import INGRESS, ClientEnvelope
 from gateway.messages.shape_sms import SmsSubmission
 from policy import phone
 from smpp import text as sms_text

@@ -11,6 +11,7 @@ from functools import partial
 
 from gateway.accounts.auth import Authenticator, AuthRefused, Principal
 from gateway.accounts.secrets import CredentialKind
+from gateway.clock import Clock
 from gateway.credits.service import Credits
 from gateway.ingress.trusted import Trusted
 from gateway.messages.accept import Acceptor, KeyInUse
@@ -19,7 +20,6 @@ from gateway.messages.model import Verdict
 from gateway.messages.observer import Observer
 from gateway.messages.route import Router
 from gateway.messages.shape_mail import MailShaper, MailSubmission
-from gateway.ports import Clock
 from gateway.store.errors import StoreBusy, StoreDamaged, StoreFailed
 from smtp.address import Mailbox
 from smtp.codes import Code, Reply, Status

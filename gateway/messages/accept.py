@@ -7,12 +7,12 @@ while a request runs (A4), the hand-over to delivery, and what caches learn abou
 import asyncio
 from collections.abc import Callable, Sequence
 
+from gateway.clock import Clock
 from gateway.credits.terms import Terms
 from gateway.messages.deliver import Dispatcher
 from gateway.messages.durable import AcceptMessages, IdempotencyKey
 from gateway.messages.model import Message, Verdict
 from gateway.messages.observer import Observer
-from gateway.ports import Clock
 from gateway.store.store import Store
 
 

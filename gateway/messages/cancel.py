@@ -6,9 +6,10 @@ Credits of what is cancelled go back where refunds say so.
 """
 
 from gateway.credits import ledger
-from gateway.messages.events import EventKind
+from gateway.events.record import EventKind
+from gateway.messages.effects import finish_messages, refund, write_events
 from gateway.messages.model import Status
-from gateway.messages.settlement import Settlement, finish_messages, refund, write_events
+from gateway.messages.settlement import Settlement
 from gateway.store.locks import Locks
 from gateway.store.tx import Tx
 

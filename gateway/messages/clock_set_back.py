@@ -6,7 +6,7 @@ jumps; every process does, and a row is moved once, because moving it marks it w
 
 from functools import partial
 
-from gateway.ports import Clock
+from gateway.clock import Clock
 from gateway.store.locks import Locks
 from gateway.store.store import Store
 from gateway.store.tx import Row, Tx

@@ -14,15 +14,16 @@ from typing import Any
 
 import structlog
 
+from gateway.clock import Clock
+from gateway.events.record import EventKind
 from gateway.messages import retry
-from gateway.messages.events import EventKind
 from gateway.messages.lanes import Lane, Lanes
 from gateway.messages.model import Channel, Deferred, Failed, Message, Outcome, Status, Unknown, Work
 from gateway.messages.observer import Observer
+from gateway.messages.ports import Upstream
 from gateway.messages.settle import SettleDeliveries, note_waiting
 from gateway.messages.settlement import Settlement
 from gateway.messages.settling import Reports, Settler
-from gateway.ports import Clock, Upstream
 from gateway.store.errors import StoreBusy
 from gateway.store.locks import Locks
 from gateway.store.operation import Call

@@ -11,10 +11,11 @@ import msgspec
 
 from gateway.credits import ledger
 from gateway.credits.terms import Terms
-from gateway.messages import idempotency, tables
-from gateway.messages.idempotency import IdempotencyKey, KeyReused
+from gateway.messages import tables
 from gateway.messages.model import Message, Status, Verdict
+from gateway.store import idempotency
 from gateway.store.bulk import Insert
+from gateway.store.idempotency import IdempotencyKey, KeyReused
 from gateway.store.locks import Locks
 from gateway.store.operation import Operation
 from gateway.store.tx import Tx

@@ -13,7 +13,8 @@ from sqlalchemy import RowMapping, Select, and_, exists, func, select
 
 from gateway.ids import id_floor
 from gateway.messages.model import Channel, Status
-from gateway.messages.tables import delivery, event, message
+from gateway.events.tables import event
+from gateway.messages.tables import delivery, message
 from gateway.store.tx import Tx
 
 PAGE_MAX = 200

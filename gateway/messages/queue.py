@@ -11,12 +11,12 @@ import asyncio
 
 import structlog
 
-from gateway.messages import clock_set_back, takeover
+from gateway.clock import Clock
+from gateway.messages import clock_set_back, held, takeover
 from gateway.messages.claim import Claimed, LaneKey, claim, due_lanes, fitting, load
 from gateway.messages.deliver import Dispatcher
 from gateway.messages.model import Message, Work
 from gateway.messages.route import Router
-from gateway.ports import Clock
 from gateway.store import leases
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.store import Store
@@ -156,11 +156,11 @@ class QueueKeeper:
     async def _take_over(self) -> None:
         """Frees what dead processes held; alone on the database, every other holder is dead."""
         own = self._tenure.holder
-        held = await self._store.read(lambda tx: leases.other_holders(tx, own=own))
+        holders = await self._store.read(lambda tx: held.other_holders(tx, own=own))
         if self._store.exclusive:
-            dead = dict.fromkeys(held, takeover.EVERYONE_MS)
+            dead = dict.fromkeys(holders, takeover.EVERYONE_MS)
         else:
-            dead = self._watch.dead(held, self._clock.monotonic_s())
+            dead = self._watch.dead(holders, self._clock.monotonic_s())
         for holder, lease_ms in dead.items():
             count = await self._give_up(holder, dead_ms=lease_ms)
             log.warning("deliveries_taken_over", holder=holder, count=count)
@@ -171,7 +171,7 @@ class QueueKeeper:
         def release(tx: Tx) -> int:
             if dead_ms is not None and not leases.take_over(tx, holder, expires_ms=dead_ms):
                 return 0
-            return leases.release_deliveries(tx, holder, _RELEASE_SLICE)
+            return held.release(tx, holder, _RELEASE_SLICE)
 
         total = 0
         while True:

@@ -10,12 +10,12 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from gateway.clock import Clock
 from gateway.ids import IdFactory
 from gateway.messages.model import Channel, Delivery, MailEnvelope, Message, Status, Work
 from gateway.messages.route import Router
 from gateway.messages.settlement import Settlement
 from gateway.messages.shape_mail import SenderDomains
-from gateway.ports import Clock
 from smtp.codes import Reply
 from smtp.dsn import Action, Notification, RecipientStatus, build
 from smtp.headers import HeaderError, parse

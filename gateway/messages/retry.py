@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gateway.messages.events import EventKind
+from gateway.events.record import EventKind
 from gateway.messages.model import (
     Channel,
     Deferred,

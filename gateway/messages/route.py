@@ -9,7 +9,7 @@ import msgspec
 
 from config.schema_messages import MailRoute, SmsRoute
 from gateway.messages.model import Channel
-from gateway.ports import SmsUpstream, Upstream
+from gateway.messages.ports import SmsUpstream, Upstream
 
 _REMEMBERED = 20_000
 

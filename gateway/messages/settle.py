@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gateway.credits import ledger
-from gateway.messages import durable, receipts
+from gateway.messages import durable
+from gateway.messages.effects import finish_messages, record_parts, refund, write_events
 from gateway.messages.model import Channel, Message, Status, Work
-from gateway.messages.settlement import Settlement, finish_messages, record_parts, refund, write_events
+from gateway.messages.receipts import apply as receipts
+from gateway.messages.settlement import Settlement
 from gateway.store.locks import Locks
 from gateway.store.operation import Operation
 from gateway.store.tx import Tx

@@ -12,11 +12,11 @@ from typing import Any
 
 import structlog
 
+from gateway.clock import Clock
 from gateway.messages import retry
 from gateway.messages.model import Channel, Message, Status, Work
 from gateway.messages.settle import SettleDeliveries
 from gateway.messages.settlement import Settlement
-from gateway.ports import Clock
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.store import Store
 

@@ -1,5 +1,5 @@
 """Tables of the road itself: message, delivery (one row per recipient: queue and history in one), content,
-event, idempotency, and what correlates SMS receipts.
+and what correlates SMS receipts.
 
 The two partial indexes make the queue: `due` holds only rows that wait in the database (a row that a process
 has in memory is not in it, so the usual message never touches it); `held` only rows that a process holds.
@@ -71,31 +71,6 @@ content = Table(
     id_column("message_id", key=True),
     Column("data", LargeBinary, nullable=False),  # mail: RFC 5322 octets; SMS: UTF-8 text or raw user data
 )
-
-event = Table(
-    "event",
-    metadata,
-    id_column("account_id", key=True),
-    id_column("message_id", key=True),  # an event of the account itself stands under its own id
-    id_column("id", key=True),
-    Column("kind", String(40), nullable=False),
-    Column("n", Integer, nullable=True),  # which recipient
-    ms_column("at_ms"),
-    text_column("detail", nullable=True),  # JSON object
-    **CLUSTERED,
-)
-
-idempotency = Table(
-    "idempotency",
-    metadata,
-    id_column("account_id", key=True),
-    Column("key", String(255), primary_key=True),
-    Column("digest", LargeBinary, nullable=False),
-    text_column("answer"),  # JSON list of verdicts
-    ms_column("expires_ms"),
-    **CLUSTERED,
-)
-Index("ix_idempotency_expires_ms", idempotency.c.expires_ms)
 
 sms_part = Table(
     "sms_part",

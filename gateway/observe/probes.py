@@ -16,11 +16,11 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from config.schema import Settings
+from gateway.clock import Clock
 from gateway.observe import dialogues
 from gateway.observe.dialogues import ProbeFailed, ProbeKey
 from gateway.observe.metrics import Metrics
 from gateway.observe.probed import Probed
-from gateway.ports import Clock
 
 __all__ = ["Ports", "ProbeKey", "Probes"]
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import structlog
 
+from gateway.clock import Clock
 from gateway.messages import query
 from gateway.messages.model import Channel
 from gateway.observe.bounded import word
 from gateway.observe.metrics import Metrics
-from gateway.ports import Clock
 from gateway.store.store import Store
 from gateway.store.tx import Tx
 

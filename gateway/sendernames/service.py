@@ -13,9 +13,8 @@ from typing import Any
 from config.schema_messages import SenderName as Rules
 from gateway.accounts.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from gateway.accounts.service import open_account, plain_text
-from gateway.messages import events
-from gateway.messages.events import Event, EventKind
-from gateway.ports import Clock
+from gateway.clock import Clock
+from gateway.events.record import Event, EventKind, record
 from gateway.store.cache import Caches
 from gateway.store.tx import Tx
 from policy import sender_name as policy
@@ -233,7 +232,7 @@ class SenderNames:
             at_ms=now_ms,
             detail=detail,
         )
-        events.record(tx, [event])
+        record(tx, [event])
         return one(tx, account_id, name)
 
     def _send(self, tx: Tx, account_id: str, name: str, documents: Sequence[Document]) -> SenderName:

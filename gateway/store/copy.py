@@ -29,10 +29,9 @@ from sqlalchemy import (
     tuple_,
 )
 
-from gateway import tables
 from gateway.store import leases, schema
 from gateway.store.errors import StoreError
-from gateway.store.metadata import metadata
+from gateway.store.metadata import every_table
 from gateway.store.tx import Tx, placeholders
 
 Progress = Callable[[str, int, int], None]
@@ -56,8 +55,7 @@ _state = Table(
 
 def copied_tables() -> list[Table]:
     """The tables that are copied, by name."""
-    assert tables.__all__  # noqa: S101 - importing it has filled the metadata
-    return [table for name, table in sorted(metadata.tables.items()) if name not in _NOT_COPIED]
+    return [table for name, table in sorted(every_table().tables.items()) if name not in _NOT_COPIED]
 
 
 def run(source: Engine, target: Engine, *, source_name: str, progress: Progress) -> Figures:

@@ -1,6 +1,6 @@
 """Leases as an upstream sees them: taken and given back in the name of this process."""
 
-from gateway.ports import Clock
+from gateway.clock import Clock
 from gateway.store import leases
 from gateway.store.store import Store
 from gateway.store.tx import Tx

@@ -18,7 +18,9 @@ WHERE lease.holder = excluded.holder OR lease.expires_ms <= ?
 _RENEW = "UPDATE lease SET expires_ms = ? WHERE name = ? AND epoch = 0"
 _EXPIRES = "SELECT expires_ms FROM lease WHERE name = ? AND epoch = 0"
 _TAKE_OVER = "UPDATE lease SET epoch = epoch + 1 WHERE name = ?"
-_HELD = "SELECT account_id, message_id, n FROM delivery WHERE holder = ? LIMIT ?"
+_PURGE = """
+DELETE FROM lease WHERE name IN (SELECT name FROM lease WHERE expires_ms < ? LIMIT ?{skip_locked})
+"""
 _CLOCK = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 
@@ -68,16 +70,6 @@ def renew_process(tx: Tx, holder: str, *, expires_ms: int) -> bool:
     return tx.run(_RENEW, (expires_ms, process_lease(holder))) == 1
 
 
-def other_holders(tx: Tx, *, own: str) -> dict[str, int]:
-    """Every other holder of deliveries and until when its lease says it lives; 0: it is dead."""
-    found = {}
-    for (holder,) in tx.rows("SELECT DISTINCT holder FROM delivery WHERE holder IS NOT NULL"):
-        if holder != own:
-            row = tx.one(_EXPIRES, (process_lease(holder),))
-            found[holder] = 0 if row is None else int(row[0])
-    return found
-
-
 def take_over(tx: Tx, holder: str, *, expires_ms: int) -> bool:
     """Ends the lease of `holder`, unless it has been renewed beyond `expires_ms`; whether it is dead.
 
@@ -101,14 +93,12 @@ def live_processes(tx: Tx, *, now_ms: int) -> list[str]:
     return [str(holder) for (holder,) in rows]
 
 
-def release_deliveries(tx: Tx, holder: str, limit: int) -> int:
-    """Puts up to `limit` deliveries that `holder` holds back into the queue; how many it were.
+def purge(tx: Tx, *, before_ms: int, limit: int) -> int:
+    """Deletes up to `limit` leases that ran out before `before_ms`; how many it were. It is a sweep."""
+    return tx.run(_PURGE.format(skip_locked=tx.skip_locked), (before_ms, limit))
 
-    It is a sweep: what somebody is at just now is passed over.
-    """
-    keys = tx.rows(_HELD + tx.skip_locked, (holder, limit))
-    tx.run_many(
-        "UPDATE delivery SET holder = NULL WHERE account_id = ? AND message_id = ? AND n = ? AND holder = ?",
-        [(*key, holder) for key in keys],
-    )
-    return len(keys)
+
+def expiry(tx: Tx, holder: str) -> int:
+    """Until when the lease of the process `holder` says that it lives; 0: it is dead."""
+    row = tx.one(_EXPIRES, (process_lease(holder),))
+    return 0 if row is None else int(row[0])

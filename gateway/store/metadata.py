@@ -5,6 +5,7 @@ Conventions: ids are 26-character text (`gateway.ids`); times are integer millis
 `account_id` first in its key, so that a distributed PostgreSQL can shard by it.
 """
 
+import sys
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Text
@@ -18,6 +19,14 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+
+def every_table() -> MetaData:
+    """The metadata with all tables. Raises RuntimeError where nobody has imported `gateway.tables` yet."""
+    if "gateway.tables" not in sys.modules:
+        raise RuntimeError("import gateway.tables first: it knows the tables of every part of the gateway")
+    return metadata
+
 
 # SQLite keeps rows of these tables inside the primary key's own tree: one tree less to write per message.
 CLUSTERED: dict[str, Any] = {"sqlite_with_rowid": False}

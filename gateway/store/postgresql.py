@@ -15,7 +15,7 @@ before it.
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import psycopg
@@ -28,7 +28,7 @@ from config import Secret
 from gateway.store.errors import StoreBusy, StoreError
 from gateway.store.locks import NOTHING, Conflict, Locks, Unforeseen
 from gateway.store.session import Lost, Plan, Session, Work
-from gateway.store.tx import Tx
+from gateway.store.tx import Listener, Tx
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -187,8 +187,8 @@ def read(engine: Engine, function: Callable[[Tx], T]) -> T:
 class PostgresqlSession(Session):
     """The writer's connection to PostgreSQL. `holder` is this writer's own name, never used again."""
 
-    def __init__(self, engine: Engine, *, holder: str) -> None:
-        super().__init__(engine)
+    def __init__(self, engine: Engine, *, holder: str, listeners: Sequence[Listener] = ()) -> None:
+        super().__init__(engine, listeners)
         self._holder = holder
         self._number = 0
         self._found = 0

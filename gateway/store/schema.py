@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, inspect
 
 from gateway.store.errors import StoreError
 from gateway.store.locks import named
-from gateway.store.metadata import metadata
+from gateway.store.metadata import every_table
 from gateway.store.tx import Tx
 
 UNFINISHED_COPY = "unfinished_copy"
@@ -77,7 +77,7 @@ def check(engine: Engine) -> None:
 
 def _check_tables(engine: Engine) -> None:
     names = set(inspect(engine).get_table_names())
-    missing = sorted(set(metadata.tables) - names)
+    missing = sorted(set(every_table().tables) - names)
     if missing:
         raise StoreError(
             f"The database lacks {', '.join(missing)}, though its schema is said to be at version {head()}: "

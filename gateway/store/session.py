@@ -6,13 +6,13 @@ What SQLite adds (statements and COMMIT on two threads) is in `gateway.store.sql
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Engine
 
 from gateway.store.locks import Locks
-from gateway.store.tx import Tx
+from gateway.store.tx import Listener, Tx
 
 Work = Callable[[Tx], list[Any]]
 Plan = Callable[[Tx], Locks]
@@ -33,8 +33,9 @@ class Lost(Exception):
 class Session(ABC):
     """The writer's one open connection."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, listeners: Sequence[Listener] = ()) -> None:
         self._engine = engine
+        self._listeners = listeners
         self._connection: Connection | None = None
         self._tx: Tx | None = None
 
@@ -53,7 +54,7 @@ class Session(ABC):
     def open(self) -> None:
         """Connects. Raises what the driver raises."""
         self._connection = self._engine.connect()
-        self._tx = Tx(self._connection)
+        self._tx = Tx(self._connection, self._listeners)
 
     def reopen(self) -> bool:
         """Connects again after a loss; False: it is to be tried later."""

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sqlalchemy.pool import QueuePool
 from gateway.store.errors import StoreError
 from gateway.store.integrity import check_file
 from gateway.store.session import Plan, Session, Work
+from gateway.store.tx import Listener
 
 _READERS = 4
 
@@ -101,8 +103,8 @@ def _engine(path: Path, begin: str, *, pool_size: int, busy_timeout_s: float) ->
 class SqliteSession(Session):
     """The writer's connection. Only `run` waits while another process (the command line) is writing."""
 
-    def __init__(self, engine: Engine, *, busy_timeout_s: float) -> None:
-        super().__init__(engine)
+    def __init__(self, engine: Engine, *, busy_timeout_s: float, listeners: Sequence[Listener] = ()) -> None:
+        super().__init__(engine, listeners)
         self._busy_timeout_ms = int(busy_timeout_s * 1000)
         self._patient = True
 

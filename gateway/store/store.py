@@ -6,7 +6,7 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from gateway.store.errors import StoreBusy, StoreError, StoreFailed
 from gateway.store.locks import NOTHING, Locks
 from gateway.store.operation import Call, Operation, Sweep
 from gateway.store.session import Session
-from gateway.store.tx import Tx
+from gateway.store.tx import Listener, Tx
 from gateway.store.writer import Writer, cause
 
 T = TypeVar("T")
@@ -58,12 +58,14 @@ class Store:
         busy_timeout_s: float = 10.0,
         exclusive: bool = False,
         upgrade: bool = False,
+        listeners: Sequence[Listener] = (),
         observe: Callable[[int, float], None] = lambda _operations, _seconds: None,
     ) -> "Store":
         """Opens the database at `url` and starts its writer on the running event loop.
 
         `exclusive` takes the daemon's lock, where there is one: on PostgreSQL several daemons share the work.
-        `upgrade` brings an older schema up to date first. Who stands still inside a transaction on PostgreSQL
+        `upgrade` brings an older schema up to date first. `listeners` are told of events inside the
+        transaction that writes them. Who stands still inside a transaction on PostgreSQL
         keeps its locks for a third of `lease_s`, so that others can still renew their leases. Raises
         StoreError with what to do: unusable file, no connection, a schema newer or older than this
         program's, lock held.
@@ -76,12 +78,12 @@ class Store:
             writer_engine, reader_engine = postgresql.open_engines(
                 url, password=password, holder=holder, idle_s=lease_s / 3
             )
-            session = postgresql.PostgresqlSession(writer_engine, holder=holder)
+            session = postgresql.PostgresqlSession(writer_engine, holder=holder, listeners=listeners)
         else:
             path = sqlite_path(url)
             damage = Damage(path.with_name(path.name + ".damaged"), watch=not exclusive)
             writer_engine, reader_engine = sqlite.open_engines(path, busy_timeout_s=busy_timeout_s)
-            session = sqlite.SqliteSession(writer_engine, busy_timeout_s=busy_timeout_s)
+            session = sqlite.SqliteSession(writer_engine, busy_timeout_s=busy_timeout_s, listeners=listeners)
             lock = sqlite.DaemonLock(path) if exclusive else None
         writer = Writer(session, batch_max=batch_max, queue_max=queue_max, observe=observe, damage=damage)
         store = cls(writer_engine, reader_engine, writer, path)

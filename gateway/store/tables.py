@@ -1,8 +1,8 @@
-"""Tables of the store itself: leases and the counter that tells caches that something changed."""
+"""Tables of the store itself: leases, idempotency keys, the counter that tells caches of a change."""
 
-from sqlalchemy import Column, Integer, LargeBinary, String, Table
+from sqlalchemy import Column, Index, Integer, LargeBinary, String, Table
 
-from gateway.store.metadata import id_column, int_column, metadata, ms_column
+from gateway.store.metadata import CLUSTERED, id_column, int_column, metadata, ms_column, text_column
 
 lease = Table(
     "lease",
@@ -13,6 +13,18 @@ lease = Table(
     # Of a process's own lease: counted up by whoever takes over what it held. It is never current again.
     Column("epoch", Integer, nullable=False, server_default="0"),
 )
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    id_column("account_id", key=True),
+    Column("key", String(255), primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    text_column("answer"),  # JSON list of verdicts
+    ms_column("expires_ms"),
+    **CLUSTERED,
+)
+Index("ix_idempotency_expires_ms", idempotency.c.expires_ms)
 
 revision = Table(  # one row; counted up by every change to what caches hold
     "revision",

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import structlog
 
-from gateway.ports import Clock
+from gateway.clock import Clock
 from gateway.store import leases
 from gateway.store.locks import Locks
 from gateway.store.store import Store

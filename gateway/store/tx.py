@@ -6,7 +6,7 @@ writers needs (`lock`, `require`, `skip_locked`) is nothing at all on SQLite, wh
 IMMEDIATE has locked everything already; its order is declared in `gateway.store.locks`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any, cast
 
@@ -18,6 +18,8 @@ from gateway.ids import IdFactory
 from gateway.store.locks import NOTHING, Locks, Unforeseen
 
 Row = tuple[Any, ...]
+Listener = Callable[["Tx", Sequence[Any]], None]
+"""Is told of events (`gateway.events`) inside the transaction that writes them."""
 
 _LOCK = """
 SELECT CASE WHEN ? THEN pg_advisory_xact_lock(hashtextextended(?, 0))
@@ -37,8 +39,9 @@ SELECT 1 FROM (
 class Tx:
     """One open connection; whoever holds it is inside a transaction."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, listeners: Sequence[Listener] = ()) -> None:
         self.connection = connection
+        self.listeners = listeners
         self._driver: Any = connection.connection.driver_connection
         self.shared = connection.dialect.name != "sqlite"
         """Whether other processes may be writing at this moment."""

@@ -14,7 +14,8 @@ from config.schema_upstreams import (
     SandboxSmsUpstream,
     SmppUpstream,
 )
-from gateway.ports import Clock, Upstream
+from gateway.clock import Clock
+from gateway.messages.ports import Upstream
 from gateway.store.store import Store
 from gateway.upstreams.binds import Leases
 from gateway.upstreams.mx import Mx

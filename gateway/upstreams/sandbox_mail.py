@@ -24,8 +24,8 @@ import msgspec
 from sqlalchemy import select
 
 from config.schema_upstreams import SandboxMailUpstream
+from gateway.clock import Clock
 from gateway.messages.model import Deferred, Delivered, Delivery, Failed, MailEnvelope, Outcome, Unknown, Work
-from gateway.ports import Clock
 from gateway.store.locks import Locks, named
 from gateway.store.operation import Operation
 from gateway.store.store import Store

@@ -11,8 +11,8 @@ from typing import Any
 
 from config.kinds import Secret
 from config.schema_upstreams import SandboxSmsUpstream, SmppUpstream
+from gateway.clock import Clock
 from gateway.messages.model import Outcome, Work
-from gateway.ports import Clock
 from gateway.upstreams.smpp_operator import LinkState, OnLate, OnReceipts, SmppOperator
 from smpp.link import MaySend, always
 from smpp.simulator import Simulator, SimulatorConfig

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
+from gateway.clock import Clock
 from gateway.messages.model import Message
-from gateway.ports import Clock
 from smtp.address import AddressError, parse_address
 from smtp.client import Content
 from smtp.dkim import Signer

@@ -14,9 +14,9 @@ from functools import partial
 import structlog
 
 from config.schema_upstreams import SmppUpstream
+from gateway.clock import Clock
 from gateway.messages.model import Deferred, Failed, Outcome, Submitted, Unknown, Work
-from gateway.messages.receipts import PartReceipt
-from gateway.ports import Clock
+from gateway.messages.receipts.apply import PartReceipt
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.upstreams.binds import LeasedBind, Leases
 from gateway.upstreams.submission import REST_S, Segment, Submission, outcome_of, submitted

@@ -8,15 +8,13 @@ left out.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
+from gateway.events.record import Event
 from gateway.ids import id_floor
 from gateway.store.tx import Tx, placeholders
-
-if TYPE_CHECKING:
-    from gateway.messages.events import Event
 
 EVERY_EVENT = "*"
 _ACCOUNTS_AT_ONCE = 500  # parameters of one statement
@@ -37,7 +35,7 @@ _encode = msgspec.json.Encoder().encode
 _decode_kinds = msgspec.json.Decoder(list[str]).decode
 
 
-def enqueue(tx: Tx, events: "Sequence[Event]") -> None:
+def enqueue(tx: Tx, events: Sequence[Event]) -> None:
     """Adds a `webhook_delivery` row per event and active webhook of its account that wants its kind."""
     if not events or tx.one(_ANY) is None:
         return
@@ -83,7 +81,7 @@ def _row(tx: Tx, account_id: str, webhook_id: str, body: str, now_ms: int) -> tu
     return account_id, tx.new_id(now_ms), webhook_id, body, now_ms, now_ms
 
 
-def _body(tx: Tx, event: "Event") -> str:
+def _body(tx: Tx, event: Event) -> str:
     data: dict[str, Any] = {"event_id": event.id}
     if event.message_id != event.id:  # else it is an event of the account itself
         data["message_id"] = event.message_id

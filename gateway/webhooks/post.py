@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from gateway.domains.dns import DnsUnavailableError
+from gateway.dns import DnsUnavailableError
 from gateway.webhooks.targets import Target, TargetError, check_addresses, check_url
 
 Resolve = Callable[[str], Awaitable[list[str]]]

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from config.schema import Webhooks as Settings
-from gateway.ports import Clock
+from gateway.clock import Clock
 from gateway.store.cache import Caches
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.tx import Tx

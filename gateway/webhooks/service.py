@@ -15,9 +15,9 @@ import msgspec
 from config.schema import Webhooks as Settings
 from gateway.accounts.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from gateway.accounts.service import open_account
+from gateway.clock import Clock
+from gateway.events.record import EventKind
 from gateway.ids import IdFactory, id_floor
-from gateway.messages.events import EventKind
-from gateway.ports import Clock
 from gateway.store.cache import Caches
 from gateway.store.tx import Tx
 from gateway.webhooks import outbox, queue, signature

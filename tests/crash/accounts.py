@@ -5,8 +5,8 @@ from pathlib import Path
 
 from config import load
 from gateway.accounts.secrets import CredentialKind
-from gateway.ports import SystemClock
-from gateway.services import Services, build_services
+from gateway.clock import SystemClock
+from gateway.services import LISTENERS, Services, build_services
 from gateway.store.store import Store
 
 SENDER_NAME = "Crash"
@@ -28,7 +28,7 @@ class Account:
 async def make_accounts(config: Path, wanted: dict[str, tuple[str, int]]) -> dict[str, Account]:
     """The database with an account for each name, with its domain and so many credits of each product."""
     settings = load(config)
-    store = Store.open(settings.store.url, upgrade=True)
+    store = Store.open(settings.store.url, upgrade=True, listeners=LISTENERS)
     services = build_services(settings, store, SystemClock())
     try:
         return {

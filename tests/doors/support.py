@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from gateway.clock import SystemClock
 from gateway.doors.door import Door, handshake_room
 from gateway.messages.observer import Observer
 from gateway.peers import Networks
-from gateway.ports import SystemClock
 
 
 class Refusals(Observer):

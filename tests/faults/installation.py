@@ -19,8 +19,8 @@ import httpx
 from bench.ports import free_port
 from config import load
 from gateway.accounts.secrets import CredentialKind
-from gateway.ports import SystemClock
-from gateway.services import build_services
+from gateway.clock import SystemClock
+from gateway.services import LISTENERS, build_services
 from gateway.store.store import Store
 from smpp.simulator import Simulator, SimulatorConfig
 from smpp.smsc import SmscConfig
@@ -78,7 +78,7 @@ class Installation:
     async def furnish(self) -> Logins:
         """Makes the database and the account with its logins, credits, domain and name."""
         settings = load(self.config)
-        store = Store.open(settings.store.url, upgrade=True)
+        store = Store.open(settings.store.url, upgrade=True, listeners=LISTENERS)
         services = build_services(settings, store, SystemClock())
         try:
             account = await services.accounts.create("faults")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from config.schema import Webhooks
 from config.schema_upstreams import SandboxMailUpstream
-from gateway.domains.dns import SystemDns
+from gateway.dns import SystemDns
 from gateway.webhooks.post import Poster
 from gateway.webhooks.sender import PLACES, WebhookSender
 from tests.faults.world import World, settings_for, world

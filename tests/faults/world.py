@@ -14,6 +14,7 @@ from typing import Any
 from config.schema import Settings
 from config.schema_messages import Mail, MailRoute, Retry, Sms, SmsRoute
 from config.schema_upstreams import Upstream
+from gateway.clock import Clock, SystemClock
 from gateway.daemon import build_road
 from gateway.messages import query
 from gateway.messages.model import Message, Verdict
@@ -22,9 +23,8 @@ from gateway.messages.shape_mail import MailSubmission
 from gateway.messages.shape_sms import SmsSubmission
 from gateway.observe.metrics import Metrics
 from gateway.observe.observer import MetricsObserver
-from gateway.ports import Clock, SystemClock
 from gateway.road import Road
-from gateway.services import Services, build_services
+from gateway.services import LISTENERS, Services, build_services
 from gateway.store.store import Store
 from gateway.store.tx import Tx
 from policy.data import shipped_countries
@@ -165,7 +165,9 @@ async def world(
     `shared`: as one of several processes on the database; `beside` another one it has that one's account.
     """
     clock = clock or SystemClock()
-    store = Store.open(f"sqlite:{folder / 'gateway.db'}", upgrade=True, exclusive=not shared)
+    store = Store.open(
+        f"sqlite:{folder / 'gateway.db'}", upgrade=True, exclusive=not shared, listeners=LISTENERS
+    )
     services = build_services(settings, store, clock)
     road = build_road(services, shipped_countries(), MetricsObserver(Metrics()))
     try:

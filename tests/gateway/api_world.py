@@ -17,12 +17,13 @@ from config.schema import Settings
 from config.schema_messages import MailRoute, SmsRoute
 from gateway.accounts.secrets import CredentialKind
 from gateway.api.server import HttpServer
+from gateway.clock import Clock, SystemClock
 from gateway.doors.door import Doors
 from gateway.messages.observer import Observer
+from gateway.messages.ports import Upstream
 from gateway.messages.reports import Reports
-from gateway.ports import Clock, SystemClock, Upstream
 from gateway.road import Road
-from gateway.services import Services, build_services
+from gateway.services import LISTENERS, Services, build_services
 from gateway.store import schema, sqlite
 from gateway.store.store import Store
 from gateway.store.tx import Tx
@@ -142,7 +143,7 @@ async def world(
     )
     clock = clock or SystemClock()
     (folder / "gateway.db").write_bytes(_empty_database())
-    store = Store.open(f"sqlite:{folder}/gateway.db", exclusive=True)
+    store = Store.open(f"sqlite:{folder}/gateway.db", exclusive=True, listeners=LISTENERS)
     dns = FakeDns()
     services = build_services(settings, store, clock, dns=dns)
     reports = Reports(

@@ -15,20 +15,22 @@ from gateway.accounts import known
 from gateway.accounts.known import Remember
 from gateway.credits import ledger, orders
 from gateway.credits.terms import Terms
+from gateway.events import record as events
+from gateway.events.record import EventKind
 from gateway.ids import IdFactory
-from gateway.ingress import client_receipts
-from gateway.ingress.client_receipts import SettleReceipts
-from gateway.messages import cancel, claim, clock_set_back, idempotency
+from gateway.messages import cancel, claim, clock_set_back, held, retention
 from gateway.messages.claim import LaneKey
 from gateway.messages.durable import AcceptMessages
-from gateway.messages.events import EventKind
-from gateway.messages.idempotency import IdempotencyKey
-from gateway.messages.late import TakeLateAnswer
 from gateway.messages.model import Channel, Delivery, Message, SmsEnvelope, Status, Submitted, Work
-from gateway.messages.receipts import ApplyReceipts, PartReceipt
+from gateway.messages.receipts import apply as receipts
+from gateway.messages.receipts import client as client_receipts
+from gateway.messages.receipts.apply import ApplyReceipts, PartReceipt
+from gateway.messages.receipts.client import SettleReceipts
+from gateway.messages.receipts.late import TakeLateAnswer
 from gateway.messages.settle import SettleDeliveries, note_waiting
 from gateway.messages.settlement import Settlement
-from gateway.store import leases, retention, revision
+from gateway.store import idempotency, leases, revision
+from gateway.store.idempotency import IdempotencyKey
 from gateway.store.locks import Locks
 from gateway.store.operation import Call, Operation, Sweep
 from gateway.store.probe import WriteProbe
@@ -279,22 +281,22 @@ def claiming(_world: World, side: int) -> Iterable[Operation[Any]]:
         yield Sweep(partial(claim.claim, lane=lane, holder=HOLDERS[side], now_ms=NOW_MS, limit=3))
     for holder in HOLDERS[:: 1 - 2 * side]:
         yield Sweep(
-            partial(leases.release_deliveries, holder=holder, limit=5),
+            partial(held.release, holder=holder, limit=5),
             leases.locks(leases.process_lease(holder)),
         )
 
 
 def purging(_world: World, side: int) -> Iterable[Operation[Any]]:
-    slices: list[tuple[str, tuple[object, ...]]] = [
-        (retention._IDEMPOTENCY, (NOW_MS,)),
-        (retention._PARTS, (1,)),
-        (retention._PARKED, (NOW_MS * 2,)),
-        (retention._KNOWN_LOGINS, (NOW_MS * 2,)),
-        (retention._LEASES, (NOW_MS * 2,)),
-        *((retention._EVENTS, (account, "~")) for account in ACCOUNTS),
+    slices = [
+        partial(idempotency.purge, before_ms=NOW_MS),
+        partial(receipts.purge_parts, before_ms=1),
+        partial(receipts.purge_parked, before_ms=NOW_MS * 2),
+        partial(known.purge, before_ms=NOW_MS * 2),
+        partial(leases.purge, before_ms=NOW_MS * 2),
+        *(partial(events.purge, account_id=account, before_ms=NOW_MS * 2) for account in ACCOUNTS),
     ]
-    for sql, key in slices[:: 1 - 2 * side]:
-        yield Sweep(partial(retention._slice, sql=sql, key=key))
+    for purge in slices[:: 1 - 2 * side]:
+        yield Sweep(partial(purge, limit=500))
     yield Sweep(partial(outbox.purge, before_ms=NOW_MS * 2, limit=4))
     yield Sweep(partial(client_receipts.purge, before_ms=1, limit=3))
     for account in ACCOUNTS[:: 1 - 2 * side]:
@@ -321,9 +323,9 @@ def moving(world: World, side: int) -> Iterable[Operation[Any]]:
     rows: list[Row] = [(*key, 3) for key in keys]
     yield Call(partial(clock_set_back._move, keys=rows, now_ms=NOW_MS, back_ms=1000), messages)
     for key in keys:
-        held = work(key, side)
-        held.message.holder = HOLDERS[side]
-        yield Call(partial(note_waiting, work=held, reply="slow"), Locks(messages=frozenset([key])))
+        waiting = work(key, side)
+        waiting.message.holder = HOLDERS[side]
+        yield Call(partial(note_waiting, work=waiting, reply="slow"), Locks(messages=frozenset([key])))
 
 
 def probe(_world: World, side: int) -> Iterable[Operation[Any]]:

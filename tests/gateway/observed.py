@@ -22,14 +22,14 @@ from twisted.internet import asyncioreactor
 from twisted.logger import Logger
 
 from config.schema import Log, Probe, Settings
+from gateway.clock import SystemClock
+from gateway.logs import log as logs
 from gateway.messages.model import Deferred, Delivered, Failed, Outcome, Submitted, Unknown, Work
-from gateway.observe import log as logs
 from gateway.observe.metrics import Metrics
 from gateway.observe.observer import MetricsObserver
 from gateway.observe.probes import ProbeKey, Probes
 from gateway.observe.readings import Readings
 from gateway.observe.server import MetricsServer
-from gateway.ports import SystemClock
 from gateway.upstreams.smpp_operator import LinkState
 from smpp.constants import CommandStatus
 from smpp.smsc import BindRequest, Bound

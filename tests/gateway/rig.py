@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from config.schema import Settings
+from gateway.clock import Clock
 from gateway.credits.providers import Invoice
 from gateway.credits.service import Credits
 from gateway.credits.terms import Terms
@@ -16,12 +17,13 @@ from gateway.ids import IdFactory
 from gateway.messages import query
 from gateway.messages.model import Message, Verdict
 from gateway.messages.observer import Observer
+from gateway.messages.ports import Upstream
 from gateway.messages.query import MessageView
 from gateway.messages.reports import Reports
 from gateway.messages.shape_mail import MailSubmission
 from gateway.messages.shape_sms import SmsSubmission
-from gateway.ports import Clock, Upstream
 from gateway.road import Road
+from gateway.services import LISTENERS
 from gateway.store.store import Store
 from policy.data import shipped_countries
 from tests.gateway.databases import database_url
@@ -118,7 +120,7 @@ async def rig(
     clock = clock or FakeClock()
     settings = settings or make_settings()
     ids = IdFactory()
-    store = Store.open(database_url(folder), upgrade=True, exclusive=not shared)
+    store = Store.open(database_url(folder), upgrade=True, exclusive=not shared, listeners=LISTENERS)
     credits = Credits(
         store, clock, Terms(settings=settings.credits), {"invoice": Invoice(settings.credits.invoice_confirm)}
     )

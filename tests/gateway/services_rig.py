@@ -11,12 +11,13 @@ from config.schema_messages import Mail
 from gateway.accounts.auth import Authenticator
 from gateway.accounts.credentials import Credentials
 from gateway.accounts.service import Account, Accounts
-from gateway.domains.dns import DnsUnavailableError
+from gateway.dns import DnsUnavailableError
 from gateway.domains.service import Domain, Domains
 from gateway.domains.signers import Signers
 from gateway.domains.spf import judge_spf
 from gateway.ids import IdFactory
 from gateway.sendernames.service import SenderNames
+from gateway.services import LISTENERS
 from gateway.store.cache import Caches
 from gateway.store.store import Store
 from gateway.store.tx import Tx
@@ -155,7 +156,7 @@ async def services(
         limits=limits or Limits(),
         mail=mail or replace(Settings().mail, egress_ips=EGRESS),
     )
-    store = Store.open(database_url(folder), upgrade=True)
+    store = Store.open(database_url(folder), upgrade=True, listeners=LISTENERS)
     caches = Caches(store, poll_s=0.02)
     clock, ids, dns = FakeClock(), IdFactory(), FakeDns()
     try:

@@ -14,7 +14,7 @@ from gateway.api import catalogue, openapi, problems
 from gateway.api import examples as examples_of
 from gateway.api.operation import ANY_KEY, PUBLIC, Operation
 from gateway.api.submit import BatchRequest
-from gateway.demo import account as demo
+from gateway.cli.demo import account as demo
 from tests.gateway.api_world import world
 
 DOCUMENT = openapi.document(catalogue.DESCRIBED, server="/")

@@ -13,8 +13,8 @@ import httpx
 import msgspec
 import pytest
 
-from gateway.observe import log as logs
-from gateway.observe.sink import Sink
+from gateway.logs import log as logs
+from gateway.logs.sink import Sink
 from gateway.store.errors import StoreBusy, StoreFailed
 from tests.gateway.api_world import MAIL, SMS, World, make_settings, world
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from config.schema_upstreams import SandboxMailUpstream
+from gateway.clock import SystemClock
 from gateway.messages.tables import sms_part
-from gateway.ports import SystemClock
 from gateway.upstreams.sandbox_mail import SandboxMail, _Capture
 from smpp.simulator import ReceivedMessage
 from tests.gateway.api_world import World, world

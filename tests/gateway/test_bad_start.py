@@ -12,7 +12,7 @@ from signal import SIGHUP, SIGINT, SIGTERM, Signals
 
 import pytest
 
-from gateway.demo import certificate
+from gateway.cli.demo import certificate
 from tests.gateway.cli_rig import gateway, make_newer
 from tests.gateway.daemon_process import STARTED, Daemon, configure
 

@@ -7,7 +7,7 @@ import pytest
 
 from config import Fault, load
 from gateway.cli.check import Note, examine
-from gateway.demo import certificate
+from gateway.cli.demo import certificate
 from tests.gateway.cli_rig import ROOT, Cli
 
 NOW = datetime.now(UTC)

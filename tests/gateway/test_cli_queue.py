@@ -7,8 +7,8 @@ import uvloop
 
 from gateway.cli.faults import CliError
 from gateway.cli.webhook import parse_since
+from gateway.clock import SystemClock
 from gateway.messages.model import Deferred, Outcome, Work
-from gateway.ports import SystemClock
 from gateway.services import Services
 from gateway.store.tx import Tx
 from gateway.webhooks import outbox

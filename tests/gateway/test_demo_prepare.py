@@ -12,9 +12,9 @@ import pytest
 from config import Settings, from_mapping
 from gateway import tls
 from gateway.accounts.secrets import CredentialKind
+from gateway.cli.demo import ENV_FILE, certificate, envfile, prepare
+from gateway.cli.demo.account import DOMAIN, SENDER_NAME, Furnished
 from gateway.cli.session import opened
-from gateway.demo import ENV_FILE, certificate, envfile, prepare
-from gateway.demo.account import DOMAIN, SENDER_NAME, Furnished
 from gateway.domains import keys
 from gateway.services import Services
 from gateway.starting import Ports

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.dns import DnsUnavailableError, SystemDns
 from gateway.domains import check as check_module
 from gateway.domains.check import Row, State
-from gateway.domains.dns import DnsUnavailableError, SystemDns
 from gateway.domains.records import DnsRecord, same_key, spf_record, tags
 from smtp import resolver
 from smtp.resolver import Answer, LookupFailedError, NoSuchName

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.housekeeping import Housekeeping
+from gateway.jobs.housekeeping import Housekeeping
 
 
 async def test_a_round_under_way_ends_with_stop_and_is_no_fault() -> None:

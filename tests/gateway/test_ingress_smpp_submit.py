@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ingress.client_receipts import ClientEnvelope
 from gateway.ingress.smpp_submit import (
     SCHEDULE_MAX_MS,
     Refusal,
@@ -18,6 +17,7 @@ from gateway.ingress.smpp_submit import (
     submission_of,
 )
 from gateway.messages.model import SmsEnvelope, Source
+from gateway.messages.receipts.client import ClientEnvelope
 from gateway.messages.shape_sms import SmsSubmission
 from smpp.constants import CommandStatus
 from smpp.pdu import PduError, SubmitSm, decode, encode

@@ -18,7 +18,8 @@ from gateway.accounts.guessing import Pair
 from gateway.accounts.known import ACCOUNT_ROWS_MAX, ROWS_MAX, Remember
 from gateway.accounts.secrets import CredentialKind
 from gateway.ingress import smpp as ingress_smpp
-from gateway.store.retention import Retention
+from gateway.jobs.retention import Retention
+from gateway.services import purges
 from gateway.store.tx import Row
 from policy.retention import DAY_MS
 from tests.gateway.fakes import FakeClock
@@ -251,7 +252,7 @@ async def test_a_login_is_forgotten_after_its_days(tmp_path: Path) -> None:
         secret = (await client(rig)).secret
         await attempt(rig, "demo", secret)
         await until_rows(rig, 1)
-        retention = Retention(rig.store, rig.clock, settings, holder="here")
+        retention = Retention(rig.store, rig.clock, purges(settings), holder="here")
         rig.clock.advance(2 * 86_400 - 1)
         await retention.run()
         assert len(await rows(rig)) == 1

@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 import gateway
-from gateway.messages.receipts import ApplyReceipts, PartReceipt
+from gateway.messages.receipts.apply import ApplyReceipts, PartReceipt
 from gateway.store import revision
 from gateway.store.locks import Locks, Unforeseen, named
 from gateway.store.operation import Call, Operation

@@ -10,7 +10,8 @@ import pytest
 
 from config.kinds import Secret
 from config.schema_upstreams import MxUpstream, RelayUpstream, SandboxMailUpstream
-from gateway.ports import SystemClock, Upstream
+from gateway.clock import SystemClock
+from gateway.messages.ports import Upstream
 from gateway.upstreams.mx import Mx
 from gateway.upstreams.rate import Rate
 from gateway.upstreams.relay import Relay

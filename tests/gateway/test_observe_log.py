@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from config.schema import Log
-from gateway.observe import log as logs
-from gateway.observe.sink import Sink
+from gateway.logs import log as logs
+from gateway.logs.sink import Sink
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("gateway", "smtp", "smpp")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.observe.mask import REMOVED, mask_event, mask_phone, mask_text
+from gateway.logs.mask import REMOVED, mask_event, mask_phone, mask_text
 
 
 def masked(**fields: Any) -> dict[str, Any]:

@@ -11,12 +11,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from config.schema import Probe, Settings
+from gateway.clock import SystemClock
 from gateway.observe import dialogues
 from gateway.observe.dialogues import ProbeFailed, ProbeKey
 from gateway.observe.metrics import Metrics
 from gateway.observe.probed import Probed
 from gateway.observe.probes import Probes
-from gateway.ports import SystemClock
 from smpp.constants import CommandStatus
 from smpp.smsc import BindRequest, Bound
 from smtp.server import ServerConfig, SmtpServer

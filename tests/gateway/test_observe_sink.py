@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.observe import sink as sink_module
-from gateway.observe.sink import Sink
+from gateway.logs import sink as sink_module
+from gateway.logs.sink import Sink
 
 BOUND_S = 5.0
 

@@ -11,10 +11,10 @@ import pytest
 from gateway.messages import claim
 from gateway.messages.claim import LaneKey
 from gateway.messages.durable import AcceptMessages
-from gateway.messages.idempotency import IdempotencyKey, KeyReused
 from gateway.messages.model import Failed, Message, Submitted, Verdict
-from gateway.messages.receipts import ApplyReceipts, PartReceipt
+from gateway.messages.receipts.apply import ApplyReceipts, PartReceipt
 from gateway.store import leases
+from gateway.store.idempotency import IdempotencyKey, KeyReused
 from gateway.store.locks import named
 from gateway.store.store import Store
 from gateway.store.tx import Tx

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from config.schema_messages import Refund
-from gateway.messages.late import TakeLateAnswer
 from gateway.messages.model import Channel, Deferred, Message, Outcome, Submitted, Unknown, Work
-from gateway.messages.receipts import ApplyReceipts, PartReceipt
+from gateway.messages.receipts.apply import ApplyReceipts, PartReceipt
+from gateway.messages.receipts.late import TakeLateAnswer
 from smpp.receipt import keys
 from tests.gateway.fakes import FakeUpstream
 from tests.gateway.rig import Rig, make_settings, rig

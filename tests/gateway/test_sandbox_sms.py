@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from config.schema_upstreams import SandboxSmsUpstream
-from gateway.messages.receipts import ApplyReceipts, PartReceipt
-from gateway.ports import SystemClock
+from gateway.clock import SystemClock
+from gateway.messages.receipts.apply import ApplyReceipts, PartReceipt
 from gateway.upstreams.sandbox_sms import SandboxSms
 from tests.gateway.fakes import FakeUpstream
 from tests.gateway.rig import Rig, rig

@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 
 from config.schema import Settings
+from gateway.jobs.retention import Retention
+from gateway.messages import retention as retention_module
 from gateway.messages.durable import AcceptMessages
 from gateway.messages.settle import SettleDeliveries
+from gateway.services import purges
 from gateway.store import leases, schema, sqlite
-from gateway.store import retention as retention_module
 from gateway.store.errors import StoreBusy, StoreError, StoreFailed
 from gateway.store.held import HeldLeases
 from gateway.store.operation import Operation
-from gateway.store.retention import Retention
 from gateway.store.store import Store
 from gateway.store.tx import Tx
 from tests.gateway.databases import database_url, fresh_database
@@ -326,7 +327,7 @@ async def test_retention_drops_finished_days_and_keeps_what_is_not_final(tmp_pat
         old = await one.send_mail()
         await one.settled(old.id or "")
         waiting = await one.send_mail(send_at_ms=clock.now_ms() + 20 * 86_400_000)
-        retention = Retention(one.store, clock, settings, holder=HOLDER)
+        retention = Retention(one.store, clock, purges(settings), holder=HOLDER)
         assert await retention.run() == 0
         clock.advance(4 * 86_400)
         young = await one.send_mail()
@@ -346,7 +347,7 @@ async def test_retention_passes_over_what_waits_in_steps_and_finds_all_that_is_f
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention_module, "_SEARCHED", 3)
-    monkeypatch.setattr(retention_module, "_SLICE", 2)
+    monkeypatch.setattr(retention_module, "SLICE", 2)
     clock = FakeClock()
     defaults = Settings()
     keep = replace(defaults.retention, message_days=2, event_days=2, content_hours=1)
@@ -358,7 +359,7 @@ async def test_retention_passes_over_what_waits_in_steps_and_finds_all_that_is_f
             sent = await one.send_mail(send_at_ms=later_ms)
             if later_ms is None:
                 await one.settled(sent.id or "")
-        retention = Retention(one.store, clock, settings, holder=HOLDER)
+        retention = Retention(one.store, clock, purges(settings), holder=HOLDER)
         clock.advance(2 * 3600)
         assert await retention.run() == 4  # the content of what is final
         assert await counts(one.store) == {"content": 8, "delivery": 12, "message": 12}

@@ -11,9 +11,8 @@ import pytest
 
 from config.schema import Webhooks as Settings
 from gateway.accounts.errors import ConflictError, InvalidError, LimitError, NotFoundError
+from gateway.events.record import Event, EventKind, record
 from gateway.ids import IdFactory
-from gateway.messages import events
-from gateway.messages.events import Event, EventKind
 from gateway.store.tx import Tx
 from gateway.webhooks import outbox, signature
 from gateway.webhooks.service import Webhooks, WebhookStatus
@@ -31,7 +30,7 @@ async def happens(rig: Services, account_id: str, *kinds: EventKind, n: int | No
     """Events of one message, recorded as the road does."""
 
     def record(tx: Tx) -> None:
-        events.record(
+        record(
             tx,
             [
                 Event(
@@ -199,7 +198,7 @@ async def test_an_event_that_is_rolled_back_is_not_told(tmp_path: Path) -> None:
         def fail(tx: Tx) -> None:
             at_ms = rig.clock.now_ms()
             event = Event(account_id=account.id, message_id="m", id="e", kind=EventKind.FAILED, at_ms=at_ms)
-            events.record(tx, [event])
+            record(tx, [event])
             raise ConflictError("no")
 
         with pytest.raises(ConflictError):

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.domains.dns import DnsUnavailableError
+from gateway.dns import DnsUnavailableError
 from gateway.webhooks.post import Poster
 from tests.gateway.receiver import OK, Receiver, Request, answer, certificate, receiver
 from tests.gateway.services_rig import FakeDns

@@ -19,9 +19,9 @@ from typing import Any
 
 from bench.ports import free_port
 from config import load
-from gateway import demo
+from gateway.cli import demo
+from gateway.cli.demo.account import Furnished
 from gateway.cli.session import opened
-from gateway.demo.account import Furnished
 from tests.gateway.cli_rig import environment
 
 _START_S = 60.0

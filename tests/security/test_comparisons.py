@@ -12,7 +12,7 @@ from config.schema import Limits
 from gateway.accounts import auth, secrets
 from gateway.accounts.auth import Authenticator, AuthRefused
 from gateway.accounts.secrets import CredentialKind
-from gateway.ports import SystemClock
+from gateway.clock import SystemClock
 from gateway.store.cache import Caches
 from tests.gateway.api_world import world
 
@@ -37,7 +37,7 @@ REVIEWED = {
     "config/kinds.py": {
         "self._value == other._value": "both sides are the operator's own files, at a reload"
     },
-    "gateway/messages/idempotency.py": {
+    "gateway/store/idempotency.py": {
         "digest": "of the client's own earlier request, within its own account; it learns what it has sent"
     },
 }

@@ -21,7 +21,7 @@ import pytest
 
 from bench.ports import free_port
 from config import load
-from gateway import demo
+from gateway.cli import demo
 from smpp.pdu import BindTransceiver, BindTransceiverResp, Splitter, SubmitSm, decode, encode
 from tests.gateway.daemon_process import STARTED, Daemon
 

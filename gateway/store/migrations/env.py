@@ -2,7 +2,6 @@
 
 from alembic import context
 
-from gateway import tables  # noqa: F401 - fills the metadata
 from gateway.store.metadata import metadata
 
 connection = context.config.attributes["connection"]

@@ -18,7 +18,8 @@ from gateway.api.problems import Problem
 from gateway.api.repeat import given_key
 from gateway.api.router import Router
 from gateway.doors import proxy_header
-from gateway.observe import bounded, log, mask
+from gateway.logs import log, mask
+from gateway.observe import bounded
 from gateway.peers import Networks, forwarded_peer
 from gateway.webhooks import targets
 from policy import countries

@@ -1,7 +1,8 @@
 """Events: what happened to a message (or to an account's credits), written with the change itself.
 
-Each is a row of `event`, shown with its message, and goes to the webhooks of its account in the same
-transaction, so that no event is told that did not happen and none is lost that did.
+Each is a row of `event`, shown with its message, and is told to the listeners that the store was opened with
+(webhooks among them) in the same transaction, so that no event is told that did not happen and none is lost
+that did.
 """
 
 from collections.abc import Sequence
@@ -10,12 +11,16 @@ from typing import Any
 
 import msgspec
 
-from gateway.messages import tables
+from gateway.events import tables
+from gateway.ids import id_floor
 from gateway.store.bulk import Insert
 from gateway.store.tx import Tx
-from gateway.webhooks import outbox
 
 _INSERT = Insert(tables.event, "account_id", "message_id", "id", "kind", "n", "at_ms", "detail")
+_PURGE = """
+DELETE FROM event WHERE (account_id, message_id, id) IN (
+  SELECT account_id, message_id, id FROM event WHERE account_id = ? AND message_id < ? LIMIT ?{skip_locked})
+"""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -49,7 +54,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def record(tx: Tx, events: Sequence[Event]) -> None:
-    """Writes `events` and queues them for the webhooks that asked for them."""
+    """Writes `events` and tells the listeners of the store."""
     if not events:
         return
     _INSERT.run(
@@ -67,4 +72,10 @@ def record(tx: Tx, events: Sequence[Event]) -> None:
             for event in events
         ],
     )
-    outbox.enqueue(tx, events)
+    for listen in tx.listeners:
+        listen(tx, events)
+
+
+def purge(tx: Tx, account_id: str, *, before_ms: int, limit: int) -> int:
+    """Deletes up to `limit` events of messages and accounts from before `before_ms`; how many. A sweep."""
+    return tx.run(_PURGE.format(skip_locked=tx.skip_locked), (account_id, id_floor(before_ms), limit))

@@ -9,20 +9,17 @@ import re
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway.messages.model import SmsEnvelope, Source, Status
+from gateway.messages.settlement import Settlement
 from gateway.store.locks import Locks, named
 from gateway.store.operation import Operation
 from gateway.store.tx import Tx
 from smpp import receipt as wire
 from smpp.constants import EsmClass, MessageState
 from smpp.pdu import DeliverSm
-
-if TYPE_CHECKING:
-    from gateway.messages.settlement import Settlement
 
 INGRESS = "smpp"
 _DELIVERY_RECEIPT = int(EsmClass.DELIVERY_RECEIPT)
@@ -140,7 +137,7 @@ _decode_client = msgspec.json.Decoder(_Client).decode
 _decode_receipt = msgspec.json.Decoder(ClientReceipt).decode
 
 
-def enqueue(tx: Tx, settlements: "Sequence[Settlement]") -> None:
+def enqueue(tx: Tx, settlements: Sequence[Settlement]) -> None:
     """Queues the receipts that final settlements owe to SMPP clients; costs one look-up per final SMS."""
     final = [
         one for one in settlements if one.status in _FINAL and (one.sms or one.status is Status.CANCELLED)
@@ -152,7 +149,7 @@ def enqueue(tx: Tx, settlements: "Sequence[Settlement]") -> None:
     queue(tx, [due for one, rows in found for row in rows if (due := owed(one, *row)) is not None])
 
 
-def owed(one: "Settlement", envelope: str, accepted_ms: int) -> "Due | None":
+def owed(one: Settlement, envelope: str, accepted_ms: int) -> Due | None:
     """The receipt that a final settlement owes to the client whose `envelope` (JSON) this is, if any."""
     client = _decode_client(envelope)
     if client.client is None or (client.failure_only and one.status is Status.DELIVERED):
@@ -171,7 +168,7 @@ def owed(one: "Settlement", envelope: str, accepted_ms: int) -> "Due | None":
     return Due((one.account_id, client.client, one.message_id), receipt, 0)
 
 
-def queue(tx: Tx, receipts: "Sequence[Due]") -> None:
+def queue(tx: Tx, receipts: Sequence[Due]) -> None:
     """Keeps receipts until they are acknowledged."""
     tx.run_many(
         _INSERT,

@@ -17,6 +17,10 @@ ON CONFLICT (account_id, key) DO UPDATE
 SET digest = excluded.digest, answer = excluded.answer, expires_ms = excluded.expires_ms
 WHERE idempotency.expires_ms <= ?
 """
+_PURGE = """
+DELETE FROM idempotency WHERE (account_id, key) IN (
+  SELECT account_id, key FROM idempotency WHERE expires_ms <= ? LIMIT ?{skip_locked})
+"""
 
 
 class KeyReused(Exception):
@@ -73,3 +77,8 @@ def keep_many(tx: Tx, answers: Sequence[tuple[str, IdempotencyKey, str]], *, now
     ]
     if tx.run_many(_KEEP, sorted(rows)) < len(rows):
         raise Conflict("an idempotency key was used in another process")
+
+
+def purge(tx: Tx, *, before_ms: int, limit: int) -> int:
+    """Deletes up to `limit` keys that expired until `before_ms`; how many it were. It is a sweep."""
+    return tx.run(_PURGE.format(skip_locked=tx.skip_locked), (before_ms, limit))

@@ -1,10 +1,10 @@
 """Structured logs: one line per event on standard error, as JSON or for people, whoever it was that logged.
 
 structlog, the standard library's logging, Twisted's logger and warnings all pass the same processors:
-exceptions as fields (`error_type`, `error`, `exception`), the mask (`gateway.observe.mask`), times in UTC.
+exceptions as fields (`error_type`, `error`, `exception`), the mask (`gateway.logs.mask`), times in UTC.
 Event names are constant and in the past tense: `delivery_deferred`. A line of a foreign library keeps its
 words under `message` and has the name `library_logged`. Logging never raises and never waits
-(`gateway.observe.sink`): what cannot be written is lost.
+(`gateway.logs.sink`): what cannot be written is lost.
 
 A line that is written for every message or request is a `Frequent`: typed, so that nothing else can get into
 it, and made and written for a tenth of the cost.
@@ -23,8 +23,8 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from config.schema import Log
-from gateway.observe.mask import mask_event
-from gateway.observe.sink import Sink
+from gateway.logs.mask import mask_event
+from gateway.logs.sink import Sink
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _EXCEPTION_MAX = 8000

@@ -1,38 +1,13 @@
-"""The seams of the gateway: what each part may assume of the others, and must guarantee to them.
+"""The way out: what the road may assume of an upstream, and what an upstream must guarantee.
 
-Adapters (`upstreams/`, `store/`) implement these; the road (`messages/`) is written against them alone, so a
-fake in a test is an ordinary class with the same methods.
+`upstreams/` implements these; the road is written against them alone, so a fake in a test is an ordinary
+class with the same methods.
 """
 
-import time
 from collections.abc import Awaitable, Sequence
-from functools import partial
 from typing import Protocol
 
 from gateway.messages.model import Outcome, Work
-
-_ELAPSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux: it goes on while suspended
-
-
-class Clock(Protocol):
-    """Where time comes from; tests move it by hand."""
-
-    def now_ms(self) -> int:
-        """Wall-clock time in epoch milliseconds, UTC."""
-        ...
-
-    def monotonic_s(self) -> float:
-        """A clock that never jumps and never stands still, in seconds, for durations and deadlines."""
-        ...
-
-
-class SystemClock:
-    """The machine's own clocks."""
-
-    def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
-
-    monotonic_s = staticmethod(partial(time.clock_gettime, _ELAPSED))  # asked several times for each message
 
 
 class Upstream(Protocol):

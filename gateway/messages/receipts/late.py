@@ -8,9 +8,10 @@ changes.
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.messages import receipts, settlement
-from gateway.messages.events import EventKind
+from gateway.events.record import EventKind
+from gateway.messages import effects
 from gateway.messages.model import Status, Submitted, Work
+from gateway.messages.receipts import apply as receipts
 from gateway.messages.settlement import Settlement
 from gateway.store.locks import Locks
 from gateway.store.operation import Operation
@@ -77,7 +78,7 @@ class TakeLateAnswer(Operation[bool]):
             taken = tx.run(_TAKE, (one.reply, one.next_attempt_ms, one.at_ms, *key)) == 1
             results.append(taken)
             if taken:
-                settlement.record_parts(tx, [one])
-                settlement.write_events(tx, [one])
+                effects.record_parts(tx, [one])
+                effects.write_events(tx, [one])
                 receipts.apply_parked(tx, [one], operation.refund_on, keep_content=operation.keep_content)
         return results

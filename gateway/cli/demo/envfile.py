@@ -4,7 +4,7 @@ import ipaddress
 from pathlib import Path
 
 from config import Settings
-from gateway.demo.account import Furnished, Secrets
+from gateway.cli.demo.account import Furnished, Secrets
 from gateway.files import write_private
 from gateway.starting import Ports
 

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from gateway.credits import ledger
-from gateway.ingress import client_receipts
-from gateway.ingress.client_receipts import Due
-from gateway.messages import settlement
-from gateway.messages.events import EventKind
+from gateway.events.record import EventKind
+from gateway.messages import effects
 from gateway.messages.model import Channel, Status
+from gateway.messages.receipts import client as client_receipts
+from gateway.messages.receipts.client import Due
 from gateway.messages.settlement import Settlement
 from gateway.store.locks import Locks, MessageKey
 from gateway.store.operation import Operation
@@ -50,6 +50,14 @@ _UNPARK_SAME = _UNPARK + " AND receipt = ?"
 _ANY_PARKED = "SELECT 1 FROM parked_receipt LIMIT 1"
 _COUNT_PARKED = "SELECT count(*) FROM parked_receipt"
 _OLDEST_PARKED = "SELECT upstream, upstream_id FROM parked_receipt ORDER BY received_ms LIMIT ?{skip_locked}"
+_PURGE_PARTS = """
+DELETE FROM sms_part WHERE (upstream, upstream_id) IN (
+  SELECT upstream, upstream_id FROM sms_part WHERE submitted_ms < ? LIMIT ?{skip_locked})
+"""
+_PURGE_PARKED = """
+DELETE FROM parked_receipt WHERE (upstream, upstream_id) IN (
+  SELECT upstream, upstream_id FROM parked_receipt WHERE received_ms < ? LIMIT ?{skip_locked})
+"""
 # An enumeration's value is slow to ask for.
 _SENT, _DELIVERED, _FAILED = Status.SENT.value, Status.DELIVERED.value, Status.FAILED.value
 _encode = msgspec.json.Encoder().encode
@@ -340,7 +348,7 @@ def _end(tx: Tx, ended: Sequence[_Ended], *, keep_content: bool) -> list[Due]:
             for one in settlements
         ],
     )
-    settlement.record_events(tx, settlements)
+    effects.record_events(tx, settlements)
     owed = [
         due
         for _, part, one in ended
@@ -350,8 +358,8 @@ def _end(tx: Tx, ended: Sequence[_Ended], *, keep_content: bool) -> list[Due]:
     client_receipts.queue(tx, owed)
     for one in settlements:
         if one.refund:
-            settlement.refund(tx, one)
-    settlement.finish_messages(tx, settlements, keep_content=keep_content)
+            effects.refund(tx, one)
+    effects.finish_messages(tx, settlements, keep_content=keep_content)
     return owed
 
 
@@ -403,3 +411,13 @@ def _park(tx: Tx, receipts: Sequence[PartReceipt], parked_max: int) -> None:
     over = int((tx.one(_COUNT_PARKED) or (0,))[0]) - parked_max
     if over > 0:
         tx.run_many(_UNPARK, tx.rows(_OLDEST_PARKED.format(skip_locked=tx.skip_locked), (over,)))
+
+
+def purge_parts(tx: Tx, *, before_ms: int, limit: int) -> int:
+    """Forgets up to `limit` parts that were submitted before `before_ms`; how many it were. It is a sweep."""
+    return tx.run(_PURGE_PARTS.format(skip_locked=tx.skip_locked), (before_ms, limit))
+
+
+def purge_parked(tx: Tx, *, before_ms: int, limit: int) -> int:
+    """The same for receipts whose part never came."""
+    return tx.run(_PURGE_PARKED.format(skip_locked=tx.skip_locked), (before_ms, limit))

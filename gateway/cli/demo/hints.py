@@ -4,8 +4,8 @@ import shlex
 from pathlib import Path
 
 from config import Settings
-from gateway.demo import envfile
-from gateway.demo.account import Furnished
+from gateway.cli.demo import envfile
+from gateway.cli.demo.account import Furnished
 from gateway.starting import Ports
 
 _TEMPLATE = """

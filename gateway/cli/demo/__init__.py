@@ -11,10 +11,10 @@ from pathlib import Path
 from config import Settings
 from gateway import process
 from gateway.cli.db import upgrade_store
+from gateway.cli.demo import certificate, envfile, hints
+from gateway.cli.demo.account import Furnished, furnish
 from gateway.cli.output import complain, say
 from gateway.cli.session import opened
-from gateway.demo import certificate, envfile, hints
-from gateway.demo.account import Furnished, furnish
 from gateway.starting import Ports
 from gateway.store.errors import StoreError
 
