@@ -14,10 +14,17 @@ from bench.backlog import Backlogged, fill
 from bench.loads import Accepted, Work, run_client
 from bench.servers import CREDITS, SENDER_NAME, Target
 from config import load
+from gateway import verticals
+from gateway.accounts.credentials import Credentials
 from gateway.accounts.secrets import CredentialKind
+from gateway.accounts.service import Accounts
 from gateway.clock import SystemClock
-from gateway.services import LISTENERS, Services, build_services
+from gateway.credits.service import Credits
+from gateway.domains.service import Domains
+from gateway.ground import Ground
+from gateway.sendernames.service import SenderNames
 from gateway.store.store import Store
+from gateway.verticals import LISTENERS
 
 ACCOUNTS = 100
 QUEUED = 100_000
@@ -63,24 +70,24 @@ async def _furnish(folder: Path) -> list[dict[str, str]]:
     """A quiet account and the others: their logins, made as the API and the command line make them."""
     settings = load(folder / "gateway.toml")
     store = Store.open(settings.store.url, listeners=LISTENERS)
-    services = build_services(settings, store, SystemClock())
+    ground = verticals.make(settings, store, SystemClock())
     try:
-        return [await _account(services, number) for number in range(ACCOUNTS + 1)]
+        return [await _account(ground, number) for number in range(ACCOUNTS + 1)]
     finally:
-        await services.caches.close()
+        await ground.caches.close()
         await store.close()
 
 
-async def _account(services: Services, number: int) -> dict[str, str]:
-    account = await services.accounts.create(f"neighbour-{number}")
+async def _account(ground: Ground, number: int) -> dict[str, str]:
+    account = await ground[Accounts].create(f"neighbour-{number}")
     domain, name = f"n{number}.bench.example", f"{SENDER_NAME}{number}"
     for product in ("mail", "sms"):
-        await services.credits.grant(account.id, product, CREDITS)
-    await services.domains.add(account.id, domain)
-    await services.domains.approve(account.id, domain)
-    await services.sender_names.approve(account.id, name)
+        await ground[Credits].grant(account.id, product, CREDITS)
+    await ground[Domains].add(account.id, domain)
+    await ground[Domains].approve(account.id, domain)
+    await ground[SenderNames].approve(account.id, name)
     kinds = (CredentialKind.API, CredentialKind.SMTP, CredentialKind.SMPP)
-    api, smtp, smpp = [await services.credentials.create(account.id, kind) for kind in kinds]
+    api, smtp, smpp = [await ground[Credentials].create(account.id, kind) for kind in kinds]
     return {
         "account_id": account.id,
         "domain": domain,

@@ -17,12 +17,16 @@ import structlog
 
 from config import ConfigError, differences, load
 from config.schema import Settings
-from gateway import tls
+from gateway import tls, verticals
 from gateway.accounts import known
-from gateway.api.server import HttpServer
+from gateway.accounts.auth import Authenticator
 from gateway.clock import Clock, SystemClock
+from gateway.credits.service import Credits
+from gateway.domains.signers import Signers
 from gateway.doors.door import Doors
+from gateway.ground import Ground
 from gateway.health import Readiness
+from gateway.http.wire.server import HttpServer
 from gateway.ingress.smpp import SmppIngress
 from gateway.ingress.smtp import SmtpIngress
 from gateway.ingress.trusted import Trusted
@@ -34,19 +38,21 @@ from gateway.messages.receipts.apply import ApplyReceipts, PartReceipt
 from gateway.messages.receipts.client import Due
 from gateway.messages.receipts.late import TakeLateAnswer
 from gateway.messages.reports import Reports
+from gateway.messages.retry import channel_rules
 from gateway.observe.metrics import Metrics
 from gateway.observe.observer import MetricsObserver
 from gateway.observe.probes import ProbeKey, Probes
 from gateway.observe.readings import Readings
 from gateway.observe.server import MetricsServer
-from gateway.road import Road, channel_rules, make_tenure
-from gateway.services import Services, build_services, purges
+from gateway.road import Road, make_tenure
+from gateway.sendernames.service import SenderNames
 from gateway.starting import Ports, StartError, naming, open_store
 from gateway.store.errors import StoreBusy, StoreError
 from gateway.store.held import HeldLeases
 from gateway.tree import Tree
 from gateway.upstreams import registry
 from gateway.upstreams.signing import Signing
+from gateway.verticals import purges
 from gateway.webhooks.post import Poster
 from gateway.webhooks.sender import WebhookSender
 from gateway.worker import Birth
@@ -95,26 +101,25 @@ class Gateway:
         metrics = self.metrics
         store = open_store(settings, metrics, exclusive=self._birth is None)
         login_key = known.read_key(settings.server.data_dir)
-        services = build_services(settings, store, clock, login_key=login_key)
+        ground = verticals.make(settings, store, clock, login_key=login_key)
         observer = MetricsObserver(metrics)
-        road = build_road(services, countries, observer, self._tell_owed)
+        road = build_road(ground, countries, observer, self._tell_owed)
+        road.offer(ground)
         readiness = Readiness(store)
         tree = self.tree
         tree.add("store", stop=store.close)
         if (check := store.background_check()) is not None:
             tree.add("database check", check.start, check.stop)
-        self._add_caches(services)
-        tree.add("credits", services.credits.charge_left_over, services.credits.stop)
+        self._add_caches(ground)
+        tree.add("credits", ground[Credits].charge_left_over, ground[Credits].stop)
         tree.add("road", road.start, lambda: road.stop(settings.server.drain_s))
-        self._add_webhooks(services, metrics)
-        self._add_housekeeping(services, road)
-        parts = _Parts(
-            services, road, observer, metrics, readiness, context, Doors(settings, observer, clock)
-        )
+        self._add_webhooks(ground, metrics)
+        self._add_housekeeping(ground, road)
+        parts = _Parts(ground, road, observer, metrics, readiness, context, Doors(settings, observer, clock))
         self._add_smtp(parts)
         self._add_smpp(parts)
         self._add_http(parts)
-        self._add_metrics(services, road, metrics)
+        self._add_metrics(ground, road, metrics)
         self._add_probes(metrics, readiness)
         try:
             await tree.start()
@@ -132,48 +137,48 @@ class Gateway:
 
     # --- the parts -------------------------------------------------------------------------------------
 
-    def _add_caches(self, services: Services) -> None:
+    def _add_caches(self, ground: Ground) -> None:
         watch: list[asyncio.Task[None]] = []
 
         async def start() -> None:
-            watch.append(asyncio.get_running_loop().create_task(services.caches.run()))
+            watch.append(asyncio.get_running_loop().create_task(ground.caches.run()))
 
         async def stop() -> None:
             for task in watch:
                 task.cancel()
             await asyncio.gather(*watch, return_exceptions=True)
-            await services.caches.close()
+            await ground.caches.close()
 
         self.tree.add("caches", start, stop)
 
-    def _add_webhooks(self, services: Services, metrics: Metrics) -> None:
+    def _add_webhooks(self, ground: Ground, metrics: Metrics) -> None:
         settings = self.settings.webhooks
         poster = Poster(
-            services.dns.addresses, timeout_s=settings.timeout_s, allow_private=settings.allow_private_targets
+            ground.dns.addresses, timeout_s=settings.timeout_s, allow_private=settings.allow_private_targets
         )
-        sender = WebhookSender(services.caches, self._clock, settings, poster, observe=metrics.webhook)
+        sender = WebhookSender(ground.caches, self._clock, settings, poster, observe=metrics.webhook)
 
         async def start() -> None:
             sender.start()
 
         self.tree.add("webhooks", start, lambda: sender.stop(min(5.0, self.settings.server.drain_s)))
 
-    def _add_housekeeping(self, services: Services, road: Road) -> None:
-        retention = Retention(services.store, self._clock, purges(self.settings), holder=road.tenure.process)
-        housekeeping = Housekeeping([services.credits.void_expired, retention.run])
+    def _add_housekeeping(self, ground: Ground, road: Road) -> None:
+        retention = Retention(ground.store, self._clock, purges(self.settings), holder=road.tenure.process)
+        housekeeping = Housekeeping([ground[Credits].void_expired, retention.run])
         self.tree.add("housekeeping", housekeeping.start, housekeeping.stop)
 
     def _add_smtp(self, parts: "_Parts") -> None:
         settings = self.settings.smtp
         if not settings.enabled:
             return
-        trusted = Trusted(parts.services.caches, settings.trusted)
+        trusted = Trusted(parts.ground.caches, settings.trusted)
         ingress = SmtpIngress(
-            authenticator=parts.services.authenticator,
+            authenticator=parts.ground[Authenticator],
             acceptor=parts.road.acceptor,
             shaper=parts.road.mail,
             router=parts.road.router,
-            credits=parts.services.credits,
+            credits=parts.ground[Credits],
             trusted=trusted,
             clock=self._clock,
             observer=parts.observer,
@@ -225,7 +230,7 @@ class Gateway:
         if not settings.enabled:
             return
         ingress = SmppIngress(
-            parts.services,
+            parts.ground,
             parts.road,
             observer=parts.observer,
             door=parts.doors.smpp(),
@@ -253,10 +258,8 @@ class Gateway:
         if not settings.enabled:
             return
         server = HttpServer(
-            parts.services,
-            parts.road,
-            self.settings,
-            parts.readiness,
+            verticals.api(parts.ground, parts.readiness),
+            settings,
             parts.doors.http(),
             tls_context=parts.context if settings.tls else None,
             reuse_port=self._birth is not None,
@@ -275,12 +278,12 @@ class Gateway:
 
         self.tree.add("http", start, stop)
 
-    def _add_metrics(self, services: Services, road: Road, metrics: Metrics) -> None:
+    def _add_metrics(self, ground: Ground, road: Road, metrics: Metrics) -> None:
         settings = self.settings.metrics
         if not settings.enabled:
             return
-        metrics.watch(services.store, road)
-        readings = Readings(metrics, services.store, self._clock)
+        metrics.watch(ground.store, road)
+        readings = Readings(metrics, ground.store, self._clock)
         self.tree.add("readings", readings.start, readings.stop)
         server = MetricsServer(metrics.registry, settings.host, settings.port)
 
@@ -357,7 +360,7 @@ class Gateway:
 class _Parts:
     """What every door is made with."""
 
-    services: Services
+    ground: Ground
     road: Road
     observer: MetricsObserver
     metrics: Metrics
@@ -367,13 +370,13 @@ class _Parts:
 
 
 def build_road(
-    services: Services,
+    ground: Ground,
     countries: CountryTable,
     observer: MetricsObserver,
     owed: Callable[[Sequence[Due]], None] = lambda _owed: None,
 ) -> Road:
     """The road of one process over the configured upstreams; `owed` is told of receipts for SMPP clients."""
-    settings, store, clock = services.settings, services.store, services.clock
+    settings, store, clock = ground.settings, ground.store, ground.clock
     rules = channel_rules(settings)[Channel.SMS]
     keep_content = settings.retention.content_hours > 0
 
@@ -400,7 +403,7 @@ def build_road(
         with contextlib.suppress(StoreBusy):  # then it is tried again, as without the answer
             store.post(operation, urgent=True)
 
-    tenure = make_tenure(settings, store, clock, services.ids, lost=observer.lease_lost)
+    tenure = make_tenure(settings, store, clock, ground.ids, lost=observer.lease_lost)
     leases = None
     if not store.exclusive:  # other processes may be on this database
         leases = HeldLeases(store, clock, holder=tenure.process, lease_s=settings.store.lease_s)
@@ -408,7 +411,7 @@ def build_road(
         settings=settings,
         store=store,
         clock=clock,
-        signing=Signing(services.signers, clock),
+        signing=Signing(ground[Signers], clock),
         on_receipts=on_receipts,
         on_late=on_late,
         leases=leases,
@@ -417,18 +420,18 @@ def build_road(
     reports = Reports(
         server_name=settings.server.name,
         lifetime_ms=settings.mail.lifetime_s * 1000,
-        domains=services.signers,
-        ids=services.ids,
+        domains=ground[Signers],
+        ids=ground.ids,
         clock=clock,
     )
     road = Road(
         settings=settings,
         store=store,
         clock=clock,
-        ids=services.ids,
-        credits=services.credits,
-        domains=services.signers,
-        sender_names=services.sender_names,
+        ids=ground.ids,
+        credits=ground[Credits],
+        domains=ground[Signers],
+        sender_names=ground[SenderNames],
         countries=countries,
         upstreams=registry.build(tools),
         reports=reports,

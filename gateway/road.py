@@ -4,20 +4,20 @@
 store with upstreams of their own.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 from config.schema import Settings
 from gateway.clock import Clock
 from gateway.credits.service import Credits
+from gateway.ground import Ground
 from gateway.ids import IdFactory
 from gateway.messages import retry
 from gateway.messages.accept import Acceptor
 from gateway.messages.deliver import Dispatcher
 from gateway.messages.lanes import Lanes
-from gateway.messages.model import Channel
 from gateway.messages.observer import Observer
-from gateway.messages.ports import Upstream
+from gateway.messages.ports import Upstreams
 from gateway.messages.queue import QueueKeeper
 from gateway.messages.route import Router
 from gateway.messages.settling import Reports
@@ -26,7 +26,7 @@ from gateway.messages.shape_sms import SenderNames, SmsShaper
 from gateway.store.store import Store
 from gateway.store.tenure import Tenure
 from gateway.turns import Slices
-from gateway.upstreams.sandbox_sms import SandboxSms
+from gateway.upstreams.sandbox.sms import SandboxSms
 from gateway.upstreams.smpp_operator import SmppOperator
 from policy.acceptable_use import sensitive_numbers
 from policy.countries import CountryTable
@@ -48,7 +48,7 @@ class Road:
         domains: SenderDomains,
         sender_names: SenderNames,
         countries: CountryTable,
-        upstreams: Mapping[str, Upstream],
+        upstreams: Upstreams,
         reports: Reports,
         observer: Observer,
         tenure: Tenure | None = None,
@@ -59,7 +59,7 @@ class Road:
         self.mail_limits = mail_limits(settings)
         self.slices = Slices()
         self.keep_content = settings.retention.content_hours > 0
-        self.rules = channel_rules(settings)
+        self.rules = retry.channel_rules(settings)
         self.router = Router(
             mail=settings.mail.route,
             mail_price_credits=settings.mail.price_credits,
@@ -119,6 +119,12 @@ class Road:
             ids=ids,
         )
 
+    def offer(self, ground: Ground) -> None:
+        """Puts what doors and handlers ask for on the ground."""
+        for part in (self.mail, self.sms, self.acceptor, self.router, self.mail_limits, self.slices):
+            ground.add(part)
+        ground.add(self.upstreams)
+
     async def start(self) -> None:
         """Opens the upstreams, takes over what a dead process held, and begins to deliver."""
         for upstream in self.upstreams.values():
@@ -168,25 +174,3 @@ def mail_limits(settings: Settings) -> MailLimits:
     """What a mail may hold, from the configuration."""
     limits = settings.limits
     return MailLimits(**{name: getattr(limits, name) for name in MailLimits.__struct_fields__})
-
-
-def channel_rules(settings: Settings) -> dict[Channel, retry.Rules]:
-    """The numbers of each channel, from the configuration."""
-    mail, sms = settings.mail, settings.sms
-    return {
-        Channel.MAIL: retry.Rules(
-            first_s=mail.retry.first_s,
-            factor=mail.retry.factor,
-            max_s=mail.retry.max_s,
-            jitter=mail.retry.jitter,
-            refund_on=frozenset(mail.refund_on),
-        ),
-        Channel.SMS: retry.Rules(
-            first_s=sms.retry.first_s,
-            factor=sms.retry.factor,
-            max_s=sms.retry.max_s,
-            jitter=sms.retry.jitter,
-            refund_on=frozenset(sms.refund_on),
-            receipt_timeout_ms=sms.receipt_timeout_s * 1000,
-        ),
-    }

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from config.schema import Settings
 from gateway.observe.metrics import Metrics
-from gateway.services import LISTENERS
 from gateway.store.errors import StoreError
 from gateway.store.store import Store
+from gateway.verticals import LISTENERS
 
 
 class StartError(Exception):

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+import gateway.verticals  # noqa: F401 - every test has all tables, as every process has
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds `--no-skips`."""

@@ -79,6 +79,11 @@ class Principal:
     scopes: frozenset[str]
     account: PrincipalAccount
 
+    @property
+    def rate_per_s(self) -> int | None:
+        """How many requests a second the account may make; None: what is configured."""
+        return self.account.rate_per_s
+
     def allows(self, scope: str) -> bool:
         """Whether the credential may do what `scope` names."""
         return scope in self.scopes or ALL_SCOPES in self.scopes

@@ -1,7 +1,7 @@
 """Credentials: API keys, SMTP and SMPP logins; made, listed without their secrets, renewed and revoked.
 
 A secret is shown once, in `Issued`, and kept only as a hash (`gateway.accounts.secrets`). Raises the errors
-of `gateway.accounts.errors`. Checking a secret is `gateway.accounts.auth`.
+of `gateway.errors`. Checking a secret is `gateway.accounts.auth`.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 
 from gateway.accounts import known
-from gateway.accounts.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from gateway.accounts.secrets import (
     PREFIX_CHARACTERS,
     CredentialKind,
@@ -25,19 +24,18 @@ from gateway.accounts.secrets import (
 )
 from gateway.accounts.service import open_account, plain_text
 from gateway.clock import Clock
+from gateway.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from gateway.ids import IdFactory
 from gateway.store.cache import Caches
 from gateway.store.tx import Tx
 
 ALL_SCOPES = "*"
-SCOPES = frozenset(
-    {
-        *("mail:send", "sms:send", "messages:read", "messages:write", "credits:read", "credits:write"),
-        *("domains:read", "domains:write", "sendernames:read", "sendernames:write"),
-        *("webhooks:read", "webhooks:write", "keys:read", "keys:write"),
-    }
-)
-"""What an API key may be allowed; `*` is all of it."""
+"""Whatever an API key may be allowed."""
+
+
+class Scopes(frozenset[str]):
+    """What an API key may be allowed: those of every vertical."""
+
 
 IMPLIED_SCOPES = {
     CredentialKind.SMTP: frozenset({"mail:send", "sms:send"}),
@@ -97,8 +95,15 @@ class Credentials:
     """Every account's credentials."""
 
     def __init__(
-        self, caches: Caches, clock: Clock, ids: IdFactory, *, random_bytes: RandomBytes = os.urandom
+        self,
+        caches: Caches,
+        clock: Clock,
+        ids: IdFactory,
+        scopes: Scopes,
+        *,
+        random_bytes: RandomBytes = os.urandom,
     ) -> None:
+        self._scopes = scopes
         self._caches = caches
         self._clock = clock
         self._ids = ids
@@ -123,7 +128,7 @@ class Credentials:
             id=self._ids.new(now_ms),
             kind=kind,
             username=self._username(kind, username),
-            scopes=IMPLIED_SCOPES.get(kind) or checked_scopes(scopes),
+            scopes=IMPLIED_SCOPES.get(kind) or self._checked(scopes),
             label=None if label is None else plain_text("label", label, LABEL_MAX),
             created_ms=now_ms,
             revoked_ms=None,
@@ -190,17 +195,16 @@ class Credentials:
             return await asyncio.to_thread(hash_secret, kind, secret, self._random_bytes)
         return hash_secret(kind, secret)
 
-
-def checked_scopes(scopes: Iterable[str]) -> frozenset[str]:
-    """The scopes as a set; raises InvalidError for unknown ones and for none at all."""
-    wanted = frozenset(scopes)
-    unknown = sorted(wanted - SCOPES - {ALL_SCOPES})
-    if unknown:
-        known = ", ".join([ALL_SCOPES, *sorted(SCOPES)])
-        raise InvalidError("scopes", f"{', '.join(unknown)[:100]} is unknown; use some of {known}")
-    if not wanted:
-        raise InvalidError("scopes", "must name at least one; * for everything")
-    return frozenset({ALL_SCOPES}) if ALL_SCOPES in wanted else wanted
+    def _checked(self, scopes: Iterable[str]) -> frozenset[str]:
+        """The scopes as a set; raises InvalidError for unknown ones and for none at all."""
+        wanted = frozenset(scopes)
+        unknown = sorted(wanted - self._scopes - {ALL_SCOPES})
+        if unknown:
+            known = ", ".join([ALL_SCOPES, *sorted(self._scopes)])
+            raise InvalidError("scopes", f"{', '.join(unknown)[:100]} is unknown; use some of {known}")
+        if not wanted:
+            raise InvalidError("scopes", "must name at least one; * for everything")
+        return frozenset({ALL_SCOPES}) if ALL_SCOPES in wanted else wanted
 
 
 def scopes_of(kind: str, stored: str) -> frozenset[str]:

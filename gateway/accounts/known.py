@@ -35,6 +35,12 @@ ACCOUNT_ROWS_MAX: Final = 1_000
 """Of one account: an IPv6 site has 65,536 prefixes, which must not push out everybody else's rows."""
 KEY_FILE: Final = "login.key"
 _KEY_OCTETS = 32
+
+
+class LoginKey(bytes):
+    """What the digests of known logins are keyed with."""
+
+
 _ROOM = 100  # is made at a time, since to look for the least recent of all takes some 10 ms
 _ALL = 1_000_000  # more than there can be
 
@@ -124,9 +130,9 @@ def forget(tx: Tx, account_id: str, credential_id: str | None = None) -> None:
         tx.run(_FORGET, (account_id, credential_id))
 
 
-def read_key(folder: Path) -> bytes:
+def read_key(folder: Path) -> LoginKey:
     """The key in `folder`, made if there is none; without a usable one, one for this process alone."""
-    made = os.urandom(_KEY_OCTETS)
+    made = LoginKey(os.urandom(_KEY_OCTETS))
     try:
         key = private_once(folder / KEY_FILE, made)
     except OSError as error:
@@ -135,7 +141,7 @@ def read_key(folder: Path) -> bytes:
     if len(key) != _KEY_OCTETS:
         log.warning("login_key_unusable", reason=f"it has {len(key)} octets instead of {_KEY_OCTETS}")
         return made
-    return key
+    return LoginKey(key)
 
 
 def purge(tx: Tx, *, before_ms: int, limit: int) -> int:

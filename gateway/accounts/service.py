@@ -1,7 +1,7 @@
 """Accounts: made, listed, suspended and closed by the operator (R36, R41).
 
 Closing only marks the account: nothing of it can be used from then on, and the erasure (R37) counts from
-`status_ms`. Raises the errors of `gateway.accounts.errors`. Credits are not its business: who makes an
+`status_ms`. Raises the errors of `gateway.errors`. Credits are not its business: who makes an
 account hands in what else belongs into the same transaction.
 """
 
@@ -11,8 +11,8 @@ from enum import StrEnum
 from typing import Any
 
 from gateway.accounts import known
-from gateway.accounts.errors import ConflictError, InvalidError, NotFoundError
 from gateway.clock import Clock
+from gateway.errors import ConflictError, InvalidError, NotFoundError
 from gateway.ids import IdFactory
 from gateway.store.cache import Caches
 from gateway.store.tx import Tx

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.accounts.service import Account
+from gateway.accounts.service import Account, Accounts
 from gateway.cli.faults import CliError
 from gateway.cli.output import say, show_record, show_rows, when
 from gateway.cli.session import (
@@ -13,9 +13,10 @@ from gateway.cli.session import (
     ConfigOption,
     JsonOption,
     find_account,
-    run_with_services,
+    run_on_ground,
 )
-from gateway.services import Services
+from gateway.credits.service import Credits
+from gateway.ground import Ground
 
 app = typer.Typer(name="account", help="Accounts: who may send.", add_completion=False)
 
@@ -34,10 +35,10 @@ def create(
 ) -> None:
     """Make an account, with its free mail credits (R11)."""
 
-    async def work(services: Services) -> Account:
-        return await services.accounts.create(name, email, grants=services.credits.welcome)
+    async def work(ground: Ground) -> Account:
+        return await ground[Accounts].create(name, email, grants=ground[Credits].welcome)
 
-    show_record(account_row(run_with_services(config, work)), as_json=json)
+    show_record(account_row(run_on_ground(config, work)), as_json=json)
 
 
 @app.command("list")
@@ -49,14 +50,14 @@ def list_(
 ) -> None:
     """List accounts."""
 
-    async def work(services: Services) -> list[dict[str, Any]]:
+    async def work(ground: Ground) -> list[dict[str, Any]]:
         rows, after = [], ""
-        while page := await services.accounts.list(after=after, limit=_PAGE):
+        while page := await ground[Accounts].list(after=after, limit=_PAGE):
             rows += [account_row(one) for one in page if closed or one.status.value != "closed"]
             after = page[-1].id
         return rows
 
-    rows = run_with_services(config, work)
+    rows = run_on_ground(config, work)
     show_rows(
         rows, _COLUMNS, as_json=json, empty="There is no account yet. Make one: gateway account create NAME"
     )
@@ -68,11 +69,11 @@ def show(
 ) -> None:
     """Show an account and its balances."""
 
-    async def work(services: Services) -> dict[str, Any]:
-        found = await find_account(services, account)
-        return account_row(found) | {"balances": await services.credits.balances(found.id)}
+    async def work(ground: Ground) -> dict[str, Any]:
+        found = await find_account(ground, account)
+        return account_row(found) | {"balances": await ground[Credits].balances(found.id)}
 
-    show_record(run_with_services(config, work), as_json=json)
+    show_record(run_on_ground(config, work), as_json=json)
 
 
 @app.command()
@@ -83,20 +84,20 @@ def suspend(
 ) -> None:
     """Refuse everything from an account until it is activated again (R41)."""
 
-    async def work(services: Services) -> Account:
-        return await services.accounts.suspend((await find_account(services, account)).id, note)
+    async def work(ground: Ground) -> Account:
+        return await ground[Accounts].suspend((await find_account(ground, account)).id, note)
 
-    _say_status(run_with_services(config, work))
+    _say_status(run_on_ground(config, work))
 
 
 @app.command()
 def activate(account: AccountArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """End a suspension."""
 
-    async def work(services: Services) -> Account:
-        return await services.accounts.activate((await find_account(services, account)).id)
+    async def work(ground: Ground) -> Account:
+        return await ground[Accounts].activate((await find_account(ground, account)).id)
 
-    _say_status(run_with_services(config, work))
+    _say_status(run_on_ground(config, work))
 
 
 @app.command()
@@ -108,15 +109,15 @@ def close(
 ) -> None:
     """Close an account for good (R36)."""
 
-    async def work(services: Services) -> Account:
-        found = await find_account(services, account)
+    async def work(ground: Ground) -> Account:
+        found = await find_account(ground, account)
         if not yes:
             raise CliError(
                 f"Closing {found.name} ({found.id}) is for good. If it is meant, repeat it with --yes."
             )
-        return await services.accounts.close(found.id)
+        return await ground[Accounts].close(found.id)
 
-    _say_status(run_with_services(config, work))
+    _say_status(run_on_ground(config, work))
 
 
 @app.command()
@@ -132,10 +133,10 @@ def rate(
 ) -> None:
     """Give an account a limit of its own (R29)."""
 
-    async def work(services: Services) -> Account:
-        return await services.accounts.set_rate((await find_account(services, account)).id, per_second)
+    async def work(ground: Ground) -> Account:
+        return await ground[Accounts].set_rate((await find_account(ground, account)).id, per_second)
 
-    changed = run_with_services(config, work)
+    changed = run_on_ground(config, work)
     limit = (
         "the configured limit" if changed.rate_per_s is None else f"{changed.rate_per_s} requests per second"
     )

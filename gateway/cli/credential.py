@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.accounts.credentials import Credential, Issued
+from gateway.accounts.credentials import Credential, Credentials, Issued
 from gateway.accounts.secrets import CredentialKind
 from gateway.cli.faults import CliError
 from gateway.cli.output import complain, say, show_record, show_rows, when
@@ -20,9 +20,9 @@ from gateway.cli.session import (
     ConfigOption,
     JsonOption,
     find_account,
-    run_with_services,
+    run_on_ground,
 )
-from gateway.services import Services
+from gateway.ground import Ground
 
 app = typer.Typer(
     name="credential", help="Logins for SMTP and SMPP. API keys: gateway key.", add_completion=False
@@ -55,13 +55,13 @@ def create(
 ) -> None:
     """Make a login; its password is shown this once."""
 
-    async def work(services: Services) -> Issued:
-        found = await find_account(services, account, usable=True)
-        return await services.credentials.create(
+    async def work(ground: Ground) -> Issued:
+        found = await find_account(ground, account, usable=True)
+        return await ground[Credentials].create(
             found.id, CredentialKind(kind.value), username=username, label=label
         )
 
-    show_issued(run_with_services(config, work), as_json=json)
+    show_issued(run_on_ground(config, work), as_json=json)
 
 
 @app.command("list")
@@ -90,11 +90,11 @@ def renew(
 ) -> None:
     """Give a login a new password; the old one stops at once."""
 
-    async def work(services: Services) -> Issued:
-        one = await find_credential(services, account, login, LOGINS)
-        return await services.credentials.renew(one.account_id, one.id)
+    async def work(ground: Ground) -> Issued:
+        one = await find_credential(ground, account, login, LOGINS)
+        return await ground[Credentials].renew(one.account_id, one.id)
 
-    show_issued(run_with_services(config, work), as_json=json)
+    show_issued(run_on_ground(config, work), as_json=json)
 
 
 @app.command()
@@ -113,39 +113,39 @@ def credential_rows(
 ) -> list[dict[str, Any]]:
     """The account's credentials of these kinds, as they are shown."""
 
-    async def work(services: Services) -> list[dict[str, Any]]:
-        found = await find_account(services, account)
-        return [_row(one) for one in await _all(services, found.id, revoked=revoked) if one.kind in kinds]
+    async def work(ground: Ground) -> list[dict[str, Any]]:
+        found = await find_account(ground, account)
+        return [_row(one) for one in await _all(ground, found.id, revoked=revoked) if one.kind in kinds]
 
-    return run_with_services(config, work)
+    return run_on_ground(config, work)
 
 
 def revoke_credential(config: Path, account: str, text: str, kinds: Collection[CredentialKind]) -> None:
     """Revokes the credential that `text` names, and says so."""
 
-    async def work(services: Services) -> Credential:
-        one = await find_credential(services, account, text, kinds)
-        return await services.credentials.revoke(one.account_id, one.id)
+    async def work(ground: Ground) -> Credential:
+        one = await find_credential(ground, account, text, kinds)
+        return await ground[Credentials].revoke(one.account_id, one.id)
 
-    gone = run_with_services(config, work)
+    gone = run_on_ground(config, work)
     say(f"{_shown_name(gone)} ({gone.id}) is revoked: a running gateway refuses it within a second.")
 
 
 async def find_credential(
-    services: Services, account: str, text: str, kinds: Collection[CredentialKind]
+    ground: Ground, account: str, text: str, kinds: Collection[CredentialKind]
 ) -> Credential:
     """The credential of the account with this id, username, or (for API keys) prefix. Raises CliError."""
-    found = await find_account(services, account)
-    for one in await _all(services, found.id, revoked=True):
+    found = await find_account(ground, account)
+    for one in await _all(ground, found.id, revoked=True):
         if one.kind in kinds and text in {one.id, one.username, _shown_name(one)}:
             return one
     noun = "key" if CredentialKind.API in kinds else "credential"
     raise CliError(f"{found.name} has no {noun} {text[:80]!r}. See: gateway {noun} list {found.id}")
 
 
-async def _all(services: Services, account_id: str, *, revoked: bool) -> list[Credential]:
+async def _all(ground: Ground, account_id: str, *, revoked: bool) -> list[Credential]:
     found: list[Credential] = []
-    while page := await services.credentials.list(
+    while page := await ground[Credentials].list(
         account_id, after=found[-1].id if found else "", limit=_PAGE, revoked=revoked
     ):
         found += page

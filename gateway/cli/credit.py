@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.accounts.service import AccountStatus
+from gateway.accounts.service import Accounts, AccountStatus
 from gateway.cli.faults import CliError
 from gateway.cli.output import complain, say, show_json, show_record, show_rows, when
 from gateway.cli.session import (
@@ -13,10 +13,11 @@ from gateway.cli.session import (
     ConfigOption,
     JsonOption,
     find_account,
-    run_with_services,
+    run_on_ground,
 )
 from gateway.credits.orders import Order
-from gateway.services import Services
+from gateway.credits.service import Credits
+from gateway.ground import Ground
 
 app = typer.Typer(
     name="credit", help="Credits: balances, grants, orders, auto-recharge.", add_completion=False
@@ -46,16 +47,16 @@ def show(
 ) -> None:
     """Show an account's balances, lots and auto-recharge."""
 
-    async def work(services: Services) -> dict[str, Any]:
-        found = await find_account(services, account)
+    async def work(ground: Ground) -> dict[str, Any]:
+        found = await find_account(ground, account)
         return {
             "account": found.id,
-            "balances": await services.credits.balances(found.id),
-            "lots": [_lot_row(lot) for lot in await services.credits.lots(found.id)],
-            "recharge": await services.credits.recharge_settings(found.id),
+            "balances": await ground[Credits].balances(found.id),
+            "lots": [_lot_row(lot) for lot in await ground[Credits].lots(found.id)],
+            "recharge": await ground[Credits].recharge_settings(found.id),
         }
 
-    shown = run_with_services(config, work)
+    shown = run_on_ground(config, work)
     if json:
         show_json(shown)
         return
@@ -77,12 +78,12 @@ def grant(
     if credits > CREDITS_MAX:
         raise CliError(f"credits: {credits} is more than one grant may release ({CREDITS_MAX}); grant less.")
 
-    async def work(services: Services) -> tuple[str, int]:
-        found = await find_account(services, account, usable=True)
-        await services.credits.grant(found.id, product, credits, note=note)
-        return found.name, (await services.credits.balances(found.id))[product]
+    async def work(ground: Ground) -> tuple[str, int]:
+        found = await find_account(ground, account, usable=True)
+        await ground[Credits].grant(found.id, product, credits, note=note)
+        return found.name, (await ground[Credits].balances(found.id))[product]
 
-    name, balance = run_with_services(config, work)
+    name, balance = run_on_ground(config, work)
     say(f"{name} has {credits} more {product} credits: {balance} in all.")
 
 
@@ -96,26 +97,24 @@ def orders(
 ) -> None:
     """List orders, the newest first."""
 
-    async def work(services: Services) -> list[dict[str, Any]]:
-        account_id = None if account is None else (await find_account(services, account)).id
-        return [_order_row(one) for one in await services.credits.orders(account_id, open_only=open_)]
+    async def work(ground: Ground) -> list[dict[str, Any]]:
+        account_id = None if account is None else (await find_account(ground, account)).id
+        return [_order_row(one) for one in await ground[Credits].orders(account_id, open_only=open_)]
 
-    show_rows(
-        run_with_services(config, work), _ORDER_COLUMNS, as_json=json, empty="There are no such orders."
-    )
+    show_rows(run_on_ground(config, work), _ORDER_COLUMNS, as_json=json, empty="There are no such orders.")
 
 
 @app.command()
 def confirm(order: OrderArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """The money for an order is there: release its credits (R5)."""
-    settled = run_with_services(config, lambda services: _settle(services, order, confirmed=True))
+    settled = run_on_ground(config, lambda ground: _settle(ground, order, confirmed=True))
     say(f"Order {settled.id} is confirmed: {settled.credits} {settled.product} credits are released.")
 
 
 @app.command()
 def decline(order: OrderArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """The money for an order will not come."""
-    settled = run_with_services(config, lambda services: _settle(services, order, confirmed=False))
+    settled = run_on_ground(config, lambda ground: _settle(ground, order, confirmed=False))
     say(f"Order {settled.id} is declined: nothing is released.")
 
 
@@ -137,12 +136,12 @@ def recharge(
     """Show auto-recharge of a product, or change what is given (R13)."""
     wanted = (None if enabled is None else int(enabled), threshold, amount, daily_cap, low_balance)
 
-    async def work(services: Services) -> dict[str, Any]:
-        found = await find_account(services, account, usable=True)
+    async def work(ground: Ground) -> dict[str, Any]:
+        found = await find_account(ground, account, usable=True)
         if any(value is not None for value in wanted):
-            row = await services.store.read(lambda tx: tx.one(_SETTING, (found.id, product))) or _UNSET
+            row = await ground.store.read(lambda tx: tx.one(_SETTING, (found.id, product))) or _UNSET
             new = [old if value is None else value for value, old in zip(wanted, row, strict=True)]
-            await services.credits.set_recharge(
+            await ground[Credits].set_recharge(
                 found.id,
                 product,
                 enabled=bool(new[0]),
@@ -151,24 +150,24 @@ def recharge(
                 daily_cap=new[3],
                 low_balance=new[4],
             )
-        settings = await services.credits.recharge_settings(found.id)
+        settings = await ground[Credits].recharge_settings(found.id)
         if product not in settings:
             raise CliError(f"product: {product!r} is none of {', '.join(settings)}")
         return settings[product]
 
-    show_record(run_with_services(config, work), as_json=json)
+    show_record(run_on_ground(config, work), as_json=json)
 
 
 @app.command()
 def verify(config: ConfigOption = DEFAULT_CONFIG) -> int:
     """Prove that every lot is the sum of its postings."""
 
-    async def work(services: Services) -> tuple[int, list[tuple[Any, ...]]]:
-        wrong = await services.credits.unbalanced()
-        count = await services.store.read(lambda tx: tx.one(_LOTS))
+    async def work(ground: Ground) -> tuple[int, list[tuple[Any, ...]]]:
+        wrong = await ground[Credits].unbalanced()
+        count = await ground.store.read(lambda tx: tx.one(_LOTS))
         return (0 if count is None else int(count[0])), wrong
 
-    lots, wrong = run_with_services(config, work)
+    lots, wrong = run_on_ground(config, work)
     for account_id, product, lot_id, remaining, posted in wrong:
         complain(
             f"account {account_id}, {product}, lot {lot_id}: {remaining} remain, postings sum to {posted}. "
@@ -179,14 +178,14 @@ def verify(config: ConfigOption = DEFAULT_CONFIG) -> int:
     return 1 if wrong else 0
 
 
-async def _settle(services: Services, order_id: str, *, confirmed: bool) -> Order:
-    row = await services.store.read(lambda tx: tx.one(_ACCOUNT_OF_ORDER, (order_id,)))
+async def _settle(ground: Ground, order_id: str, *, confirmed: bool) -> Order:
+    row = await ground.store.read(lambda tx: tx.one(_ACCOUNT_OF_ORDER, (order_id,)))
     if row is None:
         raise CliError(f"There is no order {order_id[:80]!r}. See: gateway credit orders --open")
-    account = await services.accounts.get(row[0])
+    account = await ground[Accounts].get(row[0])
     if confirmed and account.status is AccountStatus.CLOSED:
         raise CliError(f"The account {account.name} ({account.id}) is closed: decline the order instead.")
-    return await services.credits.settle_order(account.id, order_id, confirmed=confirmed)
+    return await ground[Credits].settle_order(account.id, order_id, confirmed=confirmed)
 
 
 def _lot_row(lot: dict[str, Any]) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from gateway.cli.session import (
     ConfigOption,
     JsonOption,
     find_account,
-    run_with_services,
+    run_on_ground,
 )
 from gateway.domains.check import Row, State
 from gateway.domains.records import DnsRecord
-from gateway.domains.service import Domain, normal_name
-from gateway.services import Services
+from gateway.domains.service import Domain, Domains, normal_name
+from gateway.ground import Ground
 
 app = typer.Typer(
     name="domain", help="Sender domains, their DKIM keys and DNS records.", add_completion=False
@@ -40,12 +40,12 @@ def add(
 ) -> None:
     """Add a domain with new DKIM keys; shows what to publish."""
 
-    async def work(services: Services) -> tuple[Domain, Sequence[DnsRecord]]:
-        found = await find_account(services, account, usable=True)
-        added = await services.domains.add(found.id, name)
-        return added, await services.domains.dns_records(found.id, added.name)
+    async def work(ground: Ground) -> tuple[Domain, Sequence[DnsRecord]]:
+        found = await find_account(ground, account, usable=True)
+        added = await ground[Domains].add(found.id, name)
+        return added, await ground[Domains].dns_records(found.id, added.name)
 
-    _show(*run_with_services(config, work), as_json=json)
+    _show(*run_on_ground(config, work), as_json=json)
 
 
 @app.command("list")
@@ -54,16 +54,16 @@ def list_(
 ) -> None:
     """List an account's domains."""
 
-    async def work(services: Services) -> list[dict[str, Any]]:
-        found = await find_account(services, account)
+    async def work(ground: Ground) -> list[dict[str, Any]]:
+        found = await find_account(ground, account)
         rows: list[dict[str, Any]] = []
-        while page := await services.domains.list(
+        while page := await ground[Domains].list(
             found.id, after=rows[-1]["name"] if rows else "", limit=_PAGE
         ):
             rows += [_row(one) for one in page]
         return rows
 
-    rows = run_with_services(config, work)
+    rows = run_on_ground(config, work)
     show_rows(rows, _COLUMNS, as_json=json, empty="It has none. Add one: gateway domain add ACCOUNT DOMAIN")
 
 
@@ -77,23 +77,23 @@ def show(
 ) -> None:
     """Show a domain and what is to be published for it."""
 
-    async def work(services: Services) -> tuple[Domain, Sequence[DnsRecord]]:
-        found = await find_account(services, account)
-        domain = await services.domains.get(found.id, name)
-        return domain, await services.domains.dns_records(found.id, domain.name)
+    async def work(ground: Ground) -> tuple[Domain, Sequence[DnsRecord]]:
+        found = await find_account(ground, account)
+        domain = await ground[Domains].get(found.id, name)
+        return domain, await ground[Domains].dns_records(found.id, domain.name)
 
-    _show(*run_with_services(config, work), as_json=json)
+    _show(*run_on_ground(config, work), as_json=json)
 
 
 @app.command()
 def approve(account: AccountArgument, name: NameArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Vouch for a domain: it may send now, whether its records are published or not."""
 
-    async def work(services: Services) -> Domain:
-        found = await find_account(services, account, usable=True)
-        return await services.domains.approve(found.id, name)
+    async def work(ground: Ground) -> Domain:
+        found = await find_account(ground, account, usable=True)
+        return await ground[Domains].approve(found.id, name)
 
-    domain = run_with_services(config, work)
+    domain = run_on_ground(config, work)
     say(f"{domain.name} is {domain.status.value}; it signs with {_selectors(domain)}.")
 
 
@@ -101,11 +101,11 @@ def approve(account: AccountArgument, name: NameArgument, config: ConfigOption =
 def verify(account: AccountArgument, name: NameArgument, config: ConfigOption = DEFAULT_CONFIG) -> int:
     """Look for the records of new keys; those that are published sign from now on."""
 
-    async def work(services: Services) -> tuple[Domain, Sequence[Row]]:
-        found = await find_account(services, account, usable=True)
-        return await services.domains.verify(found.id, name)
+    async def work(ground: Ground) -> tuple[Domain, Sequence[Row]]:
+        found = await find_account(ground, account, usable=True)
+        return await ground[Domains].verify(found.id, name)
 
-    domain, rows = run_with_services(config, work)
+    domain, rows = run_on_ground(config, work)
     for row in rows:
         advice = (
             "" if row.state is State.OK else f" - publish it: gateway domain show {domain.account_id} {name}"
@@ -127,13 +127,13 @@ def check(
 ) -> None:
     """Ask the DNS for SPF, DKIM, DMARC and MX of a domain; shows what to publish."""
 
-    async def work(services: Services) -> Sequence[Row]:
-        account_id = await _whose(services, name, account)
+    async def work(ground: Ground) -> Sequence[Row]:
+        account_id = await _whose(ground, name, account)
         if account_id is None:
-            return await services.domains.check_any(name)
-        return await services.domains.check(account_id, name)
+            return await ground[Domains].check_any(name)
+        return await ground[Domains].check(account_id, name)
 
-    rows = [_check_row(row) for row in run_with_services(config, work)]
+    rows = [_check_row(row) for row in run_on_ground(config, work)]
     if json:
         show_json(rows)
         return
@@ -153,12 +153,12 @@ def rotate(
 ) -> None:
     """Make new DKIM keys; they take over when `verify` has seen their records."""
 
-    async def work(services: Services) -> tuple[Domain, Sequence[DnsRecord]]:
-        found = await find_account(services, account, usable=True)
-        domain = await services.domains.rotate(found.id, name)
-        return domain, await services.domains.dns_records(found.id, domain.name)
+    async def work(ground: Ground) -> tuple[Domain, Sequence[DnsRecord]]:
+        found = await find_account(ground, account, usable=True)
+        domain = await ground[Domains].rotate(found.id, name)
+        return domain, await ground[Domains].dns_records(found.id, domain.name)
 
-    _show(*run_with_services(config, work), as_json=json)
+    _show(*run_on_ground(config, work), as_json=json)
 
 
 @app.command()
@@ -171,22 +171,22 @@ def remove(
 ) -> None:
     """Take a domain and its keys away; nothing from it is accepted any more."""
 
-    async def work(services: Services) -> str:
-        found = await find_account(services, account)
-        domain = await services.domains.get(found.id, name)
+    async def work(ground: Ground) -> str:
+        found = await find_account(ground, account)
+        domain = await ground[Domains].get(found.id, name)
         if not yes:
             raise CliError(f"Removing {domain.name} destroys its keys. If it is meant, repeat it with --yes.")
-        await services.domains.remove(found.id, domain.name)
+        await ground[Domains].remove(found.id, domain.name)
         return domain.name
 
-    say(f"{run_with_services(config, work)} is removed.")
+    say(f"{run_on_ground(config, work)} is removed.")
 
 
-async def _whose(services: Services, name: str, account: str | None) -> str | None:
+async def _whose(ground: Ground, name: str, account: str | None) -> str | None:
     """The account whose keys to look for: the one given, the only one that has the domain, or none."""
     if account is not None:
-        return (await find_account(services, account)).id
-    rows = await services.store.read(lambda tx: tx.rows(_ACCOUNTS_OF, (normal_name(name),)))
+        return (await find_account(ground, account)).id
+    rows = await ground.store.read(lambda tx: tx.rows(_ACCOUNTS_OF, (normal_name(name),)))
     if len(rows) > 1:
         raise CliError(f"Several accounts have {name}; say whose keys to look for with --account.")
     return str(rows[0][0]) if rows else None

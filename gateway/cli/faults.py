@@ -9,8 +9,8 @@ import sqlite3
 from sqlalchemy.exc import DBAPIError
 
 from config import ConfigError
-from gateway.accounts.errors import ServiceError
 from gateway.credits.orders import OrderError
+from gateway.errors import ServiceError
 from gateway.store.errors import StoreBusy, StoreError, StoreFailed
 from gateway.tls import CertificateError
 

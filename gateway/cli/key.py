@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from gateway.accounts.credentials import ALL_SCOPES, Issued
+from gateway.accounts.credentials import ALL_SCOPES, Credentials, Issued
 from gateway.accounts.secrets import CredentialKind
 from gateway.cli.credential import (
     AllOption,
@@ -20,9 +20,9 @@ from gateway.cli.session import (
     ConfigOption,
     JsonOption,
     find_account,
-    run_with_services,
+    run_on_ground,
 )
-from gateway.services import Services
+from gateway.ground import Ground
 
 app = typer.Typer(name="key", help="API keys.", add_completion=False)
 
@@ -42,12 +42,12 @@ def create(
 ) -> None:
     """Make an API key; it is shown this once."""
 
-    async def work(services: Services) -> Issued:
-        found = await find_account(services, account, usable=True)
+    async def work(ground: Ground) -> Issued:
+        found = await find_account(ground, account, usable=True)
         scopes = scope or [ALL_SCOPES]
-        return await services.credentials.create(found.id, CredentialKind.API, scopes=scopes, label=label)
+        return await ground[Credentials].create(found.id, CredentialKind.API, scopes=scopes, label=label)
 
-    show_issued(run_with_services(config, work), as_json=json)
+    show_issued(run_on_ground(config, work), as_json=json)
 
 
 @app.command("list")

@@ -8,15 +8,13 @@ import typer
 
 from gateway.cli.faults import CliError
 from gateway.cli.output import say, show_json, show_record, show_rows, when
-from gateway.cli.session import DEFAULT_CONFIG, ConfigOption, JsonOption, find_account, run_with_services
+from gateway.cli.session import DEFAULT_CONFIG, ConfigOption, JsonOption, find_account, run_on_ground
+from gateway.ground import Ground
 from gateway.messages import query
-from gateway.messages.cancel import cancel as cancel_deliveries
+from gateway.messages.cancel import Cancelling, retry_now
 from gateway.messages.cancel import locks as cancel_locks
-from gateway.messages.cancel import retry_now
 from gateway.messages.model import Channel
 from gateway.messages.query import Filter, MessageView
-from gateway.road import channel_rules
-from gateway.services import Services
 
 app = typer.Typer(name="queue", help="Messages on their way.", add_completion=False)
 
@@ -57,12 +55,12 @@ def list_(
 ) -> None:
     """List how much waits for which destination, and the newest messages."""
 
-    async def work(services: Services) -> dict[str, Any]:
-        account_id = None if account is None else (await find_account(services, account)).id
-        now_ms = services.clock.now_ms()
+    async def work(ground: Ground) -> dict[str, Any]:
+        account_id = None if account is None else (await find_account(ground, account)).id
+        now_ms = ground.clock.now_ms()
         wanted = Filter(account_id=account_id, status=status.value, limit=limit)
-        depth = await services.store.read(lambda tx: query.queue_by_destination(tx, limit=_DESTINATIONS_MAX))
-        page = await services.store.read(lambda tx: query.listing(tx, wanted, now_ms=now_ms))
+        depth = await ground.store.read(lambda tx: query.queue_by_destination(tx, limit=_DESTINATIONS_MAX))
+        page = await ground.store.read(lambda tx: query.listing(tx, wanted, now_ms=now_ms))
         return {
             "destinations": [
                 {"destination": destination, "waiting": count, "next_attempt": when(next_ms)}
@@ -71,7 +69,7 @@ def list_(
             "messages": [_message_row(view) for view in page],
         }
 
-    shown = run_with_services(config, work)
+    shown = run_on_ground(config, work)
     if json:
         show_json(shown)
         return
@@ -85,7 +83,7 @@ def list_(
 @app.command()
 def show(message: IdArgument, config: ConfigOption = DEFAULT_CONFIG, *, json: JsonOption = False) -> None:
     """Show a message with its recipients and events."""
-    view = run_with_services(config, lambda services: _find(services, message))
+    view = run_on_ground(config, lambda ground: _find(ground, message))
     recipients = [_recipient_row(one) for one in view.recipients]
     events = [
         {"at": when(one.at_ms), "type": one.type, "recipient": one.recipient, "detail": one.detail}
@@ -114,16 +112,16 @@ def show(message: IdArgument, config: ConfigOption = DEFAULT_CONFIG, *, json: Js
 def retry(message: IdArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Try what waits of a message at once."""
 
-    async def work(services: Services) -> int:
-        view = await _find(services, message)
-        now_ms = services.clock.now_ms()
-        return await services.store.write(
+    async def work(ground: Ground) -> int:
+        view = await _find(ground, message)
+        now_ms = ground.clock.now_ms()
+        return await ground.store.write(
             lambda tx: retry_now(tx, view.account_id, view.id, now_ms=now_ms),
             locks=cancel_locks(view.account_id, view.id, view.channel),
             urgent=True,
         )
 
-    count = run_with_services(config, work)
+    count = run_on_ground(config, work)
     if not count:
         raise CliError(
             f"Nothing of {message} waits: it is final, or an attempt is under way. See: gateway queue show"
@@ -135,25 +133,12 @@ def retry(message: IdArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
 def cancel(message: IdArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Call back what has not left of a message; credits go back where refunds say so."""
 
-    async def work(services: Services) -> int:
-        view = await _find(services, message)
-        settings = services.settings
-        rules = channel_rules(settings)[Channel(view.channel)]
-        now_ms = services.clock.now_ms()
-        return await services.store.write(
-            lambda tx: cancel_deliveries(
-                tx,
-                view.account_id,
-                view.id,
-                now_ms=now_ms,
-                refund_on=rules.refund_on,
-                keep_content=settings.retention.content_hours > 0,
-            ),
-            locks=cancel_locks(view.account_id, view.id, view.channel),
-            urgent=True,
-        )
+    async def work(ground: Ground) -> int:
+        view = await _find(ground, message)
+        channel = Channel(view.channel)
+        return await ground[Cancelling].cancel(view.account_id, view.id, channel, urgent=True)
 
-    count = run_with_services(config, work)
+    count = run_on_ground(config, work)
     if not count:
         raise CliError(
             f"Nothing of {message} can be called back: it has left, or is leaving, or an attempt without an "
@@ -162,9 +147,9 @@ def cancel(message: IdArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     say(f"{count} of its deliveries are cancelled.")
 
 
-async def _find(services: Services, message_id: str) -> MessageView:
-    now_ms = services.clock.now_ms()
-    view = await services.store.read(lambda tx: query.find_any(tx, message_id, now_ms=now_ms))
+async def _find(ground: Ground, message_id: str) -> MessageView:
+    now_ms = ground.clock.now_ms()
+    view = await ground.store.read(lambda tx: query.find_any(tx, message_id, now_ms=now_ms))
     if view is None:
         raise CliError(f"There is no message {message_id[:80]!r}; it may be older than what is kept.")
     return view

@@ -14,10 +14,10 @@ from gateway.cli.session import (
     ConfigOption,
     JsonOption,
     find_account,
-    run_with_services,
+    run_on_ground,
 )
-from gateway.sendernames.service import Document, DocumentKind, SenderName
-from gateway.services import Services
+from gateway.ground import Ground
+from gateway.sendernames.service import Document, DocumentKind, SenderName, SenderNames
 
 app = typer.Typer(
     name="sendername", help="SenderNames: what an SMS may show as its sender.", add_completion=False
@@ -39,37 +39,37 @@ def list_(
 ) -> None:
     """List an account's SenderNames, or what waits for a decision."""
 
-    async def work(services: Services) -> list[dict[str, Any]]:
+    async def work(ground: Ground) -> list[dict[str, Any]]:
         if account is None:
-            return [_row(one) for one in await services.sender_names.pending(_PENDING_MAX)]
-        found = await find_account(services, account)
-        return [_row(one) for one in await services.sender_names.list(found.id)]
+            return [_row(one) for one in await ground[SenderNames].pending(_PENDING_MAX)]
+        found = await find_account(ground, account)
+        return [_row(one) for one in await ground[SenderNames].list(found.id)]
 
     empty = "Nothing waits for a decision." if account is None else "It has none."
-    show_rows(run_with_services(config, work), _COLUMNS, as_json=json, empty=empty)
+    show_rows(run_on_ground(config, work), _COLUMNS, as_json=json, empty=empty)
 
 
 @app.command()
 def add(account: AccountArgument, name: NameArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Add an approved SenderName that was never requested."""
 
-    async def work(services: Services) -> SenderName:
-        found = await find_account(services, account, usable=True)
-        return await services.sender_names.approve(found.id, name)
+    async def work(ground: Ground) -> SenderName:
+        found = await find_account(ground, account, usable=True)
+        return await ground[SenderNames].approve(found.id, name)
 
-    _say_status(run_with_services(config, work))
+    _say_status(run_on_ground(config, work))
 
 
 @app.command()
 def approve(account: AccountArgument, name: NameArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Approve a request."""
 
-    async def work(services: Services) -> SenderName:
-        found = await find_account(services, account, usable=True)
-        await services.sender_names.get(found.id, name)
-        return await services.sender_names.approve(found.id, name)
+    async def work(ground: Ground) -> SenderName:
+        found = await find_account(ground, account, usable=True)
+        await ground[SenderNames].get(found.id, name)
+        return await ground[SenderNames].approve(found.id, name)
 
-    _say_status(run_with_services(config, work))
+    _say_status(run_on_ground(config, work))
 
 
 @app.command()
@@ -81,22 +81,22 @@ def reject(
 ) -> None:
     """Reject a request; it can be changed and sent again (R24)."""
 
-    async def work(services: Services) -> SenderName:
-        found = await find_account(services, account)
-        return await services.sender_names.reject(found.id, name, note)
+    async def work(ground: Ground) -> SenderName:
+        found = await find_account(ground, account)
+        return await ground[SenderNames].reject(found.id, name, note)
 
-    _say_status(run_with_services(config, work))
+    _say_status(run_on_ground(config, work))
 
 
 @app.command()
 def remove(account: AccountArgument, name: NameArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Take a SenderName and its documents away."""
 
-    async def work(services: Services) -> None:
-        found = await find_account(services, account)
-        await services.sender_names.delete(found.id, name)
+    async def work(ground: Ground) -> None:
+        found = await find_account(ground, account)
+        await ground[SenderNames].delete(found.id, name)
 
-    run_with_services(config, work)
+    run_on_ground(config, work)
     say(f"{name} is removed.")
 
 
@@ -110,11 +110,11 @@ def document(
 ) -> None:
     """Write a document of a request to a new file that only you can read."""
 
-    async def work(services: Services) -> Document:
-        found = await find_account(services, account)
-        return await services.sender_names.document(found.id, name, kind)
+    async def work(ground: Ground) -> Document:
+        found = await find_account(ground, account)
+        return await ground[SenderNames].document(found.id, name, kind)
 
-    found = run_with_services(config, work)
+    found = run_on_ground(config, work)
     try:
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:

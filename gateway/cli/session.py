@@ -1,4 +1,4 @@
-"""How a command gets at the gateway: its settings, its services on the open database, its accounts.
+"""How a command gets at the gateway: its settings, its ground on the open database, its accounts.
 
 The database is used, never made, here: `gateway db upgrade` and `gateway demo` make it.
 """
@@ -12,13 +12,16 @@ import typer
 import uvloop
 
 from config import Settings, load
-from gateway.accounts.service import Account, AccountStatus
+from gateway import verticals
+from gateway.accounts.service import Account, Accounts, AccountStatus
 from gateway.cli.faults import CliError
 from gateway.clock import SystemClock
+from gateway.credits.service import Credits
+from gateway.ground import Ground
 from gateway.ids import is_id
-from gateway.services import LISTENERS, Services, build_services
 from gateway.store.store import Store
 from gateway.store.tx import Tx
+from gateway.verticals import LISTENERS
 
 T = TypeVar("T")
 
@@ -34,19 +37,19 @@ _BY_NAME = "SELECT id FROM account WHERE name = ? AND status <> 'closed' LIMIT 2
 _CLOSED_BY_NAME = "SELECT id FROM account WHERE name = ? LIMIT 2"
 
 
-def run_with_services(config: Path, work: Callable[[Services], Awaitable[T]]) -> T:
-    """What `work` answers, given the services on the configured database. Raises CliError and StoreError."""
+def run_on_ground(config: Path, work: Callable[[Ground], Awaitable[T]]) -> T:
+    """What `work` answers, given the ground on the configured database. Raises CliError and StoreError."""
 
     async def main() -> T:
-        async with opened(load(config)) as services:
-            return await work(services)
+        async with opened(load(config)) as ground:
+            return await work(ground)
 
     return uvloop.run(main())
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Services]:
-    """The services on the database as it is; its schema must be this program's."""
+async def opened(settings: Settings) -> AsyncIterator[Ground]:
+    """The ground on the database as it is; its schema must be this program's."""
     path = settings.store.sqlite_path
     if path is not None and not path.exists():
         raise CliError(f"{path}: there is no database yet. Run: gateway db upgrade")
@@ -57,22 +60,22 @@ async def opened(settings: Settings) -> AsyncIterator[Services]:
         busy_timeout_s=settings.store.busy_timeout_s,
         listeners=LISTENERS,
     )
-    services = build_services(settings, store, SystemClock())
+    ground = verticals.make(settings, store, SystemClock())
     try:
-        yield services
+        yield ground
     finally:
-        await services.credits.stop()
-        await services.caches.close()
+        await ground[Credits].stop()
+        await ground.caches.close()
         await store.close()
 
 
-async def find_account(services: Services, text: str, *, usable: bool = False) -> Account:
+async def find_account(ground: Ground, text: str, *, usable: bool = False) -> Account:
     """The account with this id or name; `usable` refuses a closed one. Raises CliError, NotFoundError.
 
     A closed account is found by its name only where no open one has it.
     """
-    account_id = text if is_id(text) else await services.store.read(lambda tx: _id_of(tx, text))
-    account = await services.accounts.get(account_id)
+    account_id = text if is_id(text) else await ground.store.read(lambda tx: _id_of(tx, text))
+    account = await ground[Accounts].get(account_id)
     if usable and account.status is AccountStatus.CLOSED:
         raise CliError(f"The account {account.name} ({account.id}) is closed; open a new one instead.")
     return account

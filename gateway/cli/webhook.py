@@ -14,9 +14,10 @@ from gateway.cli.session import (
     ConfigOption,
     JsonOption,
     find_account,
-    run_with_services,
+    run_on_ground,
 )
-from gateway.services import Services
+from gateway.ground import Ground
+from gateway.webhooks.service import Webhooks
 
 app = typer.Typer(name="webhook", help="Webhooks, and what they were told.", add_completion=False)
 
@@ -31,8 +32,8 @@ def list_(
 ) -> None:
     """List an account's webhooks."""
 
-    async def work(services: Services) -> list[dict[str, Any]]:
-        found = await find_account(services, account)
+    async def work(ground: Ground) -> list[dict[str, Any]]:
+        found = await find_account(ground, account)
         return [
             {
                 "id": one.id,
@@ -42,12 +43,12 @@ def list_(
                 "note": one.note,
                 "created": when(one.created_ms),
             }
-            for one in await services.webhooks.list(found.id)
+            for one in await ground[Webhooks].list(found.id)
         ]
 
     columns = ("id", "url", "events", "status", "note", "created")
     empty = "It has none; it makes them over POST /v1/webhooks."
-    show_rows(run_with_services(config, work), columns, as_json=json, empty=empty)
+    show_rows(run_on_ground(config, work), columns, as_json=json, empty=empty)
 
 
 @app.command()
@@ -61,8 +62,8 @@ def deliveries(
 ) -> None:
     """List what a webhook was told, the newest first."""
 
-    async def work(services: Services) -> list[dict[str, Any]]:
-        found = await find_account(services, account)
+    async def work(ground: Ground) -> list[dict[str, Any]]:
+        found = await find_account(ground, account)
         return [
             {
                 "id": one.id,
@@ -72,11 +73,11 @@ def deliveries(
                 "next_attempt": when(one.next_attempt_ms) if one.status == "waiting" else None,
                 "reply": one.reply,
             }
-            for one in await services.webhooks.deliveries(found.id, webhook, limit=limit)
+            for one in await ground[Webhooks].deliveries(found.id, webhook, limit=limit)
         ]
 
     columns = ("id", "status", "attempts", "queued", "next_attempt", "reply")
-    show_rows(run_with_services(config, work), columns, as_json=json, empty="It was told nothing yet.")
+    show_rows(run_on_ground(config, work), columns, as_json=json, empty="It was told nothing yet.")
 
 
 @app.command()
@@ -95,15 +96,15 @@ def replay(
     if delivery is not None and (since is not None or delivered):
         raise CliError("Give either --delivery, or --since and --delivered.")
 
-    async def work(services: Services) -> int:
-        found = await find_account(services, account)
+    async def work(ground: Ground) -> int:
+        found = await find_account(ground, account)
         if delivery is not None:
-            await services.webhooks.replay(found.id, webhook, delivery)
+            await ground[Webhooks].replay(found.id, webhook, delivery)
             return 1
-        since_ms = parse_since(since or "1d", services.clock.now_ms())
-        return await services.webhooks.replay_since(found.id, webhook, since_ms, delivered=delivered)
+        since_ms = parse_since(since or "1d", ground.clock.now_ms())
+        return await ground[Webhooks].replay_since(found.id, webhook, since_ms, delivered=delivered)
 
-    count = run_with_services(config, work)
+    count = run_on_ground(config, work)
     say("There is nothing to tell again." if not count else f"{count} deliveries are told again.")
 
 

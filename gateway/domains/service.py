@@ -1,7 +1,7 @@
 """Sender domains: added, proved by the DKIM record that only their owner can publish, and checked.
 
 Only verified domains send. Two accounts may have the same domain, each with selectors and keys of its own, so
-each proves it for itself. Raises the errors of `gateway.accounts.errors`.
+each proves it for itself. Raises the errors of `gateway.errors`.
 """
 
 import asyncio
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from config.schema_messages import Mail
-from gateway.accounts.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from gateway.accounts.service import open_account
 from gateway.clock import Clock
 from gateway.dns import Dns
@@ -20,6 +19,7 @@ from gateway.domains.check import Row, State, check, check_dkim
 from gateway.domains.keys import DkimKey
 from gateway.domains.records import DMARC_SUGGESTED, DnsRecord, spf_record
 from gateway.domains.spf import SpfJudge
+from gateway.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from gateway.events.record import Event, EventKind, record
 from gateway.store.cache import Caches
 from gateway.store.tx import Tx

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 
 import structlog
 
-from gateway.accounts.auth import AuthRefused, Principal
+from gateway.accounts.auth import Authenticator, AuthRefused, Principal
 from gateway.accounts.secrets import CredentialKind
 from gateway.doors.door import Door
+from gateway.ground import Ground
 from gateway.ingress.receipt_sender import ReceiptSender, Receiver
 from gateway.ingress.smpp_submit import Refusal, client_envelope, format_time, status_of, submission_of
-from gateway.messages import cancel
+from gateway.messages.cancel import Cancelling
+from gateway.messages.cancel import locks as cancel_locks
 from gateway.messages.model import Channel, Message, SmsEnvelope, Verdict
 from gateway.messages.observer import Observer
 from gateway.messages.receipts import client as client_receipts
@@ -29,7 +31,6 @@ from gateway.messages.receipts.client import INGRESS, Due
 from gateway.observe.dialogues import ProbeKey
 from gateway.rate import Buckets
 from gateway.road import Road
-from gateway.services import Services
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.tx import Tx
 from policy.retention import DAY_MS
@@ -70,7 +71,7 @@ class SmppIngress:
 
     def __init__(
         self,
-        services: Services,
+        ground: Ground,
         road: Road,
         *,
         observer: Observer,
@@ -79,14 +80,14 @@ class SmppIngress:
         probe_key: ProbeKey | None = None,
         reuse_port: bool = False,
     ) -> None:
-        settings = services.settings.smpp
-        self.application = SmppApplication(services, road, observer, probe_key)
+        settings = ground.settings.smpp
+        self.application = SmppApplication(ground, road, observer, probe_key)
         self._server = SmscServer(
-            self.application, _config(services, settings.port, None, reuse_port=reuse_port), door
+            self.application, _config(ground, settings.port, None, reuse_port=reuse_port), door
         )
         self._tls_server: SmscServer | None = None
         if settings.tls_port and tls_context is not None:
-            config = _config(services, settings.tls_port, tls_context, reuse_port=reuse_port)
+            config = _config(ground, settings.tls_port, tls_context, reuse_port=reuse_port)
             self._tls_server = SmscServer(self.application, config, door)
 
     @property
@@ -127,8 +128,8 @@ class SmppIngress:
         await self.application.stop()
 
 
-def _config(services: Services, port: int, tls: ssl.SSLContext | None, *, reuse_port: bool) -> SmscConfig:
-    settings = services.settings.smpp
+def _config(ground: Ground, port: int, tls: ssl.SSLContext | None, *, reuse_port: bool) -> SmscConfig:
+    settings = ground.settings.smpp
     return SmscConfig(
         host=settings.host,
         port=port,
@@ -147,13 +148,14 @@ class SmppApplication(Application):
     """What the SMSC asks, answered by the road."""
 
     def __init__(
-        self, services: Services, road: Road, observer: Observer, probe_key: ProbeKey | None = None
+        self, ground: Ground, road: Road, observer: Observer, probe_key: ProbeKey | None = None
     ) -> None:
-        settings = services.settings
+        settings = ground.settings
         self._probe_key = probe_key
-        self._authenticator = services.authenticator
-        self._store = services.store
-        self._clock = services.clock
+        self._authenticator = ground[Authenticator]
+        self._cancelling = ground[Cancelling]
+        self._store = ground.store
+        self._clock = ground.clock
         self._road = road
         self._observer = observer
         self._default_country = settings.sms.default_country
@@ -163,8 +165,8 @@ class SmppApplication(Application):
         self._checker: asyncio.Task[None] | None = None
         self.binds: set[Bound] = set()
         self.receipts = ReceiptSender(
-            services.store,
-            services.clock,
+            ground.store,
+            ground.clock,
             holder=road.tenure.process,
             window=settings.smpp.window,
             kept=settings.smpp.receipts_kept,
@@ -361,20 +363,15 @@ class SmppApplication(Application):
     async def cancel(self, bound: Bound, cancel_sm: CancelSm) -> int:
         """Cancels what still waits (section 4.9); groups of messages (no message_id) are not supported."""
         account_id, message_id = bound.context.principal.account_id, cancel_sm.message_id
-        now_ms = self._clock.now_ms()
-        rules = self._road.rules[Channel.SMS]
 
         def change(tx: Tx) -> int:
             if client_receipts.message_state(tx, account_id, message_id) is None:
                 return CommandStatus.ESME_RINVMSGID
-            cancelled = cancel.cancel(
-                tx, account_id, message_id, now_ms=now_ms,
-                refund_on=rules.refund_on, keep_content=self._road.keep_content,
-            )  # fmt: skip
+            cancelled = self._cancelling.run(tx, account_id, message_id, Channel.SMS)
             return CommandStatus.ESME_ROK if cancelled else CommandStatus.ESME_RCANCELFAIL
 
         try:
-            status = await self._store.write(change, locks=cancel.locks(account_id, message_id, Channel.SMS))
+            status = await self._store.write(change, locks=cancel_locks(account_id, message_id, Channel.SMS))
         except StoreBusy:
             return CommandStatus.ESME_RTHROTTLED
         except StoreFailed:

@@ -5,12 +5,17 @@ without an answer (`message.unknown`): the other side may have it, and whoever h
 Credits of what is cancelled go back where refunds say so.
 """
 
+from collections.abc import Mapping
+
+from gateway.clock import Clock
 from gateway.credits import ledger
 from gateway.events.record import EventKind
 from gateway.messages.effects import finish_messages, refund, write_events
-from gateway.messages.model import Status
+from gateway.messages.model import Channel, Status
+from gateway.messages.retry import Rules
 from gateway.messages.settlement import Settlement
 from gateway.store.locks import Locks
+from gateway.store.store import Store
 from gateway.store.tx import Tx
 
 _OPEN = """
@@ -65,6 +70,39 @@ def cancel(
     if cancelled:
         finish_messages(tx, cancelled, keep_content=keep_content)
     return len(cancelled)
+
+
+class Cancelling:
+    """Cancels by the rules of each channel."""
+
+    def __init__(
+        self, store: Store, clock: Clock, rules: Mapping[Channel, Rules], *, keep_content: bool
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._rules = rules
+        self._keep_content = keep_content
+
+    def run(self, tx: Tx, account_id: str, message_id: str, channel: Channel) -> int:
+        """Cancels every delivery of the message that still waits, with `locks` held; how many."""
+        return cancel(
+            tx,
+            account_id,
+            message_id,
+            now_ms=self._clock.now_ms(),
+            refund_on=self._rules[channel].refund_on,
+            keep_content=self._keep_content,
+        )
+
+    async def cancel(
+        self, account_id: str, message_id: str, channel: Channel, *, urgent: bool = False
+    ) -> int:
+        """The same in a transaction of its own. Raises StoreBusy and StoreFailed."""
+        return await self._store.write(
+            lambda tx: self.run(tx, account_id, message_id, channel),
+            locks=locks(account_id, message_id, channel),
+            urgent=urgent,
+        )
 
 
 def retry_now(tx: Tx, account_id: str, message_id: str, *, now_ms: int) -> int:

@@ -66,3 +66,7 @@ class SmsUpstream(Upstream, Protocol):
     def segments(self, text: str) -> int:
         """How many segments `text` becomes. Raises smpp.text.TextError."""
         ...
+
+
+class Upstreams(dict[str, Upstream]):
+    """The ways out of this process, by their names."""

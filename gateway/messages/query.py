@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 from sqlalchemy import RowMapping, Select, and_, exists, func, select
 
+from gateway.events.tables import event
 from gateway.ids import id_floor
 from gateway.messages.model import Channel, Status
-from gateway.events.tables import event
 from gateway.messages.tables import delivery, message
 from gateway.store.tx import Tx
 

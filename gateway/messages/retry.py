@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from config.schema import Settings
 from gateway.events.record import EventKind
 from gateway.messages.model import (
     Channel,
@@ -101,3 +102,25 @@ def _defer(one: Settlement, message: Message, outcome: Deferred | Unknown, rules
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())[:_REPLY_MAX]
+
+
+def channel_rules(settings: Settings) -> dict[Channel, Rules]:
+    """The numbers of each channel, from the configuration."""
+    mail, sms = settings.mail, settings.sms
+    return {
+        Channel.MAIL: Rules(
+            first_s=mail.retry.first_s,
+            factor=mail.retry.factor,
+            max_s=mail.retry.max_s,
+            jitter=mail.retry.jitter,
+            refund_on=frozenset(mail.refund_on),
+        ),
+        Channel.SMS: Rules(
+            first_s=sms.retry.first_s,
+            factor=sms.retry.factor,
+            max_s=sms.retry.max_s,
+            jitter=sms.retry.jitter,
+            refund_on=frozenset(sms.refund_on),
+            receipt_timeout_ms=sms.receipt_timeout_s * 1000,
+        ),
+    }

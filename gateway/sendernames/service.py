@@ -2,7 +2,7 @@
 
 A rejected request is changed and sent again free of charge; an approved one stays as long as the account.
 Only the form is judged here; what is shown in which country is `policy.sender_name`'s (R25). Raises the
-errors of `gateway.accounts.errors`.
+errors of `gateway.errors`.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from enum import StrEnum
 from typing import Any
 
 from config.schema_messages import SenderName as Rules
-from gateway.accounts.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from gateway.accounts.service import open_account, plain_text
 from gateway.clock import Clock
+from gateway.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from gateway.events.record import Event, EventKind, record
 from gateway.store.cache import Caches
 from gateway.store.tx import Tx

@@ -22,9 +22,9 @@ metadata = MetaData(
 
 
 def every_table() -> MetaData:
-    """The metadata with all tables. Raises RuntimeError where nobody has imported `gateway.tables` yet."""
-    if "gateway.tables" not in sys.modules:
-        raise RuntimeError("import gateway.tables first: it knows the tables of every part of the gateway")
+    """The metadata with all tables. Raises RuntimeError where nobody has imported `gateway.verticals` yet."""
+    if "gateway.verticals" not in sys.modules:
+        raise RuntimeError("import gateway.verticals first: it knows the tables of every part of the gateway")
     return metadata
 
 

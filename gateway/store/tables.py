@@ -47,3 +47,5 @@ writer_batch = Table(  # PostgreSQL: the last batch of each writer, should its C
     int_column("number", None),
     ms_column("at_ms"),
 )
+
+EVERY = (lease, idempotency, revision, write_probe, writer_batch)

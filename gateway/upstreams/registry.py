@@ -15,14 +15,14 @@ from config.schema_upstreams import (
     SmppUpstream,
 )
 from gateway.clock import Clock
-from gateway.messages.ports import Upstream
+from gateway.messages.ports import Upstream, Upstreams
 from gateway.store.store import Store
 from gateway.upstreams.binds import Leases
 from gateway.upstreams.mx import Mx
 from gateway.upstreams.rate import Rate
 from gateway.upstreams.relay import Relay
-from gateway.upstreams.sandbox_mail import SandboxMail
-from gateway.upstreams.sandbox_sms import SandboxSms
+from gateway.upstreams.sandbox.mail import SandboxMail
+from gateway.upstreams.sandbox.sms import SandboxSms
 from gateway.upstreams.signing import Signing
 from gateway.upstreams.smpp_operator import OnLate, OnReceipts, SmppOperator
 from smtp.dns_client import DnsPython
@@ -44,9 +44,9 @@ class Tools:
     leases: Leases | None = None
 
 
-def build(tools: Tools) -> dict[str, Upstream]:
+def build(tools: Tools) -> Upstreams:
     """Every configured upstream, by name, not yet started."""
-    return {name: _build_one(name, one, tools) for name, one in tools.settings.upstream.items()}
+    return Upstreams({name: _build_one(name, one, tools) for name, one in tools.settings.upstream.items()})
 
 
 def _build_one(name: str, settings: Any, tools: Tools) -> Upstream:

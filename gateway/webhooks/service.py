@@ -1,7 +1,7 @@
 """Webhooks: where an account wants to be told what happened, and what became of each telling.
 
 The secret is shown when it is made; it is kept in clear, since it signs. Raises the errors of
-`gateway.accounts.errors`. Sending is `gateway.webhooks.sender`.
+`gateway.errors`. Sending is `gateway.webhooks.sender`.
 """
 
 import os
@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from config.schema import Webhooks as Settings
-from gateway.accounts.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from gateway.accounts.service import open_account
 from gateway.clock import Clock
+from gateway.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from gateway.events.record import EventKind
 from gateway.ids import IdFactory, id_floor
 from gateway.store.cache import Caches

@@ -1,13 +1,20 @@
-"""The accounts under test, made through the services before the daemons start."""
+"""The accounts under test, made through the ground before the daemons start."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from config import load
+from gateway import verticals
+from gateway.accounts.credentials import Credentials
 from gateway.accounts.secrets import CredentialKind
+from gateway.accounts.service import Accounts
 from gateway.clock import SystemClock
-from gateway.services import LISTENERS, Services, build_services
+from gateway.credits.service import Credits
+from gateway.domains.service import Domains
+from gateway.ground import Ground
+from gateway.sendernames.service import SenderNames
 from gateway.store.store import Store
+from gateway.verticals import LISTENERS
 
 SENDER_NAME = "Crash"
 PRODUCTS = ("mail", "sms")
@@ -29,27 +36,27 @@ async def make_accounts(config: Path, wanted: dict[str, tuple[str, int]]) -> dic
     """The database with an account for each name, with its domain and so many credits of each product."""
     settings = load(config)
     store = Store.open(settings.store.url, upgrade=True, listeners=LISTENERS)
-    services = build_services(settings, store, SystemClock())
+    ground = verticals.make(settings, store, SystemClock())
     try:
         return {
-            name: await _make(services, name, domain, credits) for name, (domain, credits) in wanted.items()
+            name: await _make(ground, name, domain, credits) for name, (domain, credits) in wanted.items()
         }
     finally:
-        await services.caches.close()
+        await ground.caches.close()
         await store.close()
 
 
-async def _make(services: Services, name: str, domain: str, credits: int) -> Account:
-    account = await services.accounts.create(name)
+async def _make(ground: Ground, name: str, domain: str, credits: int) -> Account:
+    account = await ground[Accounts].create(name)
     api, smtp, smpp = [
-        await services.credentials.create(account.id, kind)
+        await ground[Credentials].create(account.id, kind)
         for kind in (CredentialKind.API, CredentialKind.SMTP, CredentialKind.SMPP)
     ]
     for product in PRODUCTS:
-        await services.credits.grant(account.id, product, credits)
-    await services.domains.add(account.id, domain)
-    await services.domains.approve(account.id, domain)
-    await services.sender_names.approve(account.id, SENDER_NAME)
+        await ground[Credits].grant(account.id, product, credits)
+    await ground[Domains].add(account.id, domain)
+    await ground[Domains].approve(account.id, domain)
+    await ground[SenderNames].approve(account.id, SENDER_NAME)
     return Account(
         name, api.secret, smtp.credential.username, smtp.secret, smpp.credential.username, smpp.secret
     )

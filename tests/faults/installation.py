@@ -1,6 +1,6 @@
 """One installation under test: an account, a daemon in a process of its own, and the sinks that outlive it.
 
-The account is made through the services, before the daemon starts. Mail goes to a `FakeMx`, SMS to the
+The account is made through the ground, before the daemon starts. Mail goes to a `FakeMx`, SMS to the
 simulator; both live in the test's process and remember what arrived.
 """
 
@@ -18,10 +18,16 @@ import httpx
 
 from bench.ports import free_port
 from config import load
+from gateway import verticals
+from gateway.accounts.credentials import Credentials
 from gateway.accounts.secrets import CredentialKind
+from gateway.accounts.service import Accounts
 from gateway.clock import SystemClock
-from gateway.services import LISTENERS, build_services
+from gateway.credits.service import Credits
+from gateway.domains.service import Domains
+from gateway.sendernames.service import SenderNames
 from gateway.store.store import Store
+from gateway.verticals import LISTENERS
 from smpp.simulator import Simulator, SimulatorConfig
 from smpp.smsc import SmscConfig
 from tests.installation_toml import installation_toml
@@ -79,20 +85,20 @@ class Installation:
         """Makes the database and the account with its logins, credits, domain and name."""
         settings = load(self.config)
         store = Store.open(settings.store.url, upgrade=True, listeners=LISTENERS)
-        services = build_services(settings, store, SystemClock())
+        ground = verticals.make(settings, store, SystemClock())
         try:
-            account = await services.accounts.create("faults")
+            account = await ground[Accounts].create("faults")
             issued = [
-                await services.credentials.create(account.id, kind)
+                await ground[Credentials].create(account.id, kind)
                 for kind in (CredentialKind.API, CredentialKind.SMTP, CredentialKind.SMPP)
             ]
             for product in ("mail", "sms"):
-                await services.credits.grant(account.id, product, CREDITS)
-            await services.domains.add(account.id, DOMAIN)
-            await services.domains.approve(account.id, DOMAIN)
-            await services.sender_names.approve(account.id, NAME)
+                await ground[Credits].grant(account.id, product, CREDITS)
+            await ground[Domains].add(account.id, DOMAIN)
+            await ground[Domains].approve(account.id, DOMAIN)
+            await ground[SenderNames].approve(account.id, NAME)
         finally:
-            await services.caches.close()
+            await ground.caches.close()
             await store.close()
         api, smtp, smpp = issued
         return Logins(

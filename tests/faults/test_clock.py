@@ -131,13 +131,11 @@ async def test_the_dead_are_found_though_their_clock_was_ahead(tmp_path: Path) -
             ids = await here.mail("b@example.net", count=5)
             await here.road.queue.stop()  # it renews nothing any more
             expires_ms = here.clock.now_ms() + int(DAYS_S * 1000)
-            await here.services.store.write(
-                lambda tx: tx.run("UPDATE lease SET expires_ms = ?", (expires_ms,))
-            )
+            await here.ground.store.write(lambda tx: tx.run("UPDATE lease SET expires_ms = ?", (expires_ms,)))
             async with world(tmp_path, settings, shared=True, beside=here) as there:
                 holder = there.road.dispatcher.holder
                 async with asyncio.timeout(15):
-                    while await there.services.store.read(lambda tx: _held_by_others(tx, holder)):
+                    while await there.ground.store.read(lambda tx: _held_by_others(tx, holder)):
                         await asyncio.sleep(0.05)
                 mx.release.set()
                 assert {view.status for view in await there.settled(ids)} == {"delivered"}
@@ -162,9 +160,9 @@ async def _renewed(one: World) -> None:
         row = tx.one("SELECT expires_ms FROM lease WHERE name = ?", key)
         return 0 if row is None else int(row[0])
 
-    before = await one.services.store.read(look)
+    before = await one.ground.store.read(look)
     async with asyncio.timeout(10):
-        while await one.services.store.read(look) == before:
+        while await one.ground.store.read(look) == before:
             await asyncio.sleep(0.02)
 
 

@@ -39,7 +39,7 @@ async def test_an_sms_leaves_memory_when_it_is_settled(tmp_path: Path) -> None:
         sent = [*await here.sms(GOOD, count=_MESSAGES), *await here.sms(GOOD, text="a" * 400)]
         assert _alive(sent), "they are found while they are under way"
         await here.settled(sent)
-        await here.services.store.write(lambda tx: tx.run("SELECT 1"))  # the writer forgets its last batch
+        await here.ground.store.write(lambda tx: tx.run("SELECT 1"))  # the writer forgets its last batch
         assert _alive(sent) == 0
 
 
@@ -50,5 +50,5 @@ async def test_a_mail_leaves_memory_when_it_is_settled(tmp_path: Path) -> None:
             sent = await here.mail("b@example.net", "c@example.net", count=_MESSAGES)
             assert _alive(sent), "they are found while they are under way"
             await here.settled(sent)
-            await here.services.store.write(lambda tx: tx.run("SELECT 1"))  # as above
+            await here.ground.store.write(lambda tx: tx.run("SELECT 1"))  # as above
             assert _alive(sent) == 0

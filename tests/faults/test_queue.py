@@ -21,7 +21,7 @@ async def test_deliveries_claimed_just_before_the_database_went_away_are_not_for
         settings = settings_for(mail={"*": relay(mx)})
         settings = replace(settings, limits=Limits(queue_memory_messages=10))
         async with world(tmp_path, settings) as here:
-            store = here.services.store
+            store = here.ground.store
             read, sweep = store.read, store.sweep
             lost = asyncio.Event()
 

@@ -26,7 +26,7 @@ _PATIENT = Retry(first_s=60, max_s=600, jitter=0)
 async def cancelled(here: World, message_id: str) -> int:
     """How many deliveries of the message could be cancelled."""
     now_ms = here.clock.now_ms()
-    return await here.services.store.write(
+    return await here.ground.store.write(
         lambda tx: cancel.cancel(
             tx, here.account_id, message_id, now_ms=now_ms, refund_on=frozenset(), keep_content=False
         )

@@ -12,6 +12,7 @@ from config.schema_upstreams import SandboxMailUpstream
 from gateway.dns import SystemDns
 from gateway.webhooks.post import Poster
 from gateway.webhooks.sender import PLACES, WebhookSender
+from gateway.webhooks.service import Webhooks as WebhookService
 from tests.faults.world import World, settings_for, world
 from tests.gateway.receiver import OK, Receiver, Request
 
@@ -23,7 +24,7 @@ async def sender(here: World) -> AsyncIterator[WebhookSender]:
     """The sender of webhooks, as the daemon makes it."""
     settings = here.settings.webhooks
     poster = Poster(SystemDns().addresses, timeout_s=settings.timeout_s, allow_private=True)
-    one = WebhookSender(here.services.caches, here.clock, settings, poster)
+    one = WebhookSender(here.ground.caches, here.clock, settings, poster)
     one.start()
     try:
         yield one
@@ -51,7 +52,7 @@ async def test_a_webhook_that_never_answers_delays_no_message_and_gets_all_event
     hooks = Webhooks(timeout_s=0.5, retry_first_s=0.2, retry_max_s=0.5, allow_private_targets=True)
     settings = replace(settings, webhooks=hooks)
     async with server, world(tmp_path, settings) as here, sender(here) as hook_sender:
-        await here.services.webhooks.create(here.account_id, target.url, ["message.delivered"])
+        await here.ground[WebhookService].create(here.account_id, target.url, ["message.delivered"])
         ids = []
         for _ in range(_COUNT // 10):
             ids += await here.mail("b@example.net", count=10)
@@ -62,5 +63,5 @@ async def test_a_webhook_that_never_answers_delays_no_message_and_gets_all_event
         silence.set()
         told = "SELECT count(*) FROM webhook_delivery WHERE status = 'delivered'"
         async with asyncio.timeout(20):
-            while (await here.services.store.read(lambda tx: tx.rows(told)))[0][0] < _COUNT:
+            while (await here.ground.store.read(lambda tx: tx.rows(told)))[0][0] < _COUNT:
                 await asyncio.sleep(0.05)

@@ -14,8 +14,13 @@ from typing import Any
 from config.schema import Settings
 from config.schema_messages import Mail, MailRoute, Retry, Sms, SmsRoute
 from config.schema_upstreams import Upstream
+from gateway import verticals
+from gateway.accounts.service import Accounts
 from gateway.clock import Clock, SystemClock
+from gateway.credits.service import Credits
 from gateway.daemon import build_road
+from gateway.domains.service import Domains
+from gateway.ground import Ground
 from gateway.messages import query
 from gateway.messages.model import Message, Verdict
 from gateway.messages.query import MessageView
@@ -24,9 +29,10 @@ from gateway.messages.shape_sms import SmsSubmission
 from gateway.observe.metrics import Metrics
 from gateway.observe.observer import MetricsObserver
 from gateway.road import Road
-from gateway.services import LISTENERS, Services, build_services
+from gateway.sendernames.service import SenderNames
 from gateway.store.store import Store
 from gateway.store.tx import Tx
+from gateway.verticals import LISTENERS
 from policy.data import shipped_countries
 from tests.faults.installation import DOMAIN, NAME
 
@@ -47,7 +53,7 @@ class World:
     """One account's way through one road."""
 
     settings: Settings
-    services: Services
+    ground: Ground
     road: Road
     account_id: str
     clock: Clock
@@ -70,7 +76,7 @@ class World:
     async def view(self, message_id: str) -> MessageView:
         """The message as its account sees it."""
         now_ms = self.clock.now_ms()
-        found = await self.services.store.read(
+        found = await self.ground.store.read(
             lambda tx: query.find(tx, self.account_id, message_id, now_ms=now_ms)
         )
         assert found is not None
@@ -90,7 +96,7 @@ class World:
         """The kinds of the message's events, in order."""
         sql = "SELECT kind FROM event WHERE account_id = ? AND message_id = ? ORDER BY id"
         key = (self.account_id, message_id)
-        return [row[0] for row in await self.services.store.read(lambda tx: tx.rows(sql, key))]
+        return [row[0] for row in await self.ground.store.read(lambda tx: tx.rows(sql, key))]
 
     async def until_event(self, message_id: str, kind: str, *, times: int = 1) -> None:
         """Returns when the message has had this event so many times."""
@@ -168,31 +174,31 @@ async def world(
     store = Store.open(
         f"sqlite:{folder / 'gateway.db'}", upgrade=True, exclusive=not shared, listeners=LISTENERS
     )
-    services = build_services(settings, store, clock)
-    road = build_road(services, shipped_countries(), MetricsObserver(Metrics()))
+    ground = verticals.make(settings, store, clock)
+    road = build_road(ground, shipped_countries(), MetricsObserver(Metrics()))
     try:
-        account_id = await _furnish(services) if beside is None else beside.account_id
+        account_id = await _furnish(ground) if beside is None else beside.account_id
         await road.start()
-        yield World(settings, services, road, account_id, clock)
+        yield World(settings, ground, road, account_id, clock)
     finally:
         started_s = time.monotonic()
         await road.stop(1.0)
         assert time.monotonic() - started_s < 10, "the road stops in time, whatever the other side does"
-        await services.credits.stop()
+        await ground[Credits].stop()
         trouble = await store.read(_books)
-        await services.caches.close()
+        await ground.caches.close()
         await store.close()
     assert trouble == []
 
 
-async def _furnish(services: Services) -> str:
+async def _furnish(ground: Ground) -> str:
     """Makes the account; its id."""
-    account = await services.accounts.create("faults")
+    account = await ground[Accounts].create("faults")
     for product in ("mail", "sms"):
-        await services.credits.grant(account.id, product, CREDITS)
-    await services.domains.add(account.id, DOMAIN)
-    await services.domains.approve(account.id, DOMAIN)
-    await services.sender_names.approve(account.id, NAME)
+        await ground[Credits].grant(account.id, product, CREDITS)
+    await ground[Domains].add(account.id, DOMAIN)
+    await ground[Domains].approve(account.id, DOMAIN)
+    await ground[SenderNames].approve(account.id, NAME)
     return account.id
 
 

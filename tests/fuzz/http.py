@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from gateway.api.call import Call
-from gateway.api.connection import Connection
-from gateway.api.server import HttpServer
+from gateway.http.wire.call import Call
+from gateway.http.wire.connection import Connection
+from gateway.http.wire.server import HttpServer
 from tests.fuzz.loop import Peer, loop, no_faults_logged, run
 from tests.fuzz.octets import Octets
 from tests.gateway.api_world import DOMAIN, World, make_settings, world
@@ -214,7 +214,7 @@ async def call(
     target = quote(path, errors="surrogatepass").encode() + b"?" + query
     usual = {b"authorization": f"Bearer {lab.key}".encode(), b"content-type": b"application/json"}
     given = {**usual, **dict(headers)}
-    call = Call(lab.server.parts, _Client(), method, target, given)
+    call = Call(lab.server.app.site, _Client(), method, target, given)
     with no_faults_logged():
         async with asyncio.timeout(_BOUND_S):
             answering = asyncio.ensure_future(lab.server.app.answer(call))
@@ -224,7 +224,7 @@ async def call(
             call.end()
             octets = await answering
     call.release()
-    assert lab.server.parts.budget.used_octets == 0, "memory of a body was not given back"
+    assert lab.server.app.site.budget.used_octets == 0, "memory of a body was not given back"
     head, _, body = octets.partition(b"\r\n\r\n")
     start, *fields = head.split(b"\r\n")
     for field in fields:

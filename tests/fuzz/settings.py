@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 
 from config import ConfigError, Settings, load
 from gateway.accounts.secrets import CredentialKind, hash_secret, key_prefix, make_secret, matches
-from gateway.api import cursors
-from gateway.api.call import Call, Client
-from gateway.api.parts import Parts
-from gateway.api.problems import Problem
-from gateway.api.repeat import given_key
+from gateway.http.gate import cursors
+from gateway.http.gate.idempotency import given_key
+from gateway.http.wire.call import Call, Client
+from gateway.http.wire.problem import Problem
+from gateway.http.wire.site import Site
 from gateway.webhooks import targets
 from policy import phone
 from policy.verdict import Refuse
@@ -159,7 +159,7 @@ def phone_numbers(data: bytes) -> None:
 
 def _post(headers: dict[bytes, bytes]) -> Call:
     """A request of which nothing but the header is looked at."""
-    return Call(cast(Parts, None), cast(Client, None), "POST", b"/v1/sms", headers)
+    return Call(cast(Site, None), cast(Client, None), "POST", b"/v1/sms", headers)
 
 
 def keys(data: bytes) -> None:

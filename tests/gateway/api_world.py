@@ -15,19 +15,26 @@ import httpx
 
 from config.schema import Settings
 from config.schema_messages import MailRoute, SmsRoute
+from gateway import verticals
+from gateway.accounts.credentials import Credentials
 from gateway.accounts.secrets import CredentialKind
-from gateway.api.server import HttpServer
+from gateway.accounts.service import Accounts
 from gateway.clock import Clock, SystemClock
+from gateway.credits.service import Credits
+from gateway.domains.signers import Signers
 from gateway.doors.door import Doors
+from gateway.ground import Ground
+from gateway.http.wire.server import HttpServer
 from gateway.messages.observer import Observer
-from gateway.messages.ports import Upstream
+from gateway.messages.ports import Upstream, Upstreams
 from gateway.messages.reports import Reports
 from gateway.road import Road
-from gateway.services import LISTENERS, Services, build_services
+from gateway.sendernames.service import SenderNames
 from gateway.store import schema, sqlite
 from gateway.store.store import Store
 from gateway.store.tx import Tx
 from gateway.tls import server_context
+from gateway.verticals import LISTENERS
 from policy.data import shipped_countries
 from tests.doors.support import Refusals
 from tests.gateway.fakes import FakeUpstream
@@ -54,7 +61,7 @@ class World:
     """Everything that a test of the API may want to touch."""
 
     settings: Settings
-    services: Services
+    ground: Ground
     road: Road
     server: HttpServer
     readiness: FakeReadiness
@@ -81,18 +88,18 @@ class World:
 
     async def make_key(self, *scopes: str, account_id: str | None = None) -> str:
         """A new key with these scopes."""
-        issued = await self.services.credentials.create(
+        issued = await self.ground[Credentials].create(
             account_id or self.account_id, CredentialKind.API, scopes=scopes or ("*",)
         )
         return issued.secret
 
     async def balance(self, product: str, account_id: str | None = None) -> int:
         """What can be spent."""
-        return (await self.services.credits.balances(account_id or self.account_id))[product]
+        return (await self.ground[Credits].balances(account_id or self.account_id))[product]
 
     async def count(self, table: str) -> int:
         """How many rows a table has."""
-        found = await self.services.store.read(lambda tx: tx.one(f"SELECT count(*) FROM {table}"))
+        found = await self.ground.store.read(lambda tx: tx.one(f"SELECT count(*) FROM {table}"))
         return int(found[0]) if found else 0
 
     async def settled(self, message_id: str, status: str = "delivered") -> dict[str, Any]:
@@ -145,24 +152,24 @@ async def world(
     (folder / "gateway.db").write_bytes(_empty_database())
     store = Store.open(f"sqlite:{folder}/gateway.db", exclusive=True, listeners=LISTENERS)
     dns = FakeDns()
-    services = build_services(settings, store, clock, dns=dns)
+    ground = verticals.make(settings, store, clock, dns=dns)
     reports = Reports(
         server_name=settings.server.name,
         lifetime_ms=settings.mail.lifetime_s * 1000,
-        domains=services.signers,
-        ids=services.ids,
+        domains=ground[Signers],
+        ids=ground.ids,
         clock=clock,
     )
     road = Road(
         settings=settings,
         store=store,
         clock=clock,
-        ids=services.ids,
-        credits=services.credits,
-        domains=services.signers,
-        sender_names=services.sender_names,
+        ids=ground.ids,
+        credits=ground[Credits],
+        domains=ground[Signers],
+        sender_names=ground[SenderNames],
         countries=shipped_countries(),
-        upstreams={one.name: one for one in (mail, sms, *upstreams)},
+        upstreams=Upstreams({one.name: one for one in (mail, sms, *upstreams)}),
         reports=reports,
         observer=Observer(),
     )
@@ -171,14 +178,15 @@ async def world(
     context = server_context(settings.tls, now=datetime.now(UTC)) if settings.http.tls else None
     refusals = Refusals()
     door = Doors(settings, refusals, clock).http()
-    server = HttpServer(services, road, settings, readiness, door, tls_context=context)
-    account_id, key = await _account(services, "Ada", credits)
-    other_id, other_key = await _account(services, "Grace", credits)
+    road.offer(ground)
+    server = HttpServer(verticals.api(ground, readiness), settings.http, door, tls_context=context)
+    account_id, key = await _account(ground, "Ada", credits)
+    other_id, other_key = await _account(ground, "Grace", credits)
     await road.start()
     await server.start()
     made = World(
         settings=settings,
-        services=services,
+        ground=ground,
         road=road,
         server=server,
         readiness=readiness,
@@ -199,9 +207,9 @@ async def world(
         await made.client.aclose()
         await server.stop(5.0)
         await road.stop(5.0)
-        await services.credits.stop()
-        assert await services.credits.unbalanced() == []
-        await services.caches.close()
+        await ground[Credits].stop()
+        assert await ground[Credits].unbalanced() == []
+        await ground.caches.close()
         await store.close()
 
 
@@ -217,9 +225,9 @@ def _empty_database() -> bytes:
         return path.read_bytes()
 
 
-async def _account(services: Services, name: str, credits: int) -> tuple[str, str]:
-    account = await services.accounts.create(name, f"{name.lower()}@example.com")
-    issued = await services.credentials.create(account.id, CredentialKind.API)
+async def _account(ground: Ground, name: str, credits: int) -> tuple[str, str]:
+    account = await ground[Accounts].create(name, f"{name.lower()}@example.com")
+    issued = await ground[Credentials].create(account.id, CredentialKind.API)
 
     def verified_domain(tx: Tx) -> None:
         tx.run(
@@ -227,9 +235,9 @@ async def _account(services: Services, name: str, credits: int) -> tuple[str, st
             (account.id, DOMAIN if name == "Ada" else f"{name.lower()}.example", "verified"),
         )
 
-    await services.caches.write(verified_domain)
-    await services.sender_names.approve(account.id, SENDER)
+    await ground.caches.write(verified_domain)
+    await ground[SenderNames].approve(account.id, SENDER)
     for product in ("mail", "sms"):
         if credits:
-            await services.credits.grant(account.id, product, credits)
+            await ground[Credits].grant(account.id, product, credits)
     return account.id, issued.secret

@@ -14,8 +14,8 @@ import pytest
 import structlog
 
 from gateway.cli import app
-from gateway.cli.session import run_with_services
-from gateway.services import Services
+from gateway.cli.session import run_on_ground
+from gateway.ground import Ground
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
@@ -85,9 +85,9 @@ class Cli:
         assert done.code == 0, done.err
         return done.out
 
-    def services(self, work: Callable[[Services], Awaitable[T]]) -> T:
+    def ground(self, work: Callable[[Ground], Awaitable[T]]) -> T:
         """What `work` answers on the open database."""
-        return run_with_services(self.config, work)
+        return run_on_ground(self.config, work)
 
     def account(self, name: str = "Shop") -> str:
         """A new account; its id."""

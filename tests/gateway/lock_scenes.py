@@ -36,7 +36,7 @@ from gateway.store.operation import Call, Operation, Sweep
 from gateway.store.probe import WriteProbe
 from gateway.store.store import Store
 from gateway.store.tx import Row, Tx
-from gateway.upstreams.sandbox_mail import _Capture
+from gateway.upstreams.sandbox.mail import _Capture
 from gateway.webhooks import outbox, queue
 
 NOW_MS = 1_790_000_000_000

@@ -17,14 +17,14 @@ from gateway.ids import IdFactory
 from gateway.messages import query
 from gateway.messages.model import Message, Verdict
 from gateway.messages.observer import Observer
-from gateway.messages.ports import Upstream
+from gateway.messages.ports import Upstream, Upstreams
 from gateway.messages.query import MessageView
 from gateway.messages.reports import Reports
 from gateway.messages.shape_mail import MailSubmission
 from gateway.messages.shape_sms import SmsSubmission
 from gateway.road import Road
-from gateway.services import LISTENERS
 from gateway.store.store import Store
+from gateway.verticals import LISTENERS
 from policy.data import shipped_countries
 from tests.gateway.databases import database_url
 from tests.gateway.fakes import FakeClock, FakeDirectory
@@ -132,7 +132,7 @@ async def rig(
         ids=ids,
         clock=clock,
     )
-    by_name = {upstream.name: upstream for upstream in upstreams}
+    by_name = Upstreams({upstream.name: upstream for upstream in upstreams})
     mail, sms = upstreams[0].name, upstreams[-1].name
     settings = replace(
         settings,

@@ -17,10 +17,10 @@ from gateway.domains.signers import Signers
 from gateway.domains.spf import judge_spf
 from gateway.ids import IdFactory
 from gateway.sendernames.service import SenderNames
-from gateway.services import LISTENERS
 from gateway.store.cache import Caches
 from gateway.store.store import Store
 from gateway.store.tx import Tx
+from gateway.verticals import LISTENERS, SCOPES
 from smtp.resolver import LookupFailedError
 from smtp.spf import SpfVerdict
 from tests.gateway.databases import database_url
@@ -166,7 +166,7 @@ async def services(
             clock=clock,
             settings=settings,
             accounts=Accounts(caches, clock, ids),
-            credentials=Credentials(caches, clock, ids),
+            credentials=Credentials(caches, clock, ids, SCOPES),
             auth=Authenticator(caches, clock, settings.limits, login_key=login_key),
             domains=Domains(
                 caches, clock, settings.mail, dns=dns, spf=FakeSpf(dns), random_below=random_below

@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from config.schema import Settings
-from gateway.accounts.auth import Authenticator
+from gateway import verticals
 from gateway.accounts.credentials import Credentials
 from gateway.accounts.secrets import CredentialKind
 from gateway.accounts.service import Accounts
@@ -200,16 +199,10 @@ async def door(
         folder, [upstream], settings=change(settings), observer=observer, sms_credits=0, mail_credits=0
     ) as one:
         caches = Caches(one.store, poll_s=0.02)
-        accounts = Accounts(caches, one.clock, one.ids)
-        credentials = Credentials(caches, one.clock, one.ids)
-        services = SimpleNamespace(
-            settings=one.settings,
-            clock=one.clock,
-            store=one.store,
-            authenticator=Authenticator(caches, one.clock, one.settings.limits),
-        )
+        ground = verticals.make(one.settings, one.store, one.clock, caches=caches)
+        accounts, credentials = ground[Accounts], ground[Credentials]
         ingress = SmppIngress(
-            cast(Any, services),
+            ground,
             one.road,
             observer=observer,
             door=Doors(one.settings, observer, one.clock).smpp(),

@@ -7,9 +7,9 @@ import pytest
 
 from gateway.accounts import credentials as credentials_module
 from gateway.accounts.auth import AuthRefused
-from gateway.accounts.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from gateway.accounts.secrets import CredentialKind, hash_secret, key_prefix, make_secret, matches
 from gateway.accounts.service import AccountStatus
+from gateway.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from gateway.store import revision
 from gateway.store.tx import Tx
 from tests.gateway.services_rig import Services, services

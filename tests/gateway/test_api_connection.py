@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.api import connection as connection_module
-from gateway.api import server as server_module
-from gateway.api.answer import Beginnings, octets
-from gateway.api.call import Call, Reply
-from gateway.api.connection import Connection
+from gateway.http.wire import connection as connection_module
+from gateway.http.wire import server as server_module
+from gateway.http.wire.answer import Beginnings, octets
+from gateway.http.wire.call import Call, Reply
+from gateway.http.wire.connection import Connection
 from tests.fuzz.loop import MemoryTransport
 from tests.gateway.api_world import SMS, World, make_settings, world
 
@@ -248,7 +248,7 @@ async def test_the_date_goes_on(tmp_path: Path) -> None:
     async with world(tmp_path) as api, client(api) as one:
         await one.send(HEALTH)
         _, first = await one.answer()
-        api.server.app.beginnings.set_date(0.0)
+        api.server.app.set_date(0.0)
         await one.send(HEALTH)
         _, second = await one.answer()
         assert b"\r\ndate: " in first

@@ -9,19 +9,22 @@ import jsonschema_rs
 import msgspec
 import pytest
 
-from gateway.accounts.credentials import ALL_SCOPES, SCOPES
-from gateway.api import catalogue, openapi, problems
-from gateway.api import examples as examples_of
-from gateway.api.operation import ANY_KEY, PUBLIC, Operation
-from gateway.api.submit import BatchRequest
+from gateway.accounts.credentials import ALL_SCOPES
 from gateway.cli.demo import account as demo
+from gateway.http.describe import openapi
+from gateway.http.describe.catalogue import about
+from gateway.http.gate.operation import ANY_KEY, PUBLIC, Operation
+from gateway.messages.api import examples as examples_of
+from gateway.messages.api.submit import BatchRequest
+from gateway.verticals import KINDS, OPERATIONS, SCOPES
 from tests.gateway.api_world import world
 
-DOCUMENT = openapi.document(catalogue.DESCRIBED, server="/")
-NAMES = [operation.id for operation in catalogue.DESCRIBED]
+DESCRIBED = about(OPERATIONS)
+DOCUMENT = openapi.document(DESCRIBED, server="/")
+NAMES = [operation.id for operation in DESCRIBED]
 
 
-@pytest.fixture(params=catalogue.DESCRIBED, ids=NAMES)
+@pytest.fixture(params=DESCRIBED, ids=NAMES)
 def operation(request: pytest.FixtureRequest) -> Operation:
     """Each operation in turn."""
     one: Operation = request.param
@@ -68,26 +71,26 @@ def examples(described: dict[str, Any]) -> list[tuple[dict[str, Any], Any]]:
 
 
 def test_every_scope_exists_and_is_used() -> None:
-    used = {operation.scope for operation in catalogue.DESCRIBED} - {PUBLIC, ANY_KEY}
+    used = {operation.scope for operation in DESCRIBED} - {PUBLIC, ANY_KEY}
     assert used <= SCOPES - {ALL_SCOPES}
     assert SCOPES - used == {"keys:read", "keys:write"}  # the command line's
 
 
 def test_requests_take_no_unknown_fields() -> None:
-    bodies = [one.body for one in catalogue.DESCRIBED if one.body is not None]
-    queries = [one.query for one in catalogue.DESCRIBED if one.query is not None]
+    bodies = [one.body for one in DESCRIBED if one.body is not None]
+    queries = [one.query for one in DESCRIBED if one.query is not None]
     for kind in (*bodies, *queries):
         assert kind.__struct_config__.forbid_unknown_fields, kind  # type: ignore[attr-defined]  # msgspec's
     assert BatchRequest in bodies
 
 
 def test_the_hot_paths_are_matched_first() -> None:
-    assert [one.path for one in catalogue.DESCRIBED[:2]] == ["/v1/sms", "/v1/mail"]
+    assert [one.path for one in DESCRIBED[:2]] == ["/v1/sms", "/v1/mail"]
 
 
 def test_every_kind_of_problem_has_a_known_status_and_advice() -> None:
-    for reason, kind in problems.KINDS.items():
-        assert re.fullmatch("[a-z_-]+", reason)
+    for kind in KINDS:
+        assert re.fullmatch("[a-z_-]+", kind.reason)
         assert 400 <= kind.status < 600
         assert kind.title
         assert kind.advice.endswith(".")
@@ -110,7 +113,7 @@ async def test_the_pages_show_everything_and_load_nothing(tmp_path: Path) -> Non
     async with world(tmp_path) as api, api.client_with(None) as anyone:
         page = await anyone.get("/docs")
         assert page.headers["content-type"] == "text/html; charset=utf-8"
-        for operation in catalogue.DESCRIBED:
+        for operation in DESCRIBED:
             assert f'id="{operation.id}"' in page.text
         policy = page.headers["content-security-policy"]
         assert policy.startswith("default-src 'none'; style-src 'sha256-")
@@ -120,7 +123,7 @@ async def test_the_pages_show_everything_and_load_nothing(tmp_path: Path) -> Non
             assert not re.search(r"(?:src|href)=\"(?:https?:)?//", text)
             assert "{{" not in text
         problems_page = (await anyone.get("/docs/problems")).text
-        for reason in problems.KINDS:
+        for reason in (kind.reason for kind in KINDS):
             assert f'id="{reason}"' in problems_page
         root = await anyone.get("/")
         assert (root.status_code, root.headers["location"]) == (302, "/docs")

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from gateway.api import submit
+from gateway.credits.service import Credits
+from gateway.messages.api import submit
+from gateway.sendernames.service import SenderNames
 from tests.gateway.api_world import MAIL, SMS, make_settings, world
 from tests.gateway.fakes import FakeClock
 
@@ -63,14 +65,14 @@ async def test_while_it_runs_the_key_is_409(tmp_path: Path) -> None:
 async def test_a_refused_request_leaves_the_key_free(tmp_path: Path) -> None:
     async with world(tmp_path, credits=0) as api:
         assert (await api.client.post("/v1/sms", json=SMS, headers=KEY)).status_code == 402
-        await api.services.credits.grant(api.account_id, "sms", 1)
+        await api.ground[Credits].grant(api.account_id, "sms", 1)
         assert (await api.client.post("/v1/sms", json=SMS, headers=KEY)).status_code == 202
 
 
 async def test_what_was_accepted_is_replayed_even_when_it_would_be_refused_now(tmp_path: Path) -> None:
     async with world(tmp_path) as api:
         first = await api.client.post("/v1/sms", json=SMS, headers=KEY)
-        await api.services.sender_names.delete(api.account_id, "ACME")
+        await api.ground[SenderNames].delete(api.account_id, "ACME")
         second = await api.client.post("/v1/sms", json=SMS, headers=KEY)
         assert (second.status_code, second.content) == (202, first.content)
 

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.api.call import decoded
-from gateway.api.mail import MailRequest
-from gateway.api.problems import Problem
-from gateway.api.submit import BatchRequest, MailItem, SmsItem
-from gateway.api.webhooks import WebhookRequest
+from gateway.http.wire.call import decoded
+from gateway.http.wire.problem import Problem
+from gateway.messages.api.mail import MailRequest
+from gateway.messages.api.submit import BatchRequest, MailItem, SmsItem
+from gateway.webhooks.api import WebhookRequest
 from tests.gateway.api_world import MAIL, SMS, world
 from tests.gateway.test_api_requests import reason
 

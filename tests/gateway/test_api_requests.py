@@ -13,6 +13,8 @@ import httpx
 import msgspec
 import pytest
 
+from gateway.accounts.credentials import Credentials
+from gateway.accounts.service import Accounts
 from gateway.logs import log as logs
 from gateway.logs.sink import Sink
 from gateway.store.errors import StoreBusy, StoreFailed
@@ -75,15 +77,15 @@ async def test_a_revoked_key_stops_at_once(tmp_path: Path) -> None:
         key = await api.make_key("sms:send")
         async with api.client_with(key) as client:
             assert (await client.post("/v1/sms", json=SMS)).status_code == 202
-            for credential in await api.services.credentials.list(api.account_id):
+            for credential in await api.ground[Credentials].list(api.account_id):
                 if credential.scopes == frozenset({"sms:send"}):
-                    await api.services.credentials.revoke(api.account_id, credential.id)
+                    await api.ground[Credentials].revoke(api.account_id, credential.id)
             assert reason(await client.post("/v1/sms", json=SMS), 401) == "unauthorized"
 
 
 async def test_a_suspended_account_is_403_with_the_reason(tmp_path: Path) -> None:
     async with world(tmp_path) as api:
-        await api.services.accounts.suspend(api.account_id, "unpaid invoice")
+        await api.ground[Accounts].suspend(api.account_id, "unpaid invoice")
         answer = await api.client.post("/v1/sms", json=SMS)
         assert reason(answer, 403) == "suspended"
         assert "unpaid invoice" in answer.json()["detail"]
@@ -152,7 +154,7 @@ async def test_an_account_over_its_rate_gets_429_and_the_other_none(tmp_path: Pa
 
 async def test_an_account_may_have_a_rate_of_its_own(tmp_path: Path) -> None:
     async with world(tmp_path) as api:
-        await api.services.accounts.set_rate(api.account_id, 2)
+        await api.ground[Accounts].set_rate(api.account_id, 2)
         statuses = [(await api.client.get("/v1/account")).status_code for _ in range(8)]
         assert statuses[:2] == [200, 200]
         assert 429 in statuses
@@ -280,12 +282,12 @@ async def test_a_streamed_body_over_the_limit_is_413_before_its_end(tmp_path: Pa
         except httpx.WriteError:  # the connection closed before the client had looked at the answer
             answer = None
         assert answer is None or reason(answer, 413) == "too_large"
-        assert api.server.parts.budget.used_octets == 0
+        assert api.server.app.site.budget.used_octets == 0
 
 
 async def test_bodies_share_a_memory_and_then_it_is_503(tmp_path: Path) -> None:
     async with world(tmp_path) as api:
-        budget = api.server.parts.budget
+        budget = api.server.app.site.budget
         assert budget.take(budget.limit_octets)
         answer = await api.client.post("/v1/mail", json={**MAIL, "text": "x" * 500_000})
         assert reason(answer, 503) == "busy"

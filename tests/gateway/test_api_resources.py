@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
+from gateway.credits.service import Credits
 from gateway.messages.model import Deferred, Delivered, Failed, Outcome, Work
 from tests.gateway.api_world import DOMAIN, MAIL, SMS, make_settings, pages, world
 
@@ -148,7 +149,7 @@ async def test_a_purchase_waits_for_the_operator_or_is_there_at_once(tmp_path: P
         answer = await api.client.post("/v1/credits/purchases", json={"product": "sms", "credits": 50})
         assert (answer.status_code, answer.json()["status"]) == (201, "pending")
         assert await api.balance("sms") == 100
-        await api.services.credits.settle_order(api.account_id, answer.json()["id"], confirmed=True)
+        await api.ground[Credits].settle_order(api.account_id, answer.json()["id"], confirmed=True)
         assert await api.balance("sms") == 150
         orders = (await api.client.get("/v1/credits/orders")).json()["items"]
         assert [(one["id"], one["status"]) for one in orders] == [(answer.json()["id"], "confirmed")]

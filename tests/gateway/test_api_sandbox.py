@@ -14,7 +14,8 @@ import pytest
 from config.schema_upstreams import SandboxMailUpstream
 from gateway.clock import SystemClock
 from gateway.messages.tables import sms_part
-from gateway.upstreams.sandbox_mail import SandboxMail, _Capture
+from gateway.upstreams.sandbox.mail import SandboxMail, _Capture
+from gateway.upstreams.sandbox.readers import Readers
 from smpp.simulator import ReceivedMessage
 from tests.gateway.api_world import World, world
 from tests.gateway.fakes import FakeUpstream
@@ -71,8 +72,8 @@ async def sandbox_world(folder: Path, kept: int = 100) -> AsyncIterator[tuple[Wo
     async with world(folder) as api:
         settings = SandboxMailUpstream(kept=kept)
         clock = SystemClock()
-        sandbox = SandboxMail("box", settings, store=api.services.store, signing=signing(), clock=clock)
-        api.road.upstreams["box"] = sandbox  # type: ignore[index]  # added when the store is there
+        sandbox = SandboxMail("box", settings, store=api.ground.store, signing=signing(), clock=clock)
+        api.road.upstreams["box"] = sandbox  # added when the store is there
         yield api, sandbox
 
 
@@ -80,8 +81,8 @@ async def put(api: World, account_id: str, raws: Sequence[bytes], kept: int = 5)
     """Puts mails into the sandbox's store, whatever they are; the ids of the account's newest."""
     for raw in raws:
         row = ("m" * 26, "a@b.example", '["c@d.example"]', "x", "a@b.example", len(raw), 0, raw)
-        await api.services.store.submit(_Capture(account_id, row, SystemClock().now_ms(), kept))
-    listed = await api.services.store.read(
+        await api.ground.store.submit(_Capture(account_id, row, SystemClock().now_ms(), kept))
+    listed = await api.ground.store.read(
         lambda tx: tx.rows(
             "SELECT id FROM captured_mail WHERE account_id = ? ORDER BY id DESC", (account_id,)
         )
@@ -181,7 +182,7 @@ async def keep_sms(api: World, capture: CapturingSms, account_id: str, number: i
         "upstream": capture.name, "upstream_id": upstream_id.lstrip("0"), "account_id": account_id,
         "message_id": "m" * 26, "n": 0, "part": 0, "status": "sent", "submitted_ms": 0,
     }  # fmt: skip
-    await api.services.store.write(lambda tx: tx.execute(sms_part.insert(), row))
+    await api.ground.store.write(lambda tx: tx.execute(sms_part.insert(), row))
 
 
 async def test_captured_sms_are_ones_own_the_newest_first(tmp_path: Path) -> None:
@@ -251,7 +252,7 @@ async def test_one_mail_of_an_account_is_read_at_a_time(tmp_path: Path) -> None:
     async with sandbox_world(tmp_path) as (api, _):
         (capture_id,) = await put(api, api.account_id, [b"From: a@b.example\r\n\r\nx"])
         (theirs,) = await put(api, api.other_id, [b"From: a@b.example\r\n\r\nx"])
-        with api.server.parts.readers.one(api.account_id):
+        with api.ground[Readers].one(api.account_id):
             for path in (f"/v1/sandbox/mail/{capture_id}", f"/v1/sandbox/mail/{capture_id}/raw"):
                 answer = await api.client.get(path)
                 assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
@@ -261,7 +262,7 @@ async def test_one_mail_of_an_account_is_read_at_a_time(tmp_path: Path) -> None:
         assert (await api.client.get(f"/v1/sandbox/mail/{capture_id}")).status_code == 200
         with ExitStack() as many:
             for number in range(4):
-                many.enter_context(api.server.parts.readers.one(str(number)))
+                many.enter_context(api.ground[Readers].one(str(number)))
             assert (await api.client.get(f"/v1/sandbox/mail/{capture_id}")).status_code == 503
 
 

@@ -16,13 +16,16 @@ from hypothesis import HealthCheck, Phase, settings
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from gateway.api import catalogue, openapi
+from gateway.http.describe import openapi
+from gateway.http.describe.catalogue import about
+from gateway.verticals import OPERATIONS
 from tests.gateway.api_world import World, make_settings, world
 
 EXAMPLES = 4
 # What a schema cannot say is refused all the same: a number that is none, a sender that is not approved.
 BEYOND_SCHEMAS = positive_data_acceptance
-schema = schemathesis.openapi.from_dict(openapi.document(catalogue.DESCRIBED, server="/"))
+DESCRIBED = about(OPERATIONS)
+schema = schemathesis.openapi.from_dict(openapi.document(DESCRIBED, server="/"))
 schema.config.generation.modes = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
 
 

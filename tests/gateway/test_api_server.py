@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from gateway import tls
-from gateway.api import connection as connection_module
-from gateway.api import server as server_module
+from gateway.http.wire import connection as connection_module
+from gateway.http.wire import server as server_module
 from tests.doors.support import make_door
 from tests.gateway.api_world import SMS, World, make_settings, world
 from tests.smpp.certificate import self_signed
@@ -174,9 +174,8 @@ async def test_stopping_does_not_wait_for_ever(tmp_path: Path, monkeypatch: pyte
 
 async def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     async with world(tmp_path) as api:
-        second = server_module.HttpServer(
-            api.services, api.road, make_settings(http={"port": api.server.port}), api.readiness, make_door()
-        )
+        taken = make_settings(http={"port": api.server.port}).http
+        second = server_module.HttpServer(api.server.app, taken, make_door())
         with pytest.raises(OSError, match="in use"):
             await second.start()
 

@@ -3,7 +3,8 @@
 import base64
 from pathlib import Path
 
-from gateway.accounts.credentials import SCOPES
+from gateway.sendernames.service import SenderNames
+from gateway.verticals import SCOPES
 from gateway.webhooks.service import EVENTS, scopes_told
 from tests.gateway.api_world import SMS, make_settings, pages, world
 
@@ -19,7 +20,7 @@ DOCUMENTS = [
 
 async def test_a_sendername_from_draft_to_sending(tmp_path: Path) -> None:
     async with world(tmp_path) as api:
-        names, account = api.services.sender_names, api.account_id
+        names, account = api.ground[SenderNames], api.account_id
         answer = await api.client.post("/v1/sendernames", json={"name": "SHOP"})
         assert (answer.status_code, answer.json()["status"]) == (201, "draft")
         answer = await api.client.post("/v1/sendernames/SHOP/resend", json={"documents": DOCUMENTS})

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.accounts.service import Accounts
 from gateway.cli import faults
 from gateway.cli.output import clean, when
-from gateway.services import Services
+from gateway.ground import Ground
 from tests.gateway.cli_rig import Cli, environment, gateway, make_newer
 
 
@@ -112,10 +113,10 @@ def test_a_file_in_place_of_the_folder_is_told_so(cli: Cli) -> None:
 
 
 def test_a_page_that_went_bad_is_one_line(cli: Cli) -> None:
-    async def fill(services: Services) -> None:
-        await asyncio.gather(*(services.accounts.create(f"Shop {number}") for number in range(200)))
+    async def fill(ground: Ground) -> None:
+        await asyncio.gather(*(ground[Accounts].create(f"Shop {number}") for number in range(200)))
 
-    cli.services(fill)
+    cli.ground(fill)
     database = cli.folder / "gateway.db"
     good = database.read_bytes()
     database.write_bytes(good[:8192] + b"\xa5" * (len(good) - 8192))
@@ -138,7 +139,7 @@ def test_a_fault_nobody_foresaw_is_one_line_too(cli: Cli, monkeypatch: pytest.Mo
     def broken(*_: object) -> None:
         raise ZeroDivisionError("one\ntwo")
 
-    monkeypatch.setattr("gateway.cli.account.run_with_services", broken)
+    monkeypatch.setattr("gateway.cli.account.run_on_ground", broken)
     done = cli("account", "list")
     assert done.code == 1
     assert done.err.count("\n") == 1
@@ -151,7 +152,7 @@ def test_interrupting_a_command_exits_130(cli: Cli, monkeypatch: pytest.MonkeyPa
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gateway.cli.account.run_with_services", interrupted)
+    monkeypatch.setattr("gateway.cli.account.run_on_ground", interrupted)
     done = cli("account", "list")
     assert (done.code, done.out) == (130, "")
     assert "Traceback" not in done.err

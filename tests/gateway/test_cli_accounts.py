@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.accounts.auth import AuthRefused
+from gateway.accounts.auth import Authenticator, AuthRefused
 from gateway.accounts.secrets import CredentialKind
-from gateway.sendernames.service import Document, DocumentKind
-from gateway.services import Services
+from gateway.ground import Ground
+from gateway.sendernames.service import Document, DocumentKind, SenderNames
 from tests.gateway.cli_rig import Cli
 
 PDF = b"%PDF-1.7 proof"
@@ -105,16 +105,16 @@ def test_every_account_is_listed_across_pages(cli: Cli, monkeypatch: pytest.Monk
 # --- keys and logins ---------------------------------------------------------------------------------------
 
 
-async def _accepted(services: Services, kind: CredentialKind, username: str, secret: str) -> bool:
+async def _accepted(ground: Ground, kind: CredentialKind, username: str, secret: str) -> bool:
     try:
-        await services.authenticator.password(kind, username, secret, "192.0.2.1")
+        await ground[Authenticator].password(kind, username, secret, "192.0.2.1")
     except AuthRefused:
         return False
     return True
 
 
 def _works(cli: Cli, kind: CredentialKind, username: str, secret: str) -> bool:
-    return cli.services(lambda services: _accepted(services, kind, username, secret))
+    return cli.ground(lambda ground: _accepted(ground, kind, username, secret))
 
 
 def test_a_key_is_shown_once_works_and_can_be_revoked(cli: Cli) -> None:
@@ -190,7 +190,7 @@ def _request(cli: Cli, account_id: str, name: str) -> None:
         Document(kind=kind, filename="proof.pdf", content_type="application/pdf", data=PDF)
         for kind in DocumentKind
     ]
-    cli.services(lambda services: services.sender_names.request(account_id, name, documents))
+    cli.ground(lambda ground: ground[SenderNames].request(account_id, name, documents))
 
 
 def test_a_request_is_listed_looked_at_and_decided(cli: Cli, tmp_path: Path) -> None:

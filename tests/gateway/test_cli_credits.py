@@ -4,6 +4,7 @@ import sqlite3
 
 import pytest
 
+from gateway.credits.service import Credits
 from tests.gateway.cli_rig import Cli
 
 
@@ -12,7 +13,7 @@ def _balance(cli: Cli, product: str = "mail") -> int:
 
 
 def _order(cli: Cli, account_id: str, credits: int = 1000) -> str:
-    return cli.services(lambda services: services.credits.purchase(account_id, "mail", credits)).id
+    return cli.ground(lambda ground: ground[Credits].purchase(account_id, "mail", credits)).id
 
 
 def test_a_grant_is_a_lot_of_its_own(cli: Cli) -> None:

@@ -8,11 +8,11 @@ import uvloop
 from gateway.cli.faults import CliError
 from gateway.cli.webhook import parse_since
 from gateway.clock import SystemClock
+from gateway.ground import Ground
 from gateway.messages.model import Deferred, Outcome, Work
-from gateway.services import Services
 from gateway.store.tx import Tx
 from gateway.webhooks import outbox
-from gateway.webhooks.service import Issued
+from gateway.webhooks.service import Issued, Webhooks
 from tests.gateway.cli_rig import Cli
 from tests.gateway.fakes import FakeUpstream
 from tests.gateway.rig import Rig, rig
@@ -109,23 +109,23 @@ def test_the_queue_of_an_unknown_account_is_an_error(cli: Cli) -> None:
 
 
 def _webhook(cli: Cli, account_id: str) -> Issued:
-    return cli.services(lambda services: services.webhooks.create(account_id, "https://hook.example/told"))
+    return cli.ground(lambda ground: ground[Webhooks].create(account_id, "https://hook.example/told"))
 
 
 def _tell(cli: Cli, account_id: str, webhook_id: str, *, status: str) -> str:
     """A delivery of the webhook in this status; its id."""
 
-    async def work(services: Services) -> str:
-        now_ms = services.clock.now_ms()
+    async def work(ground: Ground) -> str:
+        now_ms = ground.clock.now_ms()
 
         def change(tx: Tx) -> str:
             identity = outbox.enqueue_one(tx, account_id, webhook_id, "webhook.test", {}, now_ms)
             tx.run("UPDATE webhook_delivery SET status = ?, attempts = 3 WHERE id = ?", (status, identity))
             return identity
 
-        return await services.store.write(change)
+        return await ground.store.write(change)
 
-    return cli.services(work)
+    return cli.ground(work)
 
 
 def test_webhooks_and_their_deliveries_are_listed(cli: Cli) -> None:

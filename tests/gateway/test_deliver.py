@@ -81,7 +81,7 @@ async def test_a_stop_does_not_wait_for_a_server_that_never_greeted(tmp_path: Pa
         async with asyncio.timeout(60):  # a tenth of the drain
             await here.road.stop(600.0)
         assert {(await here.view(one)).status for one in ids} == {"queued"}
-        rows = await here.services.store.read(
+        rows = await here.ground.store.read(
             lambda tx: tx.rows("SELECT count(*) FROM delivery WHERE holder IS NOT NULL")
         )
         assert rows == [(0,)]

@@ -11,12 +11,18 @@ import pytest
 
 from config import Settings, from_mapping
 from gateway import tls
+from gateway.accounts.auth import Authenticator
+from gateway.accounts.credentials import Credentials
 from gateway.accounts.secrets import CredentialKind
+from gateway.accounts.service import Accounts
 from gateway.cli.demo import ENV_FILE, certificate, envfile, prepare
 from gateway.cli.demo.account import DOMAIN, SENDER_NAME, Furnished
 from gateway.cli.session import opened
+from gateway.credits.service import Credits
 from gateway.domains import keys
-from gateway.services import Services
+from gateway.domains.service import Domains
+from gateway.ground import Ground
+from gateway.sendernames.service import SenderNames
 from gateway.starting import Ports
 from gateway.store.errors import StoreError
 from gateway.store.writer import Writer
@@ -42,9 +48,9 @@ def pems() -> list[tuple[str, str]]:
     return keys.make_pems(ed25519=True)
 
 
-async def look(settings: Settings, work: Callable[[Services], Awaitable[Any]]) -> Any:
-    async with opened(settings) as services:
-        return await work(services)
+async def look(settings: Settings, work: Callable[[Ground], Awaitable[Any]]) -> Any:
+    async with opened(settings) as ground:
+        return await work(ground)
 
 
 def remember(settings: Settings, demo: Furnished) -> None:
@@ -56,19 +62,19 @@ def remember(settings: Settings, demo: Furnished) -> None:
 async def assert_complete(settings: Settings, demo: Furnished) -> None:
     """One account with its first credits, one name, one domain, and one credential of each kind, all good."""
 
-    async def work(services: Services) -> None:
-        (account,) = await services.accounts.list()
+    async def work(ground: Ground) -> None:
+        (account,) = await ground[Accounts].list()
         assert account == demo.account
-        balances = await services.credits.balances(account.id)
+        balances = await ground[Credits].balances(account.id)
         assert (balances["mail"], balances["sms"]) == (500, 100)  # R11
-        assert await services.credits.unbalanced() == []
-        assert await services.sender_names.approved(account.id) == {SENDER_NAME}
-        (domain,) = await services.domains.list(account.id)
+        assert await ground[Credits].unbalanced() == []
+        assert await ground[SenderNames].approved(account.id) == {SENDER_NAME}
+        (domain,) = await ground[Domains].list(account.id)
         assert (domain.name, domain.status.value) == (DOMAIN, "verified")
-        good = await services.credentials.list(account.id)
+        good = await ground[Credentials].list(account.id)
         assert sorted(one.kind.value for one in good) == ["api", "smpp", "smtp"]
         secrets = demo.secrets
-        check = services.authenticator
+        check = ground[Authenticator]
         assert (await check.api_key(secrets.api_key, "::1")).account_id == account.id
         await check.password(CredentialKind.SMTP, secrets.smtp_user, secrets.smtp_password, "::1")
         await check.password(CredentialKind.SMPP, secrets.smpp_system_id, secrets.smpp_password, "::1")
@@ -149,9 +155,9 @@ def _die_after(patched: pytest.MonkeyPatch, writes: int) -> None:
 async def test_a_login_whose_name_is_somebody_elses_gets_another(settings: Settings) -> None:
     await prepare(settings)
 
-    async def work(services: Services) -> None:
-        (account,) = await services.accounts.list()
-        await services.accounts.close(account.id)
+    async def work(ground: Ground) -> None:
+        (account,) = await ground[Accounts].list()
+        await ground[Accounts].close(account.id)
 
     await look(settings, work)
     again = await prepare(settings)  # a new account; the closed one still has the username
@@ -161,7 +167,7 @@ async def test_a_login_whose_name_is_somebody_elses_gets_another(settings: Setti
 
 async def test_a_suspended_demo_is_active_again(settings: Settings) -> None:
     first = await prepare(settings)
-    await look(settings, lambda services: services.accounts.suspend(first.account.id, "tried it out"))
+    await look(settings, lambda ground: ground[Accounts].suspend(first.account.id, "tried it out"))
     assert (await prepare(settings)).account.status.value == "active"
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from config.schema import Settings
-from gateway.accounts.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from gateway.domains import keys as keys_module
 from gateway.domains import service as service_module
 from gateway.domains.check import State
 from gateway.domains.records import tags
 from gateway.domains.service import DomainStatus, normal_name
+from gateway.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from smtp import dkim
 from smtp.headers import Field
 from tests.gateway.services_rig import CountingStore, Services, publish, services

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from gateway.accounts.auth import Authenticator
+from gateway import verticals
 from gateway.ingress.receipt_sender import ReceiptSender
 from gateway.ingress.smpp import SmppIngress
 from gateway.messages import cancel
 from gateway.messages.model import Delivered, Failed, Outcome, Submitted, Work
 from gateway.messages.receipts.apply import ApplyReceipts, PartReceipt
-from gateway.store.cache import Caches
 from gateway.store.store import Store
 from smpp.constants import CommandStatus, EsmClass, MessageState
 from smpp.pdu import BindTransceiver, BindTransceiverResp, DeliverSm, DeliverSmResp, SubmitSmResp
@@ -319,11 +318,8 @@ async def test_one_process_at_a_time_serves_a_client(tmp_path: Path) -> None:
     async with door(tmp_path, window=2) as one:
         one.rig.store._lock, lock = None, one.rig.store._lock  # this store is not ours alone any more
         second = Store.open(f"sqlite:{tmp_path / 'gateway.db'}")
-        caches = Caches(second)
-        services: Any = type("Services", (), {})()
-        services.settings, services.clock, services.store = one.rig.settings, one.rig.clock, second
-        services.authenticator = Authenticator(caches, one.rig.clock, one.rig.settings.limits)
-        ingress = SmppIngress(services, one.rig.road, observer=one.observer, door=make_door("smpp"))
+        ground = verticals.make(one.rig.settings, second, one.rig.clock)
+        ingress = SmppIngress(ground, one.rig.road, observer=one.observer, door=make_door("smpp"))
         other: ReceiptSender = ingress.application.receipts
         other._holder = "other process"
         await ingress.start()
@@ -341,7 +337,7 @@ async def test_one_process_at_a_time_serves_a_client(tmp_path: Path) -> None:
                     await one.until_kept(0)
         finally:
             await ingress.stop(1)
-            await caches.close()
+            await ground.caches.close()
             await second.close()
             one.rig.store._lock = lock
 

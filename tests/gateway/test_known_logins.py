@@ -19,8 +19,8 @@ from gateway.accounts.known import ACCOUNT_ROWS_MAX, ROWS_MAX, Remember
 from gateway.accounts.secrets import CredentialKind
 from gateway.ingress import smpp as ingress_smpp
 from gateway.jobs.retention import Retention
-from gateway.services import purges
 from gateway.store.tx import Row
+from gateway.verticals import purges
 from policy.retention import DAY_MS
 from tests.gateway.fakes import FakeClock
 from tests.gateway.services_rig import CountingStore, Services, eventually, services

@@ -15,7 +15,7 @@ from gateway.messages.ports import Upstream
 from gateway.upstreams.mx import Mx
 from gateway.upstreams.rate import Rate
 from gateway.upstreams.relay import Relay
-from gateway.upstreams.sandbox_mail import SandboxMail
+from gateway.upstreams.sandbox.mail import SandboxMail
 from gateway.upstreams.signing import Signing
 from smtp.dkim import Signer, dns_record, load_key, make_keys, verify
 from smtp.dns_client import DnsPython

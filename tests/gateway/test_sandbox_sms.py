@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from config.schema_upstreams import SandboxSmsUpstream
 from gateway.clock import SystemClock
 from gateway.messages.receipts.apply import ApplyReceipts, PartReceipt
-from gateway.upstreams.sandbox_sms import SandboxSms
+from gateway.upstreams.sandbox.sms import SandboxSms
 from tests.gateway.fakes import FakeUpstream
 from tests.gateway.rig import Rig, rig
 

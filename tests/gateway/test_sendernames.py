@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.accounts.errors import ConflictError, InvalidError, LimitError, NotFoundError
+from gateway.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from gateway.sendernames import service as service_module
 from gateway.sendernames.service import Document, DocumentKind, NameStatus
 from tests.gateway.services_rig import CountingStore, services

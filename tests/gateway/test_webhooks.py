@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from config.schema import Webhooks as Settings
-from gateway.accounts.errors import ConflictError, InvalidError, LimitError, NotFoundError
+from gateway.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from gateway.events.record import Event, EventKind, record
 from gateway.ids import IdFactory
 from gateway.store.tx import Tx
@@ -29,7 +29,7 @@ def webhooks(rig: Services, settings: Settings | None = None) -> Webhooks:
 async def happens(rig: Services, account_id: str, *kinds: EventKind, n: int | None = 0) -> None:
     """Events of one message, recorded as the road does."""
 
-    def record(tx: Tx) -> None:
+    def happen(tx: Tx) -> None:
         record(
             tx,
             [
@@ -46,7 +46,7 @@ async def happens(rig: Services, account_id: str, *kinds: EventKind, n: int | No
             ],
         )
 
-    await rig.store.write(record)
+    await rig.store.write(happen)
 
 
 async def bodies(rig: Services, account_id: str, webhook_id: str) -> list[dict[str, object]]:
@@ -237,7 +237,7 @@ async def test_a_batch_of_many_accounts_finds_each_webhook(tmp_path: Path) -> No
         hook = (await webhooks(rig).create(account.id, URL)).webhook.id
         others = [f"{number:026d}" for number in range(1200)]
 
-        def record(tx: Tx) -> None:
+        def happen(tx: Tx) -> None:
             outbox.enqueue(
                 tx,
                 [
@@ -246,7 +246,7 @@ async def test_a_batch_of_many_accounts_finds_each_webhook(tmp_path: Path) -> No
                 ],
             )
 
-        await rig.store.write(record)
+        await rig.store.write(happen)
         assert len(await bodies(rig, account.id, hook)) == 1
 
 

@@ -22,6 +22,7 @@ from config import load
 from gateway.cli import demo
 from gateway.cli.demo.account import Furnished
 from gateway.cli.session import opened
+from gateway.credits.service import Credits
 from tests.gateway.cli_rig import environment
 
 _START_S = 60.0
@@ -72,9 +73,9 @@ class World:
         settings = load(folder / "gateway.toml")
         with contextlib.redirect_stderr(io.StringIO()):  # it warns of upstreams that are no sandbox
             world.account = await demo.prepare(settings)
-        async with opened(settings) as services:
+        async with opened(settings) as ground:
             for product in ("mail", "sms"):
-                await services.credits.grant(world.account.account.id, product, _CREDITS)
+                await ground[Credits].grant(world.account.account.id, product, _CREDITS)
         return world
 
     @property

@@ -11,6 +11,7 @@ import pytest
 from config.schema import Limits
 from gateway.accounts import auth, secrets
 from gateway.accounts.auth import Authenticator, AuthRefused
+from gateway.accounts.credentials import Credentials
 from gateway.accounts.secrets import CredentialKind
 from gateway.clock import SystemClock
 from gateway.store.cache import Caches
@@ -97,14 +98,14 @@ async def test_an_unknown_user_and_a_wrong_secret_get_the_same_answer(
     tmp_path: Path, kind: CredentialKind
 ) -> None:
     async with world(tmp_path) as api:
-        issued = await api.services.credentials.create(api.account_id, kind)
+        issued = await api.ground[Credentials].create(api.account_id, kind)
         told = set()
         for username in (
             issued.credential.username,
             "0123456789ab" if kind is CredentialKind.API else "nobody",
         ):
             with pytest.raises(AuthRefused) as refused:
-                await api.services.authenticator.password(kind, username, "wrong", "192.0.2.9")
+                await api.ground[Authenticator].password(kind, username, "wrong", "192.0.2.9")
             told.add((refused.value.reason, refused.value.detail))
         assert len(told) == 1
 
@@ -130,7 +131,7 @@ async def test_the_slow_hash_is_bounded_before_it_is_begun(
     monkeypatch.setattr(auth, "matches", slow)
     limits = Limits(auth_free_failures=1_000_000)
     async with world(tmp_path) as api:
-        caches: Caches = api.services.caches
+        caches: Caches = api.ground.caches
         authenticator = Authenticator(caches, SystemClock(), limits)
 
         async def guess(number: int) -> str:
@@ -163,6 +164,4 @@ async def test_a_secret_of_any_length_is_refused_without_a_hash(
     async with world(tmp_path) as api:
         for username, password in (("user", "x" * 100_000), ("u" * 100_000, "x"), ("ü", "x"), ("a\0b", "x")):
             with pytest.raises(AuthRefused):
-                await api.services.authenticator.password(
-                    CredentialKind.SMPP, username, password, "192.0.2.9"
-                )
+                await api.ground[Authenticator].password(CredentialKind.SMPP, username, password, "192.0.2.9")

@@ -10,12 +10,16 @@ from typing import Any
 
 import pytest
 
-from gateway.accounts.credentials import SCOPES
-from gateway.api import catalogue, openapi
+from gateway.accounts.credentials import Credentials
+from gateway.http.describe import openapi
+from gateway.http.describe.catalogue import about
+from gateway.sendernames.service import SenderNames
+from gateway.verticals import OPERATIONS, SCOPES
 from tests.gateway.api_world import DOMAIN, MAIL, SMS, World, make_settings, world
 from tests.gateway.test_api_sandbox import CapturingMail
 
-DOCUMENT: dict[str, Any] = openapi.document(catalogue.DESCRIBED, server="/")
+DESCRIBED = about(OPERATIONS)
+DOCUMENT: dict[str, Any] = openapi.document(DESCRIBED, server="/")
 LIMITS = make_settings(http={"rate_per_s": 0}, limits={"auth_free_failures": 1_000_000})
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 NOT_AN_ID = {"/v1/credits/recharge/{product}"}  # a product is a word that everybody knows
@@ -66,7 +70,7 @@ async def furnished(folder: Path) -> AsyncIterator[tuple[World, dict[str, str]]]
     async with world(folder, settings=LIMITS, upstreams=[capture]) as api:
         scheduled = await api.client.post("/v1/sms", json={**SMS, "send_at": _tomorrow(api)})
         assert scheduled.status_code == 202, scheduled.text
-        await api.services.sender_names.approve(api.account_id, "ONLYADA")
+        await api.ground[SenderNames].approve(api.account_id, "ONLYADA")
         hook = await api.client.post("/v1/webhooks", json={"url": "https://example.org/hooks"})
         capture.keep(api.account_id, 7)
         yield (
@@ -82,7 +86,7 @@ async def furnished(folder: Path) -> AsyncIterator[tuple[World, dict[str, str]]]
 
 
 def _tomorrow(api: World) -> str:
-    now = datetime.fromtimestamp(api.services.clock.now_ms() / 1000, UTC)
+    now = datetime.fromtimestamp(api.ground.clock.now_ms() / 1000, UTC)
     return (now + timedelta(days=1)).isoformat()
 
 
@@ -102,9 +106,7 @@ def missing(path: str) -> tuple[str, str]:
 
 
 def test_the_document_is_what_is_served_and_has_ids() -> None:
-    assert {(route.method, route.path) for route in ROUTES} == {
-        (one.method, one.path) for one in catalogue.DESCRIBED
-    }
+    assert {(route.method, route.path) for route in ROUTES} == {(one.method, one.path) for one in DESCRIBED}
     assert len(BY_ID) >= 10
     assert len(KEYED) >= 35
 
@@ -194,7 +196,7 @@ def test_routes_that_take_any_key_are_these_alone() -> None:
     assert anyone == {"/v1/batch", "/v1/account"}
     public = {route.path for route in ROUTES if route.described.get("security") == []}
     assert public == {"/v1/changelog", "/healthz", "/readyz"}
-    for operation in catalogue.DESCRIBED:
+    for operation in DESCRIBED:
         same = [one for one in KEYED if (one.method, one.path) == (operation.method, operation.path)]
         assert [one.scope for one in same] in ([operation.scope], [])
 
@@ -211,9 +213,9 @@ async def test_a_batch_asks_for_the_scope_of_each_item(tmp_path: Path) -> None:
 
 async def test_a_revoked_key_opens_nothing_from_the_next_request_on(tmp_path: Path) -> None:
     async with world(tmp_path, settings=LIMITS) as api:
-        found = await api.services.credentials.list(api.account_id)
+        found = await api.ground[Credentials].list(api.account_id)
         assert (await api.client.get("/v1/account")).status_code == 200
-        await api.services.credentials.revoke(api.account_id, found[0].id)
+        await api.ground[Credentials].revoke(api.account_id, found[0].id)
         for route in KEYED:
             answer = await api.client.request(route.method, _PARAMETER.sub("x", route.path), json=route.body)
             assert answer.status_code == 401, route

@@ -7,14 +7,15 @@ account whole. Its credentials are kept as long as their secrets are known, and 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gateway.accounts.credentials import Credential, Issued
-from gateway.accounts.errors import ConflictError, NotFoundError
+from gateway.accounts.credentials import Credential, Credentials, Issued
 from gateway.accounts.secrets import CredentialKind, key_prefix, matches
-from gateway.accounts.service import Account, AccountStatus
+from gateway.accounts.service import Account, Accounts, AccountStatus
 from gateway.credits import ledger
-from gateway.domains.service import DomainStatus
-from gateway.sendernames.service import NameStatus
-from gateway.services import Services
+from gateway.credits.service import Credits
+from gateway.domains.service import Domains, DomainStatus
+from gateway.errors import ConflictError, NotFoundError
+from gateway.ground import Ground
+from gateway.sendernames.service import NameStatus, SenderNames
 from gateway.store.tx import Tx
 
 ACCOUNT = "demo"
@@ -50,14 +51,14 @@ class Furnished:
     domain: str = DOMAIN
 
 
-async def furnish(services: Services, known: Secrets) -> Furnished:
+async def furnish(ground: Ground, known: Secrets) -> Furnished:
     """The demo account with all it needs; `known` are the secrets of an earlier start."""
-    account = await _account(services)
-    await _sender_name(services, account)
-    await _domain(services, account)
-    api_key = await _api_key(services, account, known.api_key)
-    smtp = await _login(services, account, CredentialKind.SMTP, known.smtp_user, known.smtp_password)
-    smpp = await _login(services, account, CredentialKind.SMPP, known.smpp_system_id, known.smpp_password)
+    account = await _account(ground)
+    await _sender_name(ground, account)
+    await _domain(ground, account)
+    api_key = await _api_key(ground, account, known.api_key)
+    smtp = await _login(ground, account, CredentialKind.SMTP, known.smtp_user, known.smtp_password)
+    smpp = await _login(ground, account, CredentialKind.SMPP, known.smpp_system_id, known.smpp_password)
     secrets = Secrets(
         api_key=api_key,
         smtp_user=smtp[0],
@@ -68,23 +69,23 @@ async def furnish(services: Services, known: Secrets) -> Furnished:
     return Furnished(account=account, secrets=secrets)
 
 
-async def _account(services: Services) -> Account:
-    row = await services.store.read(lambda tx: tx.one(_OPEN_ACCOUNT, (ACCOUNT,)))
+async def _account(ground: Ground) -> Account:
+    row = await ground.store.read(lambda tx: tx.one(_OPEN_ACCOUNT, (ACCOUNT,)))
     if row is None:
-        return await services.accounts.create(ACCOUNT, grants=_grants(services))
-    found = await services.accounts.get(row[0])
+        return await ground[Accounts].create(ACCOUNT, grants=_grants(ground))
+    found = await ground[Accounts].get(row[0])
     if found.status is AccountStatus.SUSPENDED:
-        return await services.accounts.activate(found.id)
+        return await ground[Accounts].activate(found.id)
     return found
 
 
-def _grants(services: Services) -> Callable[[Tx, str], None]:
+def _grants(ground: Ground) -> Callable[[Tx, str], None]:
     """The first credits, in the transaction that makes the account: neither is there without the other."""
 
     def grant(tx: Tx, account_id: str) -> None:
-        services.credits.welcome(tx, account_id)  # R11
-        now_ms = services.clock.now_ms()
-        expires_ms = services.credits.terms.expires_ms("sms", now_ms)
+        ground[Credits].welcome(tx, account_id)  # R11
+        now_ms = ground.clock.now_ms()
+        expires_ms = ground[Credits].terms.expires_ms("sms", now_ms)
         ledger.grant(
             tx,
             account_id,
@@ -99,64 +100,64 @@ def _grants(services: Services) -> Callable[[Tx, str], None]:
     return grant
 
 
-async def _sender_name(services: Services, account: Account) -> None:
+async def _sender_name(ground: Ground, account: Account) -> None:
     try:
-        found = await services.sender_names.get(account.id, SENDER_NAME)
+        found = await ground[SenderNames].get(account.id, SENDER_NAME)
     except NotFoundError:
         found = None
     if found is None or found.status is not NameStatus.APPROVED:
-        await services.sender_names.approve(account.id, SENDER_NAME)
+        await ground[SenderNames].approve(account.id, SENDER_NAME)
 
 
-async def _domain(services: Services, account: Account) -> None:
+async def _domain(ground: Ground, account: Account) -> None:
     try:
-        found = await services.domains.get(account.id, DOMAIN)
+        found = await ground[Domains].get(account.id, DOMAIN)
     except NotFoundError:
-        found = await services.domains.add(account.id, DOMAIN)
+        found = await ground[Domains].add(account.id, DOMAIN)
     if found.status is not DomainStatus.VERIFIED:
-        await services.domains.approve(account.id, DOMAIN)
+        await ground[Domains].approve(account.id, DOMAIN)
 
 
-async def _api_key(services: Services, account: Account, key: str) -> str:
+async def _api_key(ground: Ground, account: Account, key: str) -> str:
     prefix = key_prefix(key)
-    if prefix is not None and await _is_good(services, account, CredentialKind.API, prefix, key):
+    if prefix is not None and await _is_good(ground, account, CredentialKind.API, prefix, key):
         return key
-    issued = await services.credentials.create(account.id, CredentialKind.API, label=_LABEL)
-    for older in await _own(services, account, CredentialKind.API):
+    issued = await ground[Credentials].create(account.id, CredentialKind.API, label=_LABEL)
+    for older in await _own(ground, account, CredentialKind.API):
         if older.id != issued.credential.id:
-            await services.credentials.revoke(account.id, older.id)
+            await ground[Credentials].revoke(account.id, older.id)
     return issued.secret
 
 
 async def _login(
-    services: Services, account: Account, kind: CredentialKind, username: str, password: str
+    ground: Ground, account: Account, kind: CredentialKind, username: str, password: str
 ) -> tuple[str, str]:
     """Username and password that work: the known ones, or the demo's login with a new password."""
-    if username and await _is_good(services, account, kind, username, password):
+    if username and await _is_good(ground, account, kind, username, password):
         return username, password
-    own = await _own(services, account, kind)
+    own = await _own(ground, account, kind)
     if own:
-        issued = await services.credentials.renew(account.id, own[0].id)
+        issued = await ground[Credentials].renew(account.id, own[0].id)
     else:
-        issued = await _new_login(services, account, kind)
+        issued = await _new_login(ground, account, kind)
     return issued.credential.username, issued.secret
 
 
-async def _new_login(services: Services, account: Account, kind: CredentialKind) -> Issued:
+async def _new_login(ground: Ground, account: Account, kind: CredentialKind) -> Issued:
     try:
-        return await services.credentials.create(account.id, kind, username=ACCOUNT, label=_LABEL)
+        return await ground[Credentials].create(account.id, kind, username=ACCOUNT, label=_LABEL)
     except ConflictError:  # the name is somebody else's, or was revoked
-        return await services.credentials.create(account.id, kind, label=_LABEL)
+        return await ground[Credentials].create(account.id, kind, label=_LABEL)
 
 
-async def _own(services: Services, account: Account, kind: CredentialKind) -> list[Credential]:
+async def _own(ground: Ground, account: Account, kind: CredentialKind) -> list[Credential]:
     """The demo's own credentials of a kind that are not revoked."""
-    found = await services.credentials.list(account.id, limit=1000)
+    found = await ground[Credentials].list(account.id, limit=1000)
     return [one for one in found if one.kind is kind and one.label == _LABEL]
 
 
 async def _is_good(
-    services: Services, account: Account, kind: CredentialKind, username: str, secret: str
+    ground: Ground, account: Account, kind: CredentialKind, username: str, secret: str
 ) -> bool:
-    row = await services.store.read(lambda tx: tx.one(_HASH, (kind.value, username)))
+    row = await ground.store.read(lambda tx: tx.one(_HASH, (kind.value, username)))
     return row is not None and row[0] == account.id and matches(row[1], secret)

@@ -10,17 +10,20 @@ import msgspec
 from config import ConfigError, load
 from config.kinds import is_host, is_ip_address, is_ip_network
 from gateway.accounts import secrets
-from gateway.api import cursors, pointers, problems
-from gateway.api.access import _key
-from gateway.api.catalogue import DESCRIBED
-from gateway.api.fields import Page
-from gateway.api.problems import Problem
-from gateway.api.repeat import given_key
-from gateway.api.router import Router
+from gateway.accounts.api_keys import _key
 from gateway.doors import proxy_header
+from gateway.http.describe.catalogue import about
+from gateway.http.gate import cursors
+from gateway.http.gate.idempotency import given_key
+from gateway.http.gate.paging import Page
+from gateway.http.gate.router import Router
+from gateway.http.wire import pointers
+from gateway.http.wire import problem as problems
+from gateway.http.wire.problem import Problem
 from gateway.logs import log, mask
 from gateway.observe import bounded
 from gateway.peers import Networks, forwarded_peer
+from gateway.verticals import OPERATIONS
 from gateway.webhooks import targets
 from policy import countries
 from tests.fuzz.cost.entries_mail import refusing, text_of
@@ -55,7 +58,7 @@ def _proxied(octets: bytes) -> None:
     proxy_header.peer_of(start, octets)
 
 
-_ROUTER = Router(DESCRIBED)
+_ROUTER = Router(about(OPERATIONS))
 
 
 @cache

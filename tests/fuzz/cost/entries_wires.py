@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from functools import cache
 from pathlib import Path
 
-from gateway.api.connection import Connection, Shared
+from gateway.http.wire.connection import Connection, Shared
 from tests.fuzz import http, mail
 from tests.fuzz.cost.entry import KIB, Entry
 from tests.fuzz.loop import Peer, run

@@ -1,0 +1,52 @@
+"""Messages: sent over HTTP, looked at and called back; their rows and how long they are kept."""
+
+from collections.abc import Sequence
+
+from config.schema import Settings
+from gateway.ground import Ground
+from gateway.jobs.retention import Purge, older_than, sweeping
+from gateway.messages import tables
+from gateway.messages.api import messages, problems, submit
+from gateway.messages.cancel import Cancelling
+from gateway.messages.receipts import apply, client
+from gateway.messages.receipts.tables import client_receipt
+from gateway.messages.retention import FinalMessages
+from gateway.messages.retry import channel_rules
+from gateway.vertical import Vertical
+from policy.retention import DAY_MS
+
+
+def _make(ground: Ground) -> None:
+    settings = ground.settings
+    keep_content = settings.retention.content_hours > 0
+    ground.add(Cancelling(ground.store, ground.clock, channel_rules(settings), keep_content=keep_content))
+
+
+def _purges(settings: Settings) -> Sequence[Purge]:
+    keep, sms = settings.retention, settings.sms
+    receipts_ms = sms.receipt_timeout_s * 1000
+    return (
+        sweeping(apply.purge_parts, older_than(receipts_ms + sms.lifetime_s * 1000)),
+        sweeping(apply.purge_parked, older_than(receipts_ms)),
+        sweeping(client.purge, older_than(keep.event_days * DAY_MS)),
+        FinalMessages(keep).purge,
+    )
+
+
+MESSAGES = Vertical(
+    name="messages",
+    tables=(
+        tables.message,
+        tables.delivery,
+        tables.content,
+        tables.sms_part,
+        tables.parked_receipt,
+        client_receipt,
+    ),
+    make=_make,
+    operations=(*submit.OPERATIONS, *messages.OPERATIONS),
+    scopes=("mail:send", "sms:send", "messages:read", "messages:write"),
+    kinds=problems.EVERY,
+    problems=problems.TRANSLATIONS,
+    purges=_purges,
+)

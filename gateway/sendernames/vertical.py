@@ -1,0 +1,19 @@
+"""SenderNames: the senders of SMS that an account may show (R22–R25)."""
+
+from gateway.ground import Ground
+from gateway.sendernames import api, tables
+from gateway.sendernames.service import SenderNames
+from gateway.vertical import Vertical
+
+
+def _make(ground: Ground) -> None:
+    ground.add(SenderNames(ground.caches, ground.clock, ground.settings.sender_name))
+
+
+SENDERNAMES = Vertical(
+    name="sendernames",
+    tables=(tables.sender_name, tables.sender_name_document),
+    make=_make,
+    operations=api.OPERATIONS,
+    scopes=("sendernames:read", "sendernames:write"),
+)

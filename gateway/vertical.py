@@ -1,0 +1,45 @@
+"""A vertical: one capability of the gateway in a folder of its own, and what it adds to each part."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Table
+
+from config.schema import Settings
+from gateway.ground import Ground
+from gateway.http.gate.operation import Operation
+from gateway.http.gate.translate import Translations
+from gateway.http.wire.kinds import Kind
+from gateway.jobs.retention import Purge
+from gateway.store.tx import Listener
+
+
+def _nothing(_ground: Ground) -> None:
+    return
+
+
+def _no_purges(_settings: Settings) -> Sequence[Purge]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vertical:
+    """See the module. All but the name is optional."""
+
+    name: str
+    tables: Sequence[Table] = ()
+    """Its own, which nobody else writes or reads."""
+    make: Callable[[Ground], None] = _nothing
+    """Makes its services and adds them to the ground; nothing is started."""
+    operations: Sequence[Operation] = ()
+    """What it serves over HTTP."""
+    scopes: Sequence[str] = ()
+    """What an API key may be allowed to do with it."""
+    kinds: Sequence[Kind] = ()
+    """The kinds of problems that it answers, besides those of everybody (`gateway.http.wire.kinds`)."""
+    problems: Translations = field(default_factory=dict)
+    """Which of its errors is which problem."""
+    listens: Listener | None = None
+    """Is told of events inside the transaction that writes them."""
+    purges: Callable[[Settings], Sequence[Purge]] = _no_purges
+    """What of its rows is not kept for ever."""
