@@ -20,6 +20,7 @@ from config.schema import Settings
 from gateway import tls, verticals
 from gateway.accounts import known
 from gateway.accounts.auth import Authenticator
+from gateway.accounts.probe_key import ProbeKey
 from gateway.clock import Clock, SystemClock
 from gateway.credits.service import Credits
 from gateway.domains.signers import Signers
@@ -41,7 +42,7 @@ from gateway.messages.reports import Reports
 from gateway.messages.retry import channel_rules
 from gateway.observe.metrics import Metrics
 from gateway.observe.observer import MetricsObserver
-from gateway.observe.probes import ProbeKey, Probes
+from gateway.observe.probes import Probes
 from gateway.observe.readings import Readings
 from gateway.observe.server import MetricsServer
 from gateway.road import Road, make_tenure

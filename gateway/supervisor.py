@@ -27,8 +27,8 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from config.schema import Settings
+from gateway.accounts.probe_key import ProbeKey
 from gateway.clock import SystemClock
-from gateway.observe.dialogues import ProbeKey
 from gateway.observe.merged import MergedCollector
 from gateway.observe.metrics import Metrics
 from gateway.observe.probes import Probes

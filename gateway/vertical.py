@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import typer
 from sqlalchemy import Table
 
 from config.schema import Settings
@@ -33,6 +34,8 @@ class Vertical:
     """Makes its services and adds them to the ground; nothing is started."""
     operations: Sequence[Operation] = ()
     """What it serves over HTTP."""
+    commands: Sequence[typer.Typer] = ()
+    """Its nouns on the command line."""
     scopes: Sequence[str] = ()
     """What an API key may be allowed to do with it."""
     kinds: Sequence[Kind] = ()

@@ -40,15 +40,15 @@ from policy.retention import DAY_MS
 from smtp.data import Budget
 
 VERTICALS: Sequence[Vertical] = (
-    MESSAGES,
-    CREDITS,
     ACCOUNTS,
+    CREDITS,
     DOMAINS,
     SENDERNAMES,
+    MESSAGES,
     WEBHOOKS,
     SANDBOX,
 )
-"""In the order in which their services are made and their operations described."""
+"""In the order in which their services are made, and commands and operations shown."""
 
 TABLES: Mapping[str, Sequence[Table]] = {
     "store": store_tables.EVERY,
@@ -61,7 +61,10 @@ LISTENERS: Sequence[Listener] = [one.listens for one in VERTICALS if one.listens
 """Who is told of events, inside the transaction that writes them: every store is opened with these."""
 
 SCOPES = Scopes(scope for one in VERTICALS for scope in one.scopes)
-OPERATIONS: Sequence[Operation] = [operation for one in VERTICALS for operation in one.operations]
+OPERATIONS: Sequence[Operation] = [
+    *MESSAGES.operations,  # what most clients are here for
+    *(operation for one in VERTICALS if one is not MESSAGES for operation in one.operations),
+]
 KINDS: Sequence[Kind] = [*kinds.EVERY, *(kind for one in VERTICALS for kind in one.kinds)]
 """Of problems."""
 

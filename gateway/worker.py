@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from config.schema import Settings
-from gateway.observe.dialogues import ProbeKey
+from gateway.accounts.probe_key import ProbeKey
 
 VARIABLE = "GATEWAY_WORKER"
 READY_FD = 3

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from config.schema import Settings
 from gateway.accounts import api, api_keys, known, tables
 from gateway.accounts.auth import Authenticator
+from gateway.accounts.cli import credential, key
 from gateway.accounts.credentials import Credentials, Scopes
 from gateway.accounts.known import LoginKey
 from gateway.accounts.service import Accounts
@@ -30,6 +31,7 @@ ACCOUNTS = Vertical(
     tables=(tables.account, tables.credential, tables.known_login),
     make=_make,
     operations=api.OPERATIONS,
+    commands=(key.app, credential.app),
     scopes=("keys:read", "keys:write"),
     kinds=api_keys.EVERY,
     purges=_purges,

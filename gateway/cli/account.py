@@ -4,19 +4,13 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.accounts.lookup import AccountArgument, find_account
 from gateway.accounts.service import Account, Accounts
-from gateway.cli.faults import CliError
-from gateway.cli.output import say, show_record, show_rows, when
-from gateway.cli.session import (
-    DEFAULT_CONFIG,
-    AccountArgument,
-    ConfigOption,
-    JsonOption,
-    find_account,
-    run_on_ground,
-)
 from gateway.credits.service import Credits
 from gateway.ground import Ground
+from gateway.terminal.faults import CliError
+from gateway.terminal.output import say, show_record, show_rows, when
+from gateway.terminal.session import DEFAULT_CONFIG, ConfigOption, JsonOption, run_on_ground
 
 app = typer.Typer(name="account", help="Accounts: who may send.", add_completion=False)
 

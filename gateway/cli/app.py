@@ -14,22 +14,12 @@ import structlog
 import typer
 from typer.main import get_command
 
-from gateway.cli import (
-    account,
-    check,
-    credential,
-    credit,
-    daemon,
-    db,
-    domain,
-    key,
-    queue,
-    sendername,
-    version,
-    webhook,
-)
-from gateway.cli.faults import explain, unforeseen, wants_traceback
-from gateway.cli.output import complain
+from gateway.cli import account, check, daemon, db, version
+from gateway.cli.opening import opened
+from gateway.terminal.faults import explain, unforeseen, wants_traceback
+from gateway.terminal.output import complain
+from gateway.terminal.session import opening
+from gateway.verticals import VERTICALS
 
 app = typer.Typer(
     name="gateway",
@@ -39,8 +29,8 @@ app = typer.Typer(
 )
 daemon.add_to(app)
 check.add_to(app)
-for noun in (db, account, key, credential, credit, domain, sendername, queue, webhook):
-    app.add_typer(noun.app)
+for noun in (db.app, account.app, *(command for one in VERTICALS for command in one.commands)):
+    app.add_typer(noun)
 version.add_to(app)
 
 
@@ -48,7 +38,8 @@ def run(arguments: Sequence[str]) -> int:
     """Does what the arguments say; the exit code."""
     _quiet_logs()
     try:
-        code = get_command(app).main(args=list(arguments), prog_name="gateway", standalone_mode=False)
+        with opening(opened):
+            code = get_command(app).main(args=list(arguments), prog_name="gateway", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has seen enough; the interpreter must not flush into the pipe again.

@@ -17,10 +17,10 @@ from config import ConfigError, Fault, Settings, load
 from config.schema_upstreams import RelayUpstream, SmppUpstream
 from gateway import tls
 from gateway.cli.db import database
-from gateway.cli.output import complain, say
-from gateway.cli.session import DEFAULT_CONFIG, ConfigOption
 from gateway.store import schema
 from gateway.store.errors import StoreError
+from gateway.terminal.output import complain, say
+from gateway.terminal.session import DEFAULT_CONFIG, ConfigOption
 from policy.countries import CountryTableError
 from policy.countries import parse as parse_countries
 

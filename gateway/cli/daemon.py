@@ -7,8 +7,8 @@ import typer
 
 from config import load
 from gateway import tls
-from gateway.cli.faults import CliError
-from gateway.cli.session import DEFAULT_CONFIG, ConfigOption
+from gateway.terminal.faults import CliError
+from gateway.terminal.session import DEFAULT_CONFIG, ConfigOption
 
 
 def run(config: ConfigOption = DEFAULT_CONFIG) -> int:

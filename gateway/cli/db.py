@@ -14,15 +14,15 @@ from sqlalchemy import Engine
 
 from config import load
 from config.schema import Store
-from gateway.cli.faults import CliError
-from gateway.cli.output import say, show_record, show_rows
-from gateway.cli.session import DEFAULT_CONFIG, ConfigOption, JsonOption
 from gateway.store import copy as copying
 from gateway.store import integrity, leases, postgresql, schema, sqlite
 from gateway.store.damage import RESTORE
 from gateway.store.errors import StoreError
 from gateway.store.store import sqlite_path
 from gateway.store.tx import Tx
+from gateway.terminal.faults import CliError
+from gateway.terminal.output import say, show_record, show_rows
+from gateway.terminal.session import DEFAULT_CONFIG, ConfigOption, JsonOption
 
 app = typer.Typer(
     name="db", help="The database: make it, bring its schema up to date, move it.", add_completion=False

@@ -6,7 +6,7 @@ from importlib.metadata import version as installed
 
 import typer
 
-from gateway.cli.output import say
+from gateway.terminal.output import say
 
 
 def program_version() -> str:

@@ -14,6 +14,7 @@ from gateway.credits import ledger, notices
 from gateway.credits.recharge import OPEN, OrderStatus
 from gateway.credits.tables import credit_order
 from gateway.credits.terms import PRODUCTS, Terms
+from gateway.errors import ServiceError
 from gateway.events.record import EventKind
 from gateway.store.tx import Tx
 
@@ -27,7 +28,7 @@ WHERE account_id = ? AND id = ? AND status IN ('created', 'pending', 'needs-auth
 """
 
 
-class OrderError(Exception):
+class OrderError(ServiceError):
     """An order that cannot be: the text says why and what to do."""
 
 

@@ -1,6 +1,6 @@
 """Prepaid credits: the ledger, orders and auto-recharge."""
 
-from gateway.credits import api, problems, tables
+from gateway.credits import api, cli, problems, tables
 from gateway.credits.providers import Invoice
 from gateway.credits.service import Credits
 from gateway.credits.terms import Terms
@@ -19,6 +19,7 @@ CREDITS = Vertical(
     tables=(tables.lot, tables.posting, tables.credit_order, tables.credit_setting),
     make=_make,
     operations=api.OPERATIONS,
+    commands=(cli.app,),
     scopes=("credits:read", "credits:write"),
     problems=problems.TRANSLATIONS,
 )

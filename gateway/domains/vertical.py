@@ -1,6 +1,6 @@
 """Sender domains: proved, checked, and signed for."""
 
-from gateway.domains import api, tables
+from gateway.domains import api, cli, tables
 from gateway.domains.service import Domains
 from gateway.domains.signers import Signers
 from gateway.domains.spf import judge_spf
@@ -18,5 +18,6 @@ DOMAINS = Vertical(
     tables=(tables.domain, tables.dkim_key),
     make=_make,
     operations=api.OPERATIONS,
+    commands=(cli.app,),
     scopes=("domains:read", "domains:write"),
 )

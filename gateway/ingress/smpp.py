@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import structlog
 
 from gateway.accounts.auth import Authenticator, AuthRefused, Principal
+from gateway.accounts.probe_key import ProbeKey
 from gateway.accounts.secrets import CredentialKind
 from gateway.doors.door import Door
 from gateway.ground import Ground
@@ -28,7 +29,6 @@ from gateway.messages.model import Channel, Message, SmsEnvelope, Verdict
 from gateway.messages.observer import Observer
 from gateway.messages.receipts import client as client_receipts
 from gateway.messages.receipts.client import INGRESS, Due
-from gateway.observe.dialogues import ProbeKey
 from gateway.rate import Buckets
 from gateway.road import Road
 from gateway.store.errors import StoreBusy, StoreFailed

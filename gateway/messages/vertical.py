@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from config.schema import Settings
 from gateway.ground import Ground
 from gateway.jobs.retention import Purge, older_than, sweeping
-from gateway.messages import tables
+from gateway.messages import cli, tables
 from gateway.messages.api import messages, problems, submit
 from gateway.messages.cancel import Cancelling
 from gateway.messages.receipts import apply, client
@@ -45,6 +45,7 @@ MESSAGES = Vertical(
     ),
     make=_make,
     operations=(*submit.OPERATIONS, *messages.OPERATIONS),
+    commands=(cli.app,),
     scopes=("mail:send", "sms:send", "messages:read", "messages:write"),
     kinds=problems.EVERY,
     problems=problems.TRANSLATIONS,

@@ -12,14 +12,10 @@ with a wrong password would be a sign of life too, but each would count as a gue
 
 import asyncio
 import contextlib
-import hmac
 import logging
-import os
 import re
 import socket
 import ssl
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from smpplib import consts
@@ -28,7 +24,7 @@ from smpplib.exceptions import ConnectionError as SmppConnectionError
 from smpplib.exceptions import PDUError
 from smpplib.smpp import make_pdu
 
-from gateway.accounts.secrets import random_text
+from gateway.accounts.probe_key import ProbeKey
 
 _LINE_MAX = 2048  # four times what RFC 5321 section 4.5.3.1.5 allows a reply
 _LINES_MAX = 100
@@ -40,24 +36,6 @@ logging.getLogger(f"{__name__}.smpplib").setLevel(logging.CRITICAL + 1)
 
 class ProbeFailed(Exception):
     """The service answered, but not as it should."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeKey:
-    """What the SMS probe binds with, made anew in every process (SMPP v3.4 sections 5.2.1 and 5.2.2)."""
-
-    system_id: str
-    password: str = field(repr=False)
-
-    @classmethod
-    def make(cls, random_bytes: Callable[[int], bytes] = os.urandom) -> "ProbeKey":
-        """A new one; name and password together have 85 random bits."""
-        return cls(system_id=f"probe_{random_text(9, random_bytes)}", password=random_text(8, random_bytes))
-
-    def matches(self, system_id: str, password: str) -> bool:
-        """Whether a bind is the probe's."""
-        given, ours = f"{system_id}\0{password}", f"{self.system_id}\0{self.password}"
-        return hmac.compare_digest(given.encode("utf-8", "replace"), ours.encode())
 
 
 def reachable(host: str) -> str:

@@ -16,9 +16,10 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from config.schema import Settings
+from gateway.accounts.probe_key import ProbeKey
 from gateway.clock import Clock
 from gateway.observe import dialogues
-from gateway.observe.dialogues import ProbeFailed, ProbeKey
+from gateway.observe.dialogues import ProbeFailed
 from gateway.observe.metrics import Metrics
 from gateway.observe.probed import Probed
 

@@ -1,7 +1,7 @@
 """SenderNames: the senders of SMS that an account may show (R22–R25)."""
 
 from gateway.ground import Ground
-from gateway.sendernames import api, tables
+from gateway.sendernames import api, cli, tables
 from gateway.sendernames.service import SenderNames
 from gateway.vertical import Vertical
 
@@ -15,5 +15,6 @@ SENDERNAMES = Vertical(
     tables=(tables.sender_name, tables.sender_name_document),
     make=_make,
     operations=api.OPERATIONS,
+    commands=(cli.app,),
     scopes=("sendernames:read", "sendernames:write"),
 )

@@ -6,7 +6,7 @@ from config.schema import Settings
 from gateway.ground import Ground
 from gateway.jobs.retention import Purge, older_than, sweeping
 from gateway.vertical import Vertical
-from gateway.webhooks import api, outbox, tables
+from gateway.webhooks import api, cli, outbox, tables
 from gateway.webhooks.service import Webhooks
 from policy.retention import DAY_MS
 
@@ -24,6 +24,7 @@ WEBHOOKS = Vertical(
     tables=(tables.webhook, tables.webhook_delivery),
     make=_make,
     operations=api.OPERATIONS,
+    commands=(cli.app,),
     scopes=("webhooks:read", "webhooks:write"),
     listens=outbox.enqueue,
     purges=_purges,

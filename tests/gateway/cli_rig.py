@@ -14,8 +14,9 @@ import pytest
 import structlog
 
 from gateway.cli import app
-from gateway.cli.session import run_on_ground
+from gateway.cli.opening import opened
 from gateway.ground import Ground
+from gateway.terminal.session import opening, run_on_ground
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
@@ -87,7 +88,8 @@ class Cli:
 
     def ground(self, work: Callable[[Ground], Awaitable[T]]) -> T:
         """What `work` answers on the open database."""
-        return run_on_ground(self.config, work)
+        with opening(opened):
+            return run_on_ground(self.config, work)
 
     def account(self, name: str = "Shop") -> str:
         """A new account; its id."""

@@ -22,12 +22,13 @@ from twisted.internet import asyncioreactor
 from twisted.logger import Logger
 
 from config.schema import Log, Probe, Settings
+from gateway.accounts.probe_key import ProbeKey
 from gateway.clock import SystemClock
 from gateway.logs import log as logs
 from gateway.messages.model import Deferred, Delivered, Failed, Outcome, Submitted, Unknown, Work
 from gateway.observe.metrics import Metrics
 from gateway.observe.observer import MetricsObserver
-from gateway.observe.probes import ProbeKey, Probes
+from gateway.observe.probes import Probes
 from gateway.observe.readings import Readings
 from gateway.observe.server import MetricsServer
 from gateway.upstreams.smpp_operator import LinkState

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from gateway.accounts.service import Accounts
-from gateway.cli import faults
-from gateway.cli.output import clean, when
 from gateway.ground import Ground
+from gateway.terminal import faults
+from gateway.terminal.output import clean, when
 from tests.gateway.cli_rig import Cli, environment, gateway, make_newer
 
 

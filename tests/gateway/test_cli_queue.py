@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 import uvloop
 
-from gateway.cli.faults import CliError
-from gateway.cli.webhook import parse_since
 from gateway.clock import SystemClock
 from gateway.ground import Ground
 from gateway.messages.model import Deferred, Outcome, Work
 from gateway.store.tx import Tx
+from gateway.terminal.faults import CliError
 from gateway.webhooks import outbox
+from gateway.webhooks.cli import parse_since
 from gateway.webhooks.service import Issued, Webhooks
 from tests.gateway.cli_rig import Cli
 from tests.gateway.fakes import FakeUpstream

@@ -17,7 +17,7 @@ from gateway.accounts.secrets import CredentialKind
 from gateway.accounts.service import Accounts
 from gateway.cli.demo import ENV_FILE, certificate, envfile, prepare
 from gateway.cli.demo.account import DOMAIN, SENDER_NAME, Furnished
-from gateway.cli.session import opened
+from gateway.cli.opening import opened
 from gateway.credits.service import Credits
 from gateway.domains import keys
 from gateway.domains.service import Domains

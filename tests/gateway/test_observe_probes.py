@@ -11,9 +11,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from config.schema import Probe, Settings
+from gateway.accounts.probe_key import ProbeKey
 from gateway.clock import SystemClock
 from gateway.observe import dialogues
-from gateway.observe.dialogues import ProbeFailed, ProbeKey
+from gateway.observe.dialogues import ProbeFailed
 from gateway.observe.metrics import Metrics
 from gateway.observe.probed import Probed
 from gateway.observe.probes import Probes

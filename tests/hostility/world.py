@@ -21,7 +21,7 @@ from bench.ports import free_port
 from config import load
 from gateway.cli import demo
 from gateway.cli.demo.account import Furnished
-from gateway.cli.session import opened
+from gateway.cli.opening import opened
 from gateway.credits.service import Credits
 from tests.gateway.cli_rig import environment
 

@@ -13,10 +13,10 @@ from gateway import process
 from gateway.cli.db import upgrade_store
 from gateway.cli.demo import certificate, envfile, hints
 from gateway.cli.demo.account import Furnished, furnish
-from gateway.cli.output import complain, say
-from gateway.cli.session import opened
+from gateway.cli.opening import opened
 from gateway.starting import Ports
 from gateway.store.errors import StoreError
+from gateway.terminal.output import complain, say
 
 ENV_FILE = "demo.env"
 

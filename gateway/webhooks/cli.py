@@ -6,17 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.faults import CliError
-from gateway.cli.output import say, show_rows, when
-from gateway.cli.session import (
-    DEFAULT_CONFIG,
-    AccountArgument,
-    ConfigOption,
-    JsonOption,
-    find_account,
-    run_on_ground,
-)
+from gateway.accounts.lookup import AccountArgument, find_account
 from gateway.ground import Ground
+from gateway.terminal.faults import CliError
+from gateway.terminal.output import say, show_rows, when
+from gateway.terminal.session import DEFAULT_CONFIG, ConfigOption, JsonOption, run_on_ground
 from gateway.webhooks.service import Webhooks
 
 app = typer.Typer(name="webhook", help="Webhooks, and what they were told.", add_completion=False)

@@ -4,20 +4,14 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.accounts.lookup import AccountArgument, find_account
 from gateway.accounts.service import Accounts, AccountStatus
-from gateway.cli.faults import CliError
-from gateway.cli.output import complain, say, show_json, show_record, show_rows, when
-from gateway.cli.session import (
-    DEFAULT_CONFIG,
-    AccountArgument,
-    ConfigOption,
-    JsonOption,
-    find_account,
-    run_on_ground,
-)
 from gateway.credits.orders import Order
 from gateway.credits.service import Credits
 from gateway.ground import Ground
+from gateway.terminal.faults import CliError
+from gateway.terminal.output import complain, say, show_json, show_record, show_rows, when
+from gateway.terminal.session import DEFAULT_CONFIG, ConfigOption, JsonOption, run_on_ground
 
 app = typer.Typer(
     name="credit", help="Credits: balances, grants, orders, auto-recharge.", add_completion=False

@@ -6,18 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.faults import CliError
-from gateway.cli.output import say, show_rows, when
-from gateway.cli.session import (
-    DEFAULT_CONFIG,
-    AccountArgument,
-    ConfigOption,
-    JsonOption,
-    find_account,
-    run_on_ground,
-)
+from gateway.accounts.lookup import AccountArgument, find_account
 from gateway.ground import Ground
 from gateway.sendernames.service import Document, DocumentKind, SenderName, SenderNames
+from gateway.terminal.faults import CliError
+from gateway.terminal.output import say, show_rows, when
+from gateway.terminal.session import DEFAULT_CONFIG, ConfigOption, JsonOption, run_on_ground
 
 app = typer.Typer(
     name="sendername", help="SenderNames: what an SMS may show as its sender.", add_completion=False

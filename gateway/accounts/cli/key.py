@@ -4,25 +4,19 @@ from typing import Annotated
 
 import typer
 
-from gateway.accounts.credentials import ALL_SCOPES, Credentials, Issued
-from gateway.accounts.secrets import CredentialKind
-from gateway.cli.credential import (
+from gateway.accounts.cli.credential import (
     AllOption,
     LabelOption,
     credential_rows,
     revoke_credential,
     show_issued,
 )
-from gateway.cli.output import show_rows
-from gateway.cli.session import (
-    DEFAULT_CONFIG,
-    AccountArgument,
-    ConfigOption,
-    JsonOption,
-    find_account,
-    run_on_ground,
-)
+from gateway.accounts.credentials import ALL_SCOPES, Credentials, Issued
+from gateway.accounts.lookup import AccountArgument, find_account
+from gateway.accounts.secrets import CredentialKind
 from gateway.ground import Ground
+from gateway.terminal.output import show_rows
+from gateway.terminal.session import DEFAULT_CONFIG, ConfigOption, JsonOption, run_on_ground
 
 app = typer.Typer(name="key", help="API keys.", add_completion=False)
 

@@ -5,20 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.faults import CliError
-from gateway.cli.output import clean, say, show_json, show_record, show_rows, when
-from gateway.cli.session import (
-    DEFAULT_CONFIG,
-    AccountArgument,
-    ConfigOption,
-    JsonOption,
-    find_account,
-    run_on_ground,
-)
+from gateway.accounts.lookup import AccountArgument, find_account
 from gateway.domains.check import Row, State
 from gateway.domains.records import DnsRecord
 from gateway.domains.service import Domain, Domains, normal_name
 from gateway.ground import Ground
+from gateway.terminal.faults import CliError
+from gateway.terminal.output import clean, say, show_json, show_record, show_rows, when
+from gateway.terminal.session import DEFAULT_CONFIG, ConfigOption, JsonOption, run_on_ground
 
 app = typer.Typer(
     name="domain", help="Sender domains, their DKIM keys and DNS records.", add_completion=False

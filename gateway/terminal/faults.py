@@ -9,7 +9,6 @@ import sqlite3
 from sqlalchemy.exc import DBAPIError
 
 from config import ConfigError
-from gateway.credits.orders import OrderError
 from gateway.errors import ServiceError
 from gateway.store.errors import StoreBusy, StoreError, StoreFailed
 from gateway.tls import CertificateError
@@ -34,7 +33,7 @@ def explain(error: BaseException) -> str | None:
     match error:
         case ConfigError():
             return _config(error)
-        case CliError() | ServiceError() | OrderError() | StoreError() | CertificateError():
+        case CliError() | ServiceError() | StoreError() | CertificateError():
             return " ".join(str(error).split())
         case StoreFailed() | StoreBusy():
             return f"{error} Nothing was changed."

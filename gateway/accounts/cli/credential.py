@@ -1,4 +1,4 @@
-"""`gateway credential`: logins for SMTP and SMPP. `gateway.cli.key` does the same for API keys.
+"""`gateway credential`: logins for SMTP and SMPP. `gateway.accounts.cli.key` does the same for API keys.
 
 Secrets are shown once, by `create` and `renew`; nobody can show them again.
 """
@@ -11,18 +11,12 @@ from typing import Annotated, Any
 import typer
 
 from gateway.accounts.credentials import Credential, Credentials, Issued
+from gateway.accounts.lookup import AccountArgument, find_account
 from gateway.accounts.secrets import CredentialKind
-from gateway.cli.faults import CliError
-from gateway.cli.output import complain, say, show_record, show_rows, when
-from gateway.cli.session import (
-    DEFAULT_CONFIG,
-    AccountArgument,
-    ConfigOption,
-    JsonOption,
-    find_account,
-    run_on_ground,
-)
 from gateway.ground import Ground
+from gateway.terminal.faults import CliError
+from gateway.terminal.output import complain, say, show_record, show_rows, when
+from gateway.terminal.session import DEFAULT_CONFIG, ConfigOption, JsonOption, run_on_ground
 
 app = typer.Typer(
     name="credential", help="Logins for SMTP and SMPP. API keys: gateway key.", add_completion=False
