@@ -31,8 +31,8 @@ from gateway.http.wire.server import HttpServer
 from gateway.ingress.smpp import SmppIngress
 from gateway.ingress.smtp import SmtpIngress
 from gateway.ingress.trusted import Trusted
-from gateway.jobs.housekeeping import Housekeeping
-from gateway.jobs.retention import Retention
+from gateway.jobs.chores import Chores
+from gateway.jobs.loop import Job, Loop, Watch
 from gateway.logs import log as logs
 from gateway.messages.model import Channel, Submitted, Work
 from gateway.messages.receipts.apply import ApplyReceipts, PartReceipt
@@ -53,7 +53,6 @@ from gateway.store.held import HeldLeases
 from gateway.tree import Tree
 from gateway.upstreams import registry
 from gateway.upstreams.signing import Signing
-from gateway.verticals import purges
 from gateway.webhooks.post import Poster
 from gateway.webhooks.sender import WebhookSender
 from gateway.worker import Birth
@@ -104,7 +103,7 @@ class Gateway:
         login_key = known.read_key(settings.server.data_dir)
         ground = verticals.make(settings, store, clock, login_key=login_key)
         observer = MetricsObserver(metrics)
-        road = build_road(ground, countries, observer, self._tell_owed)
+        road = build_road(ground, countries, observer, self._tell_owed, metrics)
         road.offer(ground)
         readiness = Readiness(store)
         tree = self.tree
@@ -112,10 +111,10 @@ class Gateway:
         if (check := store.background_check()) is not None:
             tree.add("database check", check.start, check.stop)
         self._add_caches(ground)
-        tree.add("credits", ground[Credits].charge_left_over, ground[Credits].stop)
+        tree.add("credits", stop=ground[Credits].stop)
         tree.add("road", road.start, lambda: road.stop(settings.server.drain_s))
         self._add_webhooks(ground, metrics)
-        self._add_housekeeping(ground, road)
+        self._add_jobs(ground, road, metrics)
         parts = _Parts(ground, road, observer, metrics, readiness, context, Doors(settings, observer, clock))
         self._add_smtp(parts)
         self._add_smpp(parts)
@@ -139,35 +138,32 @@ class Gateway:
     # --- the parts -------------------------------------------------------------------------------------
 
     def _add_caches(self, ground: Ground) -> None:
-        watch: list[asyncio.Task[None]] = []
-
-        async def start() -> None:
-            watch.append(asyncio.get_running_loop().create_task(ground.caches.run()))
+        caches = ground.caches
+        poll = Job(name="caches", work=caches.poll, every_s=caches.poll_s, failed="cache_poll_failed")
+        loop = Loop(poll, self.metrics)
 
         async def stop() -> None:
-            for task in watch:
-                task.cancel()
-            await asyncio.gather(*watch, return_exceptions=True)
-            await ground.caches.close()
+            await loop.stop()
+            await caches.close()
 
-        self.tree.add("caches", start, stop)
+        self.tree.add("caches", loop.start, stop)
 
     def _add_webhooks(self, ground: Ground, metrics: Metrics) -> None:
         settings = self.settings.webhooks
         poster = Poster(
             ground.dns.addresses, timeout_s=settings.timeout_s, allow_private=settings.allow_private_targets
         )
-        sender = WebhookSender(ground.caches, self._clock, settings, poster, observe=metrics.webhook)
+        sender = WebhookSender(
+            ground.caches, self._clock, settings, poster, observe=metrics.webhook, watch=metrics
+        )
 
-        async def start() -> None:
-            sender.start()
+        self.tree.add("webhooks", sender.start, lambda: sender.stop(min(5.0, self.settings.server.drain_s)))
 
-        self.tree.add("webhooks", start, lambda: sender.stop(min(5.0, self.settings.server.drain_s)))
-
-    def _add_housekeeping(self, ground: Ground, road: Road) -> None:
-        retention = Retention(ground.store, self._clock, purges(self.settings), holder=road.tenure.process)
-        housekeeping = Housekeeping([ground[Credits].void_expired, retention.run])
-        self.tree.add("housekeeping", housekeeping.start, housekeeping.stop)
+    def _add_jobs(self, ground: Ground, road: Road, metrics: Metrics) -> None:
+        jobs = Chores(
+            verticals.jobs(ground), ground.store, self._clock, holder=road.tenure.process, watch=metrics
+        )
+        self.tree.add("jobs", jobs.start, jobs.stop)
 
     def _add_smtp(self, parts: "_Parts") -> None:
         settings = self.settings.smtp
@@ -238,6 +234,7 @@ class Gateway:
             tls_context=parts.context,
             probe_key=self._probe_key,
             reuse_port=self._birth is not None,
+            watch=self.metrics,
         )
         self._owed = ingress.offer
         parts.metrics.watch_connections("smpp", lambda: ingress.binds)
@@ -375,6 +372,7 @@ def build_road(
     countries: CountryTable,
     observer: MetricsObserver,
     owed: Callable[[Sequence[Due]], None] = lambda _owed: None,
+    watch: Watch | None = None,
 ) -> Road:
     """The road of one process over the configured upstreams; `owed` is told of receipts for SMPP clients."""
     settings, store, clock = ground.settings, ground.store, ground.clock
@@ -438,6 +436,7 @@ def build_road(
         reports=reports,
         observer=observer,
         tenure=tenure,
+        watch=watch,
     )
     reports.router = road.router
     return road

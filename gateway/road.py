@@ -12,6 +12,7 @@ from gateway.clock import Clock
 from gateway.credits.service import Credits
 from gateway.ground import Ground
 from gateway.ids import IdFactory
+from gateway.jobs.loop import Watch
 from gateway.messages import retry
 from gateway.messages.accept import Acceptor
 from gateway.messages.deliver import Dispatcher
@@ -52,6 +53,7 @@ class Road:
         reports: Reports,
         observer: Observer,
         tenure: Tenure | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.upstreams = upstreams
         self.tenure = tenure or make_tenure(settings, store, clock, ids)
@@ -88,6 +90,7 @@ class Road:
             clock=clock,
             tenure=self.tenure,
             lease_s=settings.store.lease_s,
+            watch=watch,
         )
         self.acceptor = Acceptor(
             store=store,

@@ -11,12 +11,17 @@ from gateway.ground import Ground
 from gateway.http.gate.operation import Operation
 from gateway.http.gate.translate import Translations
 from gateway.http.wire.kinds import Kind
+from gateway.jobs.chores import Chore
 from gateway.jobs.retention import Purge
 from gateway.store.tx import Listener
 
 
 def _nothing(_ground: Ground) -> None:
     return
+
+
+def _no_jobs(_ground: Ground) -> Sequence[Chore]:
+    return ()
 
 
 def _no_purges(_settings: Settings) -> Sequence[Purge]:
@@ -44,5 +49,7 @@ class Vertical:
     """Which of its errors is which problem."""
     listens: Listener | None = None
     """Is told of events inside the transaction that writes them."""
+    jobs: Callable[[Ground], Sequence[Chore]] = _no_jobs
+    """What it has to do now and then, by one process at a time."""
     purges: Callable[[Settings], Sequence[Purge]] = _no_purges
     """What of its rows is not kept for ever."""

@@ -1,6 +1,7 @@
 """Every vertical of the gateway, and what they make together. A new one is a folder and a line here."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from sqlalchemy import Table
 
@@ -24,7 +25,8 @@ from gateway.http.gate.translate import EVERYWHERE, Translations
 from gateway.http.wire import kinds
 from gateway.http.wire.kinds import Kind
 from gateway.http.wire.site import BODIES_AT_ONCE, Readiness, Site
-from gateway.jobs.retention import Purge, older_than, sweeping, sweeping_accounts, whole_days
+from gateway.jobs.chores import Chore
+from gateway.jobs.retention import Purge, older_than, purge_all, sweeping, sweeping_accounts, whole_days
 from gateway.messages.vertical import MESSAGES
 from gateway.peers import Networks
 from gateway.sendernames.vertical import SENDERNAMES
@@ -115,6 +117,17 @@ def problems() -> Translations:
     for one in VERTICALS:
         found.update(one.problems)
     return found
+
+
+def jobs(ground: Ground) -> Sequence[Chore]:
+    """What is done now and then for the whole installation."""
+    return (
+        *(chore for one in VERTICALS for chore in one.jobs(ground)),
+        Chore(
+            name="retention",
+            work=partial(purge_all, purges(ground.settings), ground.store, ground.clock),
+        ),
+    )
 
 
 def purges(settings: Settings) -> Sequence[Purge]:

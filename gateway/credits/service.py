@@ -36,6 +36,8 @@ ON CONFLICT (account_id, product) DO UPDATE SET recharge_enabled = excluded.rech
   recharge_daily_cap = excluded.recharge_daily_cap, low_balance = excluded.low_balance
 """
 _BALANCES_REMEMBERED = 100_000
+_UNANSWERED = ("created", "unknown")
+_UNDER_WAY_MS = 30_000  # a charge may take so long
 
 
 class Credits:
@@ -247,10 +249,15 @@ class Credits:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def charge_left_over(self) -> None:
-        """Charges the orders that were written and not charged before a crash."""
-        for order in await self._store.read(lambda tx: orders.listing(tx, statuses=("created",))):
-            await self._charge_quietly(order.account_id, order.id)
+    async def reconcile(self) -> None:
+        """Asks the providers again for the orders that a crash left uncharged, or that had no answer.
+
+        Younger ones are left to whoever is charging them just now.
+        """
+        before_ms = self._clock.now_ms() - _UNDER_WAY_MS
+        for order in await self._store.read(lambda tx: orders.listing(tx, statuses=_UNANSWERED)):
+            if order.created_ms <= before_ms:
+                await self._charge_quietly(order.account_id, order.id)
 
     async def void_expired(self) -> None:
         """Voids lots whose life is over, so that the books show it even without traffic (R4)."""

@@ -1,17 +1,30 @@
 """Prepaid credits: the ledger, orders and auto-recharge."""
 
+from collections.abc import Sequence
+
 from gateway.credits import api, cli, problems, tables
 from gateway.credits.providers import Invoice
 from gateway.credits.service import Credits
 from gateway.credits.terms import Terms
 from gateway.ground import Ground
+from gateway.jobs.chores import Chore
 from gateway.vertical import Vertical
+
+_RECONCILE_S = 60.0
 
 
 def _make(ground: Ground) -> None:
     settings = ground.settings.credits
     providers = {"invoice": Invoice(settings.invoice_confirm)}
     ground.add(Credits(ground.store, ground.clock, Terms(settings=settings), providers))
+
+
+def _jobs(ground: Ground) -> Sequence[Chore]:
+    credits = ground[Credits]
+    return (
+        Chore(name="credits_expiry", work=credits.void_expired),
+        Chore(name="orders_reconcile", work=credits.reconcile, every_s=_RECONCILE_S),
+    )
 
 
 CREDITS = Vertical(
@@ -21,5 +34,6 @@ CREDITS = Vertical(
     operations=api.OPERATIONS,
     commands=(cli.app,),
     scopes=("credits:read", "credits:write"),
+    jobs=_jobs,
     problems=problems.TRANSLATIONS,
 )

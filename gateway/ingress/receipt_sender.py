@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 
 from gateway.clock import Clock
+from gateway.jobs.loop import Job, Loop, Watch
 from gateway.messages.receipts import client as client_receipts
 from gateway.messages.receipts.client import Client, Due, Key
 from gateway.store import leases
@@ -75,6 +76,7 @@ class ReceiptSender:
         kept: int,
         lease_s: float = 15.0,
         poll_s: float = POLL_S,
+        watch: Watch | None = None,
     ) -> None:
         """`kept` receipts wait at most per account; `holder` names this process in its leases."""
         self._store = store
@@ -87,21 +89,30 @@ class ReceiptSender:
         self._clients: dict[Client, _Served] = {}
         self._acknowledged: list[Key] = []
         self._postponed: list[tuple[int, Key]] = []
-        self._wake = asyncio.Event()
         self._read_at_s = 0.0
-        self._task: asyncio.Task[None] | None = None
+        self._loop = Loop(
+            Job(
+                name="receipts_send",
+                work=self._rounds,
+                every_s=poll_s,
+                gap_s=_GATHER_S,
+                retry_first_s=_AFTER_FAILURE_S,
+                failed="receipt_round_failed",
+            ),
+            watch,
+        )
         self._renew_at_s = self._trim_at_s = clock.monotonic_s()
         self.acknowledged = 0
         """How many receipts clients have taken since the start."""
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begins to offer receipts."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="receipt-sender")
+        await self._loop.start()
 
     def wake(self) -> None:
         """Looks now instead of at the next poll."""
         self._read_at_s = 0.0
-        self._wake.set()
+        self._loop.wake()
 
     def offer(self, receipts: Sequence[Due]) -> None:
         """Sends receipts that were just queued here, as far as there is room; the rest is read back later."""
@@ -140,10 +151,7 @@ class ReceiptSender:
 
     async def pause(self) -> None:
         """Offers nothing more; answers to what is under way still count."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        await self._loop.stop()
 
     async def stop(self) -> None:
         """Writes the last acknowledgements and gives the leases back."""
@@ -163,28 +171,11 @@ class ReceiptSender:
 
     # --- rounds ----------------------------------------------------------------------------------------
 
-    async def _run(self) -> None:
-        while True:
-            self._wake.clear()
-            more, pause_s = False, _GATHER_S
-            try:
-                more = await self._round()
-            except (StoreBusy, StoreFailed) as error:
-                log.warning("receipt_round_failed", reason=str(error))
-                pause_s = _AFTER_FAILURE_S
-            except Exception:
-                log.exception("receipt_round_failed")
-                pause_s = _AFTER_FAILURE_S
-            await asyncio.sleep(pause_s)
-            if not more:
-                await self._wait()
-
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(self._poll_s):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+    async def _rounds(self) -> bool:
+        more = await self._round()
+        if more:
+            await asyncio.sleep(_GATHER_S)
+        return more
 
     async def _round(self) -> bool:
         """Writes what was answered, offers what is due; whether there may be more at once."""
@@ -269,7 +260,7 @@ class ReceiptSender:
             log.info(
                 "receipt_not_taken", message_id=one.key[2], reason=result.detail, attempts=one.attempts + 1
             )
-        self._wake.set()
+        self._loop.wake()
 
     # --- the store -------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from gateway.doors.door import Door
 from gateway.ground import Ground
 from gateway.ingress.receipt_sender import ReceiptSender, Receiver
 from gateway.ingress.smpp_submit import Refusal, client_envelope, format_time, status_of, submission_of
+from gateway.jobs.loop import Job, Loop, Watch
 from gateway.messages.cancel import Cancelling
 from gateway.messages.cancel import locks as cancel_locks
 from gateway.messages.model import Channel, Message, SmsEnvelope, Verdict
@@ -79,9 +80,10 @@ class SmppIngress:
         tls_context: ssl.SSLContext | None = None,
         probe_key: ProbeKey | None = None,
         reuse_port: bool = False,
+        watch: Watch | None = None,
     ) -> None:
         settings = ground.settings.smpp
-        self.application = SmppApplication(ground, road, observer, probe_key)
+        self.application = SmppApplication(ground, road, observer, probe_key, watch)
         self._server = SmscServer(
             self.application, _config(ground, settings.port, None, reuse_port=reuse_port), door
         )
@@ -118,7 +120,7 @@ class SmppIngress:
             except OSError:
                 await self._server.stop(0)
                 raise
-        self.application.start()
+        await self.application.start()
 
     async def stop(self, drain_s: float) -> None:
         """Takes no more binds, answers what is under way within `drain_s` seconds, unbinds everybody."""
@@ -148,7 +150,12 @@ class SmppApplication(Application):
     """What the SMSC asks, answered by the road."""
 
     def __init__(
-        self, ground: Ground, road: Road, observer: Observer, probe_key: ProbeKey | None = None
+        self,
+        ground: Ground,
+        road: Road,
+        observer: Observer,
+        probe_key: ProbeKey | None = None,
+        watch: Watch | None = None,
     ) -> None:
         settings = ground.settings
         self._probe_key = probe_key
@@ -162,7 +169,10 @@ class SmppApplication(Application):
         self._account_binds_max = max(1, settings.smpp.max_connections // _BINDS_SHARE)
         self._account_binds: Counter[str] = Counter()
         self._buckets = Buckets()
-        self._checker: asyncio.Task[None] | None = None
+        self._checker = Loop(
+            Job(name="binds_check", work=self._check_binds, every_s=_CHECK_S, failed="client_check_failed"),
+            watch,
+        )
         self.binds: set[Bound] = set()
         self.receipts = ReceiptSender(
             ground.store,
@@ -171,18 +181,17 @@ class SmppApplication(Application):
             window=settings.smpp.window,
             kept=settings.smpp.receipts_kept,
             lease_s=settings.store.lease_s,
+            watch=watch,
         )
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begins to offer receipts and to look after open binds."""
-        self.receipts.start()
-        self._checker = asyncio.get_running_loop().create_task(self._watch_credentials())
+        await self.receipts.start()
+        await self._checker.start()
 
     async def stop(self) -> None:
         """To be called when no bind is left."""
-        if self._checker is not None:
-            self._checker.cancel()
-            await asyncio.gather(self._checker, return_exceptions=True)
+        await self._checker.stop()
         await self.receipts.stop()
 
     # --- binds -----------------------------------------------------------------------------------------
@@ -237,21 +246,14 @@ class SmppApplication(Application):
         log.info("client_unbound", account_id=bind.principal.account_id, system_id=bound.system_id,
                  reason=reason)  # fmt: skip
 
-    async def _watch_credentials(self) -> None:
+    async def _check_binds(self) -> None:
         """Unbinds whose credential was revoked, or whose account was suspended, since the bind."""
-        while True:
-            for bound in tuple(self.binds):
-                try:
-                    self._note(bound.context, await self._principal(bound))
-                except AuthRefused as refused:
-                    log.info("client_turned_out", system_id=bound.system_id, reason=refused.reason)
-                    bound.close()
-                except (StoreBusy, StoreFailed):
-                    break
-                except Exception:
-                    log.exception("client_check_failed")
-                    break
-            await asyncio.sleep(_CHECK_S)
+        for bound in tuple(self.binds):
+            try:
+                self._note(bound.context, await self._principal(bound))
+            except AuthRefused as refused:
+                log.info("client_turned_out", system_id=bound.system_id, reason=refused.reason)
+                bound.close()
 
     def _note(self, bind: _Bind, principal: Principal) -> None:
         """A bind may stay for months; whoever breaks it then is to be known still."""

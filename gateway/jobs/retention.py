@@ -2,8 +2,7 @@
 
 Each part of the gateway names what of its own is to go (`Purge`); here is when and how. Ids begin with their
 time, so "older than" is a range of the primary key. It is deleted in slices between other batches, on both
-engines; PostgreSQL's autovacuum then makes the room free for new rows. One process does it at a time, by
-lease.
+engines; PostgreSQL's autovacuum then makes the room free for new rows.
 """
 
 import asyncio
@@ -14,18 +13,14 @@ from typing import Protocol
 import structlog
 
 from gateway.clock import Clock
-from gateway.store import leases
-from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.store import Store
 from gateway.store.tx import Row, Tx
 from policy.retention import DAY_MS, first_kept_day
 
 log = structlog.get_logger(__name__)
 
-LEASE = "retention"
 SLICE = 500
 """Rows that are deleted at a time."""
-_LEASE_MS = 600_000
 # A loose scan: one look into the index for each account, however many rows it has.
 _ACCOUNTS = """
 WITH RECURSIVE one (account_id) AS (
@@ -102,34 +97,12 @@ async def _in_slices(store: Store, one: Callable[[Tx], int]) -> int:
         await asyncio.sleep(0)
 
 
-class Retention:
-    """Runs all `purges`, when asked."""
-
-    def __init__(self, store: Store, clock: Clock, purges: Sequence[Purge], *, holder: str) -> None:
-        self._store = store
-        self._clock = clock
-        self._purges = purges
-        self._holder = holder
-
-    async def run(self) -> int:
-        """Deletes what is due; how many rows. Does nothing while another process is at it."""
-        now_ms = self._clock.now_ms()
-        if not await self._store.write(
-            lambda tx: leases.take(tx, LEASE, self._holder, now_ms=now_ms, lease_ms=_LEASE_MS),
-            locks=leases.locks(LEASE),
-        ):
-            return 0
-        total = 0
-        try:
-            for purge in self._purges:
-                total += await purge(self._store, now_ms)
-        except (StoreBusy, StoreFailed) as error:
-            log.warning("retention_put_off", reason=str(error))
-            return 0
-        finally:
-            await self._store.write(
-                lambda tx: leases.drop(tx, LEASE, self._holder), locks=leases.locks(LEASE), urgent=True
-            )
-        if total:
-            log.info("retention_done", rows=total)
-        return total
+async def purge_all(purges: Sequence[Purge], store: Store, clock: Clock) -> int:
+    """Runs all `purges`; how many rows went."""
+    now_ms = clock.now_ms()
+    total = 0
+    for purge in purges:
+        total += await purge(store, now_ms)
+    if total:
+        log.info("retention_done", rows=total)
+    return total

@@ -7,18 +7,16 @@ It wakes every second, and at once when acceptance had to leave something in the
 loaded and put into the lanes as if it had just come in.
 """
 
-import asyncio
-
 import structlog
 
 from gateway.clock import Clock
+from gateway.jobs.loop import Job, Loop, Watch
 from gateway.messages import clock_set_back, held, takeover
 from gateway.messages.claim import Claimed, LaneKey, claim, due_lanes, fitting, load
 from gateway.messages.deliver import Dispatcher
 from gateway.messages.model import Message, Work
 from gateway.messages.route import Router
 from gateway.store import leases
-from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.store import Store
 from gateway.store.tenure import Tenure
 from gateway.store.tx import Row, Tx
@@ -31,7 +29,6 @@ _CLAIM_MAX = 200
 _RELEASE_SLICE = 1000
 _TICK_S = 1.0
 _ROUND_GAP_S = 0.02
-_NOTE_EVERY_S = 60.0
 
 
 class QueueKeeper:
@@ -46,18 +43,26 @@ class QueueKeeper:
         clock: Clock,
         tenure: Tenure,
         lease_s: float,
+        watch: Watch | None = None,
     ) -> None:
         self._store = store
         self._dispatcher = dispatcher
         self._router = router
         self._clock = clock
         self._tenure = tenure
-        self._wake = asyncio.Event()
         self._place = _START
-        self._task: asyncio.Task[None] | None = None
+        self._loop = Loop(
+            Job(
+                name="queue",
+                work=self._round,
+                every_s=min(_TICK_S, tenure.renew_s),
+                gap_s=_ROUND_GAP_S,  # a lane that rests takes nothing in: a round serves all that woke it
+                failed="queue_round_failed",
+            ),
+            watch,
+        )
         self._watch = takeover.Watch(lease_s)
         self._renew_at_s = 0.0
-        self._note_at_s = float("-inf")
         self._set_back = clock_set_back.Watch(clock)
         self._back_ms = 0  # by which the clock was set back, until the retries have followed
         self._wake_after: int | None = None  # so many settlements; None: nothing waits
@@ -70,11 +75,11 @@ class QueueKeeper:
         self._renew_at_s = self._clock.monotonic_s() + self._tenure.renew_s
         await self._tenure.begin()
         await self._take_over()
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        await self._loop.start()
 
     def wake(self) -> None:
         """There is something to claim."""
-        self._wake.set()
+        self._loop.wake()
 
     def _settled(self) -> None:
         """Memory was given back: claims again once half of what the last round brought is gone.
@@ -89,42 +94,19 @@ class QueueKeeper:
 
     async def stop(self) -> None:
         """Stops claiming; the lease is given back by `release`, after the last settlement."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
+        await self._loop.stop()
 
     async def release(self) -> None:
         """Gives this process's lease and whatever it still holds back to the queue."""
         await self._give_up(self._tenure.holder)
         await self._tenure.end()
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                if self._clock.monotonic_s() >= self._renew_at_s:
-                    await self._renew()
-                    await self._take_over()
-                await self._bring_retries_forward()
-                more = await self.claim_round()
-            except asyncio.CancelledError:
-                raise
-            except StoreBusy:  # the writer has said that the database is away
-                more = False
-            except StoreFailed as error:
-                self._note_failed(error)
-                more = False
-            except Exception:
-                log.exception("queue_round_failed")
-                more = False
-            if not more:
-                await self._wait()
-
-    def _note_failed(self, error: StoreFailed) -> None:
-        now_s = self._clock.monotonic_s()
-        if now_s >= self._note_at_s:
-            self._note_at_s = now_s + _NOTE_EVERY_S
-            log.warning("queue_round_put_off", error=str(error))
+    async def _round(self) -> bool:
+        if self._clock.monotonic_s() >= self._renew_at_s:
+            await self._renew()
+            await self._take_over()
+        await self._bring_retries_forward()
+        return await self.claim_round()
 
     async def _bring_retries_forward(self) -> None:
         """Where the wall clock was set back, what waits for it would wait as much longer."""
@@ -134,16 +116,6 @@ class QueueKeeper:
             count = await clock_set_back.bring_forward(self._store, now_ms=now_ms, back_ms=back_ms)
             self._back_ms = 0
             log.warning("clock_set_back", seconds=round(back_ms / 1000), retries_brought_forward=count)
-
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(min(_TICK_S, self._tenure.renew_s)):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
-        # What wakes us comes in floods (a lane that rests takes nothing in): a round serves all of it.
-        await asyncio.sleep(_ROUND_GAP_S)
-        self._wake.clear()
 
     async def _renew(self) -> None:
         """Renews the lease; the next time counts from before it was asked for, as the lease itself does."""

@@ -188,11 +188,32 @@ class Metrics:
         self._loop_stalls = self._histogram(
             "loop_stall_seconds", "Times in which the event loop did not turn for 250 ms and more.", _STALL_S
         )
+        self._job_success = self._gauge(
+            "job_last_success_timestamp_seconds", "When the job last succeeded here; 0 until then.", "job"
+        )
+        self._job_period = self._gauge("job_period_seconds", "How often the job is due.", "job")
+        self._job_failures: Children[Counter] = Children(
+            self._counter("job_failures_total", "Rounds of the job that failed.", "job")
+        )
         self._replaced: Children[Counter] = Children(
             self._counter("workers_replaced_total", "Worker processes that were started again.", "reason")
         )
 
     # --- what happens --------------------------------------------------------------------------------
+
+    def job_started(self, job: str, every_s: float) -> None:
+        """See `gateway.jobs.loop.Watch`."""
+        self._job_period.labels(job).set(every_s)
+        self._job_success.labels(job)
+        self._job_failures[(job,)]
+
+    def job_succeeded(self, job: str) -> None:
+        """See `gateway.jobs.loop.Watch`."""
+        self._job_success.labels(job).set_to_current_time()
+
+    def job_failed(self, job: str) -> None:
+        """See `gateway.jobs.loop.Watch`."""
+        self._job_failures[(job,)].inc()
 
     def commit(self, operations: int, seconds: float) -> None:
         """A transaction is through; called in the writer's thread (`Store.open(observe=…)`)."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from gateway.clock import Clock
+from gateway.jobs.loop import Job, Loop
 from gateway.messages import query
 from gateway.messages.model import Channel
 from gateway.observe.bounded import word
@@ -58,39 +59,28 @@ class Readings:
         self._store = store
         self._clock = clock
         self._every_s = every_s
-        self._task: asyncio.Task[None] | None = None
-        self._failing = False
+        self._loop = Loop(
+            Job(name="readings", work=self._round, every_s=every_s, failed="metrics_reading_failed"), metrics
+        )
 
     async def start(self) -> None:
         """Begins to read, at once."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="metrics-readings")
+        await self._loop.start()
 
     async def stop(self) -> None:
         """Reads no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        await self._loop.stop()
 
     async def read_once(self) -> None:
         """Reads the database and sets the gauges. Raises StoreBusy, and what the database raises."""
         now_ms = self._clock.now_ms()
         self._show(await self._store.read(lambda tx: read(tx, now_ms)), now_ms)
 
-    async def _run(self) -> None:
-        while True:
-            started_s = self._clock.monotonic_s()
-            try:
-                await self.read_once()
-            except Exception as error:  # noqa: BLE001 - A7: whatever is wrong, it is tried again
-                # The gauges keep what they have; readings_timestamp_seconds tells how old that is.
-                if not self._failing:
-                    log.warning("metrics_reading_failed", error=str(error))
-                self._failing = True
-            else:
-                self._failing = False
-            took_s = self._clock.monotonic_s() - started_s
-            await asyncio.sleep(max(self._every_s, took_s * _REST))
+    async def _round(self) -> None:
+        started_s = self._clock.monotonic_s()
+        await self.read_once()  # should it fail, readings_timestamp_seconds tells how old the gauges are
+        took_s = self._clock.monotonic_s() - started_s
+        await asyncio.sleep(max(0.0, took_s * _REST - self._every_s))
 
     def _show(self, reading: Reading, now_ms: int) -> None:
         metrics = self._metrics

@@ -97,7 +97,7 @@ class Caches:
         self.store = store
         self.generation = 0
         """Counted up each time the caches are emptied."""
-        self._poll_s = poll_s
+        self.poll_s = poll_s
         self._known: int | None = None
         self._caches: list[Cache[Any, Any]] = []
         self._checking: asyncio.Task[bool] | None = None
@@ -137,18 +137,13 @@ class Caches:
         self._checking = self.own(self._check())
         return await asyncio.shield(self._checking)
 
-    async def run(self) -> None:
-        """Polls the revision until cancelled; the daemon owns this task."""
-        while True:
-            try:
-                await self.fresh()
-            except StoreBusy:
-                self._empty()  # the database is away, and its writer says so
-            except Exception:
-                # What is held cannot be trusted while nobody can say whether it changed.
-                self._empty()
-                log.warning("cache_poll_failed", exc_info=True)
-            await asyncio.sleep(self._poll_s)
+    async def poll(self) -> None:
+        """Compares with the database, as a job does every `poll_s` seconds. Raises what `fresh` raises."""
+        try:
+            await self.fresh()
+        except Exception:
+            self._empty()  # what is held cannot be trusted while nobody can say whether it changed
+            raise
 
     async def close(self) -> None:
         """Ends reads under way."""

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from config.schema import Webhooks as Settings
 from gateway.clock import Clock
+from gateway.jobs.loop import Job, Loop, Watch
 from gateway.store.cache import Caches
-from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.tx import Tx
 from gateway.webhooks import queue, signature
 from gateway.webhooks.post import Answer, Poster
@@ -64,36 +64,34 @@ class WebhookSender:
         poll_s: float = POLL_S,
         jitter: Callable[[], float] = random.random,
         observe: Callable[[str], None] = lambda _outcome: None,
+        watch: Watch | None = None,
     ) -> None:
         """`observe` is told of every outcome: delivered, retried, failed."""
         self._caches = caches
         self._clock = clock
         self._settings = settings
         self._poster = poster
-        self._poll_s = poll_s
         self._jitter = jitter
         self._observe = observe
         self._targets: OrderedDict[Hook, _Target] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._wake = asyncio.Event()
-        self._main: asyncio.Task[None] | None = None
+        self._loop = Loop(
+            Job(name="webhooks_send", work=self._round, every_s=poll_s, failed="webhook_round_failed"), watch
+        )
         self._resume = queue.START
         self._backlog_check_s = clock.monotonic_s()
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begins to send."""
-        self._main = asyncio.get_running_loop().create_task(self._run(), name="webhook-sender")
+        await self._loop.start()
 
     def wake(self) -> None:
         """Looks into the outbox now instead of at the next poll."""
-        self._wake.set()
+        self._loop.wake()
 
     async def stop(self, drain_s: float) -> None:
         """Claims nothing more, gives tries under way `drain_s` seconds, then ends them; they stay queued."""
-        if self._main is not None:
-            self._main.cancel()
-            await asyncio.gather(self._main, return_exceptions=True)
-            self._main = None
+        await self._loop.stop()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=drain_s)
         for task in self._tasks:
@@ -107,26 +105,6 @@ class WebhookSender:
         return len(self._tasks)
 
     # --- what is due -----------------------------------------------------------------------------------
-
-    async def _run(self) -> None:
-        while True:
-            self._wake.clear()
-            more = False
-            try:
-                more = await self._round()
-            except (StoreBusy, StoreFailed) as error:
-                log.warning("webhook_round_failed error=%s", error)
-            except Exception:
-                log.exception("webhook_round_failed")
-            if not more:
-                await self._wait()
-
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(self._poll_s):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
 
     async def _round(self) -> bool:
         """Claims and starts what is due and has a place; whether it is worth looking again at once."""
@@ -183,7 +161,7 @@ class WebhookSender:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._wake.set()
+        self._loop.wake()
         if not task.cancelled() and task.exception() is not None:
             log.error("webhook_delivery_failed", exc_info=task.exception())
 

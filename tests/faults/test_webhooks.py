@@ -25,7 +25,7 @@ async def sender(here: World) -> AsyncIterator[WebhookSender]:
     settings = here.settings.webhooks
     poster = Poster(SystemDns().addresses, timeout_s=settings.timeout_s, allow_private=True)
     one = WebhookSender(here.ground.caches, here.clock, settings, poster)
-    one.start()
+    await one.start()
     try:
         yield one
     finally:

@@ -16,6 +16,7 @@ from gateway.domains.service import Domain, Domains
 from gateway.domains.signers import Signers
 from gateway.domains.spf import judge_spf
 from gateway.ids import IdFactory
+from gateway.jobs.loop import Job, Loop
 from gateway.sendernames.service import SenderNames
 from gateway.store.cache import Caches
 from gateway.store.store import Store
@@ -178,3 +179,8 @@ async def services(
     finally:
         await caches.close()
         await store.close()
+
+
+def polling(caches: Caches) -> Loop:
+    """The daemon's watch over changes of other processes."""
+    return Loop(Job(name="caches", work=caches.poll, every_s=caches.poll_s))

@@ -9,7 +9,7 @@ from config.schema import Limits
 from gateway.accounts import auth as auth_module
 from gateway.accounts.auth import AuthRefused, Principal
 from gateway.accounts.secrets import CredentialKind, matches
-from tests.gateway.services_rig import CountingStore, Services, services
+from tests.gateway.services_rig import CountingStore, Services, polling, services
 
 HERE, THERE = "192.0.2.1", "198.51.100.7"
 STRICT = Limits(auth_free_failures=2, auth_delay_first_s=1.0, auth_delay_max_s=8.0)
@@ -194,7 +194,8 @@ async def test_a_key_made_by_another_process_works_at_once(tmp_path: Path) -> No
 
 async def test_a_key_revoked_by_another_process_stops(tmp_path: Path) -> None:
     async with services(tmp_path) as daemon, services(tmp_path) as command:
-        watch = asyncio.create_task(daemon.caches.run())
+        watch = polling(daemon.caches)
+        await watch.start()
         account = await command.account()
         key = await command.credentials.create(account.id, CredentialKind.API)
         await daemon.auth.api_key(key.secret, HERE)
@@ -202,7 +203,7 @@ async def test_a_key_revoked_by_another_process_stops(tmp_path: Path) -> None:
         async with asyncio.timeout(1.0):
             refused = await until_refused(daemon, key.secret)
         assert refused.reason == "credentials"
-        watch.cancel()
+        await watch.stop()
 
 
 async def test_without_the_watch_a_change_elsewhere_is_seen_by_fresh(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from gateway.store.cache import Caches
 from gateway.store.errors import StoreBusy
 from gateway.store.store import Store
 from gateway.store.tx import Tx
-from tests.gateway.services_rig import CountingStore, eventually, services
+from tests.gateway.services_rig import CountingStore, eventually, polling, services
 
 
 def load_name(tx: Tx, account_id: str) -> str | None:
@@ -132,7 +132,8 @@ async def test_the_watch_sees_another_processs_change(tmp_path: Path) -> None:
     async with services(tmp_path) as daemon, services(tmp_path) as command:
         cache = daemon.caches.cache(load_name, 10)
         account = await command.account()
-        watch = asyncio.create_task(daemon.caches.run())
+        watch = polling(daemon.caches)
+        await watch.start()
         await cache.get(account.id)
         await command.caches.write(lambda tx: rename(tx, account.id, "Eve"))
 
@@ -141,7 +142,7 @@ async def test_the_watch_sees_another_processs_change(tmp_path: Path) -> None:
 
         async with asyncio.timeout(1):
             await eventually(seen)
-        watch.cancel()
+        await watch.stop()
 
 
 async def test_a_change_that_is_rolled_back_counts_nothing(tmp_path: Path) -> None:
@@ -185,7 +186,8 @@ async def test_when_nobody_can_say_whether_it_changed_nothing_is_held(
             raise OSError("the database is away")
 
         monkeypatch.setattr(Store, "read", away)
-        watch = asyncio.create_task(caches.run())
+        watch = polling(caches)
+        await watch.start()
 
         async def empty() -> bool:
             return cache.peek(account.id) is None
@@ -193,5 +195,5 @@ async def test_when_nobody_can_say_whether_it_changed_nothing_is_held(
         await eventually(empty)
         monkeypatch.undo()
         assert await cache.get(account.id) == "Ada"  # and the watch goes on
-        watch.cancel()
+        await watch.stop()
         await caches.close()

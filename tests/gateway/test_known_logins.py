@@ -18,7 +18,7 @@ from gateway.accounts.guessing import Pair
 from gateway.accounts.known import ACCOUNT_ROWS_MAX, ROWS_MAX, Remember
 from gateway.accounts.secrets import CredentialKind
 from gateway.ingress import smpp as ingress_smpp
-from gateway.jobs.retention import Retention
+from gateway.jobs.retention import purge_all
 from gateway.store.tx import Row
 from gateway.verticals import purges
 from policy.retention import DAY_MS
@@ -252,16 +252,16 @@ async def test_a_login_is_forgotten_after_its_days(tmp_path: Path) -> None:
         secret = (await client(rig)).secret
         await attempt(rig, "demo", secret)
         await until_rows(rig, 1)
-        retention = Retention(rig.store, rig.clock, purges(settings), holder="here")
+        run = partial(purge_all, purges(settings), rig.store, rig.clock)
         rig.clock.advance(2 * 86_400 - 1)
-        await retention.run()
+        await run()
         assert len(await rows(rig)) == 1
         assert await rig.auth._find_pair(Pair("smpp", HERE, "demo"), "x") is not None
         rig.clock.advance(1)
         found = await rig.auth._find_pair(Pair("smpp", HERE, "demo"), "x")
         assert found is not None
         assert found.digest is None  # even before it has been deleted
-        await retention.run()
+        await run()
         assert await rows(rig) == []
 
 

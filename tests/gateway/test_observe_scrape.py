@@ -262,6 +262,9 @@ def test_the_dashboard_leaves_no_metric_of_ours_unseen(seen: Seen) -> None:
         "gateway_probe_last_timestamp_seconds",
         "gateway_readings_timestamp_seconds",  # has an alert
         "gateway_credits_granted",
+        "gateway_job_last_success_timestamp_seconds",  # with the period it has an alert
+        "gateway_job_period_seconds",
+        "gateway_job_failures",
     }
 
 

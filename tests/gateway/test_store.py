@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from config.schema import Settings
-from gateway.jobs.retention import Retention
+from gateway.jobs.retention import purge_all
 from gateway.messages import retention as retention_module
 from gateway.messages.durable import AcceptMessages
 from gateway.messages.settle import SettleDeliveries
@@ -325,12 +325,12 @@ async def test_retention_drops_finished_days_and_keeps_what_is_not_final(tmp_pat
         old = await one.send_mail()
         await one.settled(old.id or "")
         waiting = await one.send_mail(send_at_ms=clock.now_ms() + 20 * 86_400_000)
-        retention = Retention(one.store, clock, purges(settings), holder=HOLDER)
-        assert await retention.run() == 0
+        run = partial(purge_all, purges(settings), one.store, clock)
+        assert await run() == 0
         clock.advance(4 * 86_400)
         young = await one.send_mail()
         await one.settled(young.id or "")
-        assert await retention.run() > 0
+        assert await run() > 0
         rows = await one.store.read(lambda tx: tx.rows("SELECT id FROM message ORDER BY id"))
         assert rows == [(waiting.id,), (young.id,)]
         left = await one.store.read(lambda tx: tx.rows("SELECT DISTINCT message_id FROM event"))
@@ -357,12 +357,12 @@ async def test_retention_passes_over_what_waits_in_steps_and_finds_all_that_is_f
             sent = await one.send_mail(send_at_ms=later_ms)
             if later_ms is None:
                 await one.settled(sent.id or "")
-        retention = Retention(one.store, clock, purges(settings), holder=HOLDER)
+        run = partial(purge_all, purges(settings), one.store, clock)
         clock.advance(2 * 3600)
-        assert await retention.run() == 4  # the content of what is final
+        assert await run() == 4  # the content of what is final
         assert await counts(one.store) == {"content": 8, "delivery": 12, "message": 12}
         clock.advance(4 * 86_400)
-        await retention.run()
+        await run()
         assert await counts(one.store) == {"content": 8, "delivery": 8, "message": 8}
         statuses = await one.store.read(lambda tx: tx.rows("SELECT DISTINCT status FROM message"))
         assert statuses == [("scheduled",)]

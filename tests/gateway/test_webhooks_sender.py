@@ -36,7 +36,7 @@ async def sending(rig: Services, settings: Settings = SETTINGS) -> AsyncIterator
         rig.dns.addresses, timeout_s=settings.timeout_s, allow_private=settings.allow_private_targets
     )
     sender = WebhookSender(rig.caches, rig.clock, settings, poster, poll_s=0.01, jitter=lambda: 0.5)
-    sender.start()
+    await sender.start()
     try:
         yield sender
     finally:
