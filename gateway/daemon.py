@@ -6,9 +6,7 @@ depends on a clean stop.
 """
 
 import asyncio
-import contextlib
 import ssl
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +21,6 @@ from gateway.accounts.auth import Authenticator
 from gateway.accounts.probe_key import ProbeKey
 from gateway.clock import Clock, SystemClock
 from gateway.credits.service import Credits
-from gateway.domains.signers import Signers
 from gateway.doors.door import Doors
 from gateway.ground import Ground
 from gateway.health import Readiness
@@ -32,27 +29,18 @@ from gateway.ingress.smpp import SmppIngress
 from gateway.ingress.smtp import SmtpIngress
 from gateway.ingress.trusted import Trusted
 from gateway.jobs.chores import Chores
-from gateway.jobs.loop import Job, Loop, Watch
+from gateway.jobs.loop import Job, Loop
 from gateway.logs import log as logs
-from gateway.messages.model import Channel, Submitted, Work
-from gateway.messages.receipts.apply import ApplyReceipts, PartReceipt
-from gateway.messages.receipts.client import Due
-from gateway.messages.receipts.late import TakeLateAnswer
-from gateway.messages.reports import Reports
-from gateway.messages.retry import channel_rules
 from gateway.observe.metrics import Metrics
 from gateway.observe.observer import MetricsObserver
 from gateway.observe.probes import Probes
 from gateway.observe.readings import Readings
 from gateway.observe.server import MetricsServer
-from gateway.road import Road, make_tenure
-from gateway.sendernames.service import SenderNames
+from gateway.road import Road
+from gateway.road import build as build_road
 from gateway.starting import Ports, StartError, naming, open_store
-from gateway.store.errors import StoreBusy, StoreError
-from gateway.store.held import HeldLeases
+from gateway.store.errors import StoreError
 from gateway.tree import Tree
-from gateway.upstreams import registry
-from gateway.upstreams.signing import Signing
 from gateway.webhooks.post import Poster
 from gateway.webhooks.sender import WebhookSender
 from gateway.worker import Birth
@@ -60,8 +48,6 @@ from policy.countries import CountryTable, CountryTableError
 from policy.countries import parse as parse_countries
 from policy.data import shipped_countries
 from smtp.server import ServerConfig, SmtpServer
-
-__all__ = ["Gateway", "build_road"]
 
 log = structlog.get_logger(__name__)
 
@@ -90,7 +76,6 @@ class Gateway:
         self._config_path = config_path
         self._clock = clock or SystemClock()
         self._context: ssl.SSLContext | None = None
-        self._owed: Callable[[Sequence[Due]], None] = lambda _owed: None
         self._probe_key = ProbeKey.make() if birth is None else birth.probe_key
 
     async def start(self) -> Ports:
@@ -103,7 +88,7 @@ class Gateway:
         login_key = known.read_key(settings.server.data_dir)
         ground = verticals.make(settings, store, clock, login_key=login_key)
         observer = MetricsObserver(metrics)
-        road = build_road(ground, countries, observer, self._tell_owed, metrics)
+        road = build_road(ground, countries, observer, metrics)
         road.offer(ground)
         readiness = Readiness(store)
         tree = self.tree
@@ -219,9 +204,6 @@ class Gateway:
 
         self.tree.add("smtp", start, stop)
 
-    def _tell_owed(self, owed: Sequence[Due]) -> None:
-        self._owed(owed)
-
     def _add_smpp(self, parts: "_Parts") -> None:
         settings = self.settings.smpp
         if not settings.enabled:
@@ -236,7 +218,6 @@ class Gateway:
             reuse_port=self._birth is not None,
             watch=self.metrics,
         )
-        self._owed = ingress.offer
         parts.metrics.watch_connections("smpp", lambda: ingress.binds)
 
         async def start() -> None:
@@ -367,81 +348,6 @@ class _Parts:
     doors: Doors
 
 
-def build_road(
-    ground: Ground,
-    countries: CountryTable,
-    observer: MetricsObserver,
-    owed: Callable[[Sequence[Due]], None] = lambda _owed: None,
-    watch: Watch | None = None,
-) -> Road:
-    """The road of one process over the configured upstreams; `owed` is told of receipts for SMPP clients."""
-    settings, store, clock = ground.settings, ground.store, ground.clock
-    rules = channel_rules(settings)[Channel.SMS]
-    keep_content = settings.retention.content_hours > 0
-
-    def on_receipts(receipts: Sequence[PartReceipt]) -> "asyncio.Future[list[str | None]]":
-        operation = ApplyReceipts(
-            *receipts,
-            refund_on=rules.refund_on,
-            keep_content=keep_content,
-            parked_max=_parked_max(settings),
-            settled=observer.receipted,
-            owed=owed,
-        )
-        return store.submit(operation)
-
-    def on_late(work: Work, submitted: Submitted) -> None:
-        operation = TakeLateAnswer(
-            work,
-            submitted,
-            now_ms=clock.now_ms(),
-            receipt_timeout_ms=rules.receipt_timeout_ms,
-            refund_on=rules.refund_on,
-            keep_content=keep_content,
-        )
-        with contextlib.suppress(StoreBusy):  # then it is tried again, as without the answer
-            store.post(operation, urgent=True)
-
-    tenure = make_tenure(settings, store, clock, ground.ids, lost=observer.lease_lost)
-    leases = None
-    if not store.exclusive:  # other processes may be on this database
-        leases = HeldLeases(store, clock, holder=tenure.process, lease_s=settings.store.lease_s)
-    tools = registry.Tools(
-        settings=settings,
-        store=store,
-        clock=clock,
-        signing=Signing(ground[Signers], clock),
-        on_receipts=on_receipts,
-        on_late=on_late,
-        leases=leases,
-        may_send=tenure.may_send,
-    )
-    reports = Reports(
-        server_name=settings.server.name,
-        lifetime_ms=settings.mail.lifetime_s * 1000,
-        domains=ground[Signers],
-        ids=ground.ids,
-        clock=clock,
-    )
-    road = Road(
-        settings=settings,
-        store=store,
-        clock=clock,
-        ids=ground.ids,
-        credits=ground[Credits],
-        domains=ground[Signers],
-        sender_names=ground[SenderNames],
-        countries=countries,
-        upstreams=registry.build(tools),
-        reports=reports,
-        observer=observer,
-        tenure=tenure,
-        watch=watch,
-    )
-    reports.router = road.router
-    return road
-
-
 def _countries(settings: Settings) -> CountryTable:
     """The shipped table, the operator's laid over it (R25)."""
     path = settings.sender_name.countries_file
@@ -451,10 +357,3 @@ def _countries(settings: Settings) -> CountryTable:
         return parse_countries(path.read_text(encoding="utf-8")).over(shipped_countries())
     except (OSError, UnicodeDecodeError, CountryTableError) as error:
         raise StartError(f"sender_name.countries_file: {path}: {error}") from error
-
-
-def _parked_max(settings: Settings) -> int:
-    return (
-        max((getattr(one, "max_unanswered_receipts", 0) for one in settings.upstream.values()), default=0)
-        or 10_000
-    )

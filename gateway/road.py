@@ -1,38 +1,46 @@
 """The road of a message, put together: shapers → acceptor → dispatcher → upstreams, and the queue's keeper.
 
-`gateway.daemon` builds one `Road` per process and gives it to every ingress. Tests build one on a temporary
-store with upstreams of their own.
+`build` makes the one of a process, over the configured upstreams; tests make one with upstreams of their own.
 """
 
 from collections.abc import Callable
-from functools import partial
 
 from config.schema import Settings
+from config.schema_upstreams import SmppUpstream
 from gateway.clock import Clock
 from gateway.credits.service import Credits
+from gateway.domains.signers import Signers
 from gateway.ground import Ground
 from gateway.ids import IdFactory
 from gateway.jobs.loop import Watch
 from gateway.messages import retry
 from gateway.messages.accept import Acceptor
+from gateway.messages.bell import Bell
 from gateway.messages.deliver import Dispatcher
 from gateway.messages.lanes import Lanes
+from gateway.messages.model import Channel
 from gateway.messages.observer import Observer
 from gateway.messages.ports import Upstreams
 from gateway.messages.queue import QueueKeeper
+from gateway.messages.receipts.intake import Intake, Offers
+from gateway.messages.reports import Reports
 from gateway.messages.route import Router
-from gateway.messages.settling import Reports
 from gateway.messages.shape_mail import MailShaper, SenderDomains
-from gateway.messages.shape_sms import SenderNames, SmsShaper
+from gateway.messages.shape_sms import SenderNames as ApprovedNames
+from gateway.messages.shape_sms import SmsShaper
+from gateway.sendernames.service import SenderNames
+from gateway.store.held import HeldLeases
 from gateway.store.store import Store
 from gateway.store.tenure import Tenure
 from gateway.turns import Slices
-from gateway.upstreams.sandbox.sms import SandboxSms
-from gateway.upstreams.smpp_operator import SmppOperator
+from gateway.upstreams import registry
+from gateway.upstreams.signing import Signing
 from policy.acceptable_use import sensitive_numbers
 from policy.countries import CountryTable
 from policy.engine import Policy, Submission
 from smtp.limits import MailLimits
+
+_PARKED_MAX = 10_000
 
 
 class Road:
@@ -47,20 +55,20 @@ class Road:
         ids: IdFactory,
         credits: Credits,
         domains: SenderDomains,
-        sender_names: SenderNames,
+        sender_names: ApprovedNames,
         countries: CountryTable,
         upstreams: Upstreams,
-        reports: Reports,
         observer: Observer,
         tenure: Tenure | None = None,
+        offers: Offers | None = None,
         watch: Watch | None = None,
     ) -> None:
         self.upstreams = upstreams
         self.tenure = tenure or make_tenure(settings, store, clock, ids)
+        self.offers = offers or Offers()
         policies = acceptable_use(settings)
         self.mail_limits = mail_limits(settings)
         self.slices = Slices()
-        self.keep_content = settings.retention.content_hours > 0
         self.rules = retry.channel_rules(settings)
         self.router = Router(
             mail=settings.mail.route,
@@ -68,6 +76,7 @@ class Road:
             sms=settings.sms.route,
             upstreams=upstreams,
         )
+        bell = Bell()
         self.dispatcher = Dispatcher(
             store=store,
             upstream_of=self.router.upstream_of,
@@ -79,9 +88,17 @@ class Road:
             clock=clock,
             tenure=self.tenure,
             unsettled_max=2 * settings.store.batch_max,  # one batch is written, one gathers
-            keep_content=self.keep_content,
+            keep_content=keeps_content(settings),
             observer=observer,
-            reports=reports,
+            reports=Reports(
+                server_name=settings.server.name,
+                lifetime_ms=settings.mail.lifetime_s * 1000,
+                domains=domains,
+                router=self.router,
+                ids=ids,
+                clock=clock,
+            ),
+            bell=bell,
         )
         self.queue = QueueKeeper(
             store=store,
@@ -90,6 +107,7 @@ class Road:
             clock=clock,
             tenure=self.tenure,
             lease_s=settings.store.lease_s,
+            bell=bell,
             watch=watch,
         )
         self.acceptor = Acceptor(
@@ -131,16 +149,17 @@ class Road:
     async def start(self) -> None:
         """Opens the upstreams, takes over what a dead process held, and begins to deliver."""
         for upstream in self.upstreams.values():
-            if isinstance(upstream, SmppOperator | SandboxSms):
-                upstream.ready = partial(self._ready, upstream.name)
-                upstream.more = partial(self.dispatcher.more, upstream.name)
-            await upstream.start()
+            await upstream.start(self)
         await self.queue.start()
 
-    def _ready(self, destination: str) -> None:
-        """A link came up: what waits for it need not wait any longer."""
+    def ready(self, destination: str) -> None:
+        """A link came up: what waits for it need not wait any longer (`ports.Links`)."""
         self.dispatcher.wake(destination)
         self.queue.wake()
+
+    def more(self, destination: str) -> None:
+        """There is room for more attempts at once (`ports.Links`)."""
+        self.dispatcher.more(destination)
 
     async def stop(self, drain_s: float) -> None:
         """Ends attempts under way within `drain_s` seconds and leaves the rest in the database."""
@@ -151,6 +170,50 @@ class Road:
         for upstream in self.upstreams.values():
             await upstream.stop(drain_s)
         await self.queue.release()
+
+
+def build(ground: Ground, countries: CountryTable, observer: Observer, watch: Watch | None = None) -> Road:
+    """The road of one process over the configured upstreams."""
+    settings, store, clock = ground.settings, ground.store, ground.clock
+    tenure = make_tenure(settings, store, clock, ground.ids, lost=observer.lease_lost)
+    leases = None
+    if not store.exclusive:  # other processes may be on this database
+        leases = HeldLeases(store, clock, holder=tenure.process, lease_s=settings.store.lease_s)
+    offers = Offers()
+    intake = Intake(
+        store,
+        clock,
+        retry.channel_rules(settings)[Channel.SMS],
+        keep_content=keeps_content(settings),
+        parked_max=_parked_max(settings),
+        observer=observer,
+        offers=offers,
+    )
+    tools = registry.Tools(
+        settings=settings,
+        store=store,
+        clock=clock,
+        signing=Signing(ground[Signers], clock),
+        on_receipts=intake.receipts,
+        on_late=intake.late,
+        leases=leases,
+        may_send=tenure.may_send,
+    )
+    return Road(
+        settings=settings,
+        store=store,
+        clock=clock,
+        ids=ground.ids,
+        credits=ground[Credits],
+        domains=ground[Signers],
+        sender_names=ground[SenderNames],
+        countries=countries,
+        upstreams=registry.build(tools),
+        observer=observer,
+        tenure=tenure,
+        offers=offers,
+        watch=watch,
+    )
 
 
 def make_tenure(
@@ -177,3 +240,15 @@ def mail_limits(settings: Settings) -> MailLimits:
     """What a mail may hold, from the configuration."""
     limits = settings.limits
     return MailLimits(**{name: getattr(limits, name) for name in MailLimits.__struct_fields__})
+
+
+def keeps_content(settings: Settings) -> bool:
+    """Whether content is kept after the last delivery."""
+    return settings.retention.content_hours > 0
+
+
+def _parked_max(settings: Settings) -> int:
+    most = [
+        one.max_unanswered_receipts for one in settings.upstream.values() if isinstance(one, SmppUpstream)
+    ]
+    return max(most, default=_PARKED_MAX)

@@ -29,7 +29,7 @@ from gateway.messages.cancel import locks as cancel_locks
 from gateway.messages.model import Channel, Message, SmsEnvelope, Verdict
 from gateway.messages.observer import Observer
 from gateway.messages.receipts import client as client_receipts
-from gateway.messages.receipts.client import INGRESS, Due
+from gateway.messages.receipts.client import INGRESS
 from gateway.rate import Buckets
 from gateway.road import Road
 from gateway.store.errors import StoreBusy, StoreFailed
@@ -84,6 +84,7 @@ class SmppIngress:
     ) -> None:
         settings = ground.settings.smpp
         self.application = SmppApplication(ground, road, observer, probe_key, watch)
+        road.offers.listen(self.application.receipts.offer)
         self._server = SmscServer(
             self.application, _config(ground, settings.port, None, reuse_port=reuse_port), door
         )
@@ -106,10 +107,6 @@ class SmppIngress:
     def binds(self) -> int:
         """How many binds are open."""
         return len(self.application.binds)
-
-    def offer(self, receipts: Sequence[Due]) -> None:
-        """Receipts were queued by this process just now: those that have room leave from memory."""
-        self.application.receipts.offer(receipts)
 
     async def start(self) -> None:
         """Listens. Raises OSError if a port is taken; then nothing listens."""

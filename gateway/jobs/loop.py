@@ -71,10 +71,11 @@ class Job:
 class Loop:
     """Runs one job: at once, then again and again, until it is stopped."""
 
-    def __init__(self, job: Job, watch: Watch | None = None) -> None:
+    def __init__(self, job: Job, watch: Watch | None = None, *, wake: asyncio.Event | None = None) -> None:
+        """`wake` set by anybody is as good as a call of `wake`."""
         self._job = job
         self._watch: Watch = watch or Unwatched()
-        self._wake = asyncio.Event()
+        self._wake = wake or asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failures = 0  # in a row
         self._tell_at_s = float("-inf")

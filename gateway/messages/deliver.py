@@ -17,6 +17,7 @@ import structlog
 from gateway.clock import Clock
 from gateway.events.record import EventKind
 from gateway.messages import retry
+from gateway.messages.bell import Bell
 from gateway.messages.lanes import Lane, Lanes
 from gateway.messages.model import Channel, Deferred, Failed, Message, Outcome, Status, Unknown, Work
 from gateway.messages.observer import Observer
@@ -62,6 +63,7 @@ class Dispatcher:
         keep_content: bool,
         observer: Observer,
         reports: Reports,
+        bell: Bell,
         random_unit: Callable[[], float] = random.random,
     ) -> None:
         """No attempt begins while `unsettled_max` that ended are not settled: a crash would repeat them."""
@@ -85,10 +87,7 @@ class Dispatcher:
         self._behind = False  # attempts wait for settlements to be written
         self._stopping = False
         self._fenced = False  # attempts wait for the lease to be renewed
-        self.settled: Callable[[], None] = lambda: None
-        """Called after every settlement, when memory was given back."""
-        self.left_waiting: Callable[[], None] = lambda: None
-        """Called when a settlement left something new in the database's queue."""
+        self._bell = bell
 
     # --- in ------------------------------------------------------------------------------------------
 
@@ -367,8 +366,8 @@ class Dispatcher:
 
     def _written_unreserved(self, operation: SettleDeliveries) -> None:
         if operation.reports:
-            self.left_waiting()
-        self.settled()
+            self._bell.ring()
+        self._bell.settled()
         self._settler.written()
 
     # --- the end -------------------------------------------------------------------------------------

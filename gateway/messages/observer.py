@@ -24,3 +24,6 @@ class Observer:
 
     def connection_refused(self, ingress: str, reason: str) -> None:
         """A connection was turned away, or closed for another; `reason` is from a bounded set."""
+
+    def lease_lost(self) -> None:
+        """This process stood still until its lease was another's."""

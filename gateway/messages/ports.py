@@ -10,6 +10,18 @@ from typing import Protocol
 from gateway.messages.model import Outcome, Work
 
 
+class Links(Protocol):
+    """What an upstream over links that come and go tells the road of each destination."""
+
+    def ready(self, destination: str) -> None:
+        """A link came up: what waits for it need not wait any longer."""
+        ...
+
+    def more(self, destination: str) -> None:
+        """`concurrency` has grown."""
+        ...
+
+
 class Upstream(Protocol):
     """A way out of the gateway: an MX, a smarthost, an SMPP operator, a sandbox.
 
@@ -38,7 +50,7 @@ class Upstream(Protocol):
         """The queue that `address` waits in: what fails together belongs to one destination."""
         ...
 
-    async def start(self) -> None:
+    async def start(self, links: Links) -> None:
         """Opens what lives as long as the daemon (binds, pools). Must not wait for the other side."""
         ...
 

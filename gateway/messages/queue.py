@@ -12,6 +12,7 @@ import structlog
 from gateway.clock import Clock
 from gateway.jobs.loop import Job, Loop, Watch
 from gateway.messages import clock_set_back, held, takeover
+from gateway.messages.bell import Bell
 from gateway.messages.claim import Claimed, LaneKey, claim, due_lanes, fitting, load
 from gateway.messages.deliver import Dispatcher
 from gateway.messages.model import Message, Work
@@ -43,6 +44,7 @@ class QueueKeeper:
         clock: Clock,
         tenure: Tenure,
         lease_s: float,
+        bell: Bell,
         watch: Watch | None = None,
     ) -> None:
         self._store = store
@@ -60,15 +62,14 @@ class QueueKeeper:
                 failed="queue_round_failed",
             ),
             watch,
+            wake=bell.rung,
         )
+        self._bell = bell
         self._watch = takeover.Watch(lease_s)
         self._renew_at_s = 0.0
         self._set_back = clock_set_back.Watch(clock)
         self._back_ms = 0  # by which the clock was set back, until the retries have followed
-        self._wake_after: int | None = None  # so many settlements; None: nothing waits
         self._unloaded: tuple[str, list[Row]] = ("", [])  # claimed, and then the database went away
-        dispatcher.settled = self._settled
-        dispatcher.left_waiting = self.wake
 
     async def start(self) -> None:
         """Takes this process's lease and everything that a dead process held; then keeps the queue."""
@@ -80,17 +81,6 @@ class QueueKeeper:
     def wake(self) -> None:
         """There is something to claim."""
         self._loop.wake()
-
-    def _settled(self) -> None:
-        """Memory was given back: claims again once half of what the last round brought is gone.
-
-        Not half of all: most of that may belong to destinations that never answer (A5).
-        """
-        if self._wake_after is not None:
-            self._wake_after -= 1
-            if self._wake_after <= 0:
-                self._wake_after = None
-                self.wake()
 
     async def stop(self) -> None:
         """Stops claiming; the lease is given back by `release`, after the last settlement."""
@@ -177,7 +167,9 @@ class QueueKeeper:
             self._unloaded = "", []
             self._take_in(claimed, holder)
             brought = len(claimed.messages)
-        self._wake_after = (brought or self._dispatcher.lanes.deliveries) // 2 if lanes else None
+        # Half of what this round brought, not of all: most of that may belong to destinations that never
+        # answer (A5).
+        self._bell.ring_after((brought or self._dispatcher.lanes.deliveries) // 2 if lanes else None)
         return next_place is not None
 
     def _room(self, lane: LaneKey) -> int:

@@ -34,6 +34,7 @@ class Reports:
         server_name: str,
         lifetime_ms: int,
         domains: SenderDomains,
+        router: Router,
         ids: IdFactory,
         clock: Clock,
     ) -> None:
@@ -42,12 +43,12 @@ class Reports:
         self._domains = domains
         self._ids = ids
         self._clock = clock
-        self.router: Router | None = None  # set when the road is put together
+        self._router = router
 
     async def __call__(self, work: Work, settlements: Sequence[Settlement]) -> Sequence[Message]:
         """The reports owed for the failures among `settlements`: one message, or none."""
         envelope = work.message.envelope
-        if not isinstance(envelope, MailEnvelope) or not envelope.mail_from or self.router is None:
+        if not isinstance(envelope, MailEnvelope) or not envelope.mail_from:
             return ()
         failed = [
             (delivery, one)
@@ -57,7 +58,7 @@ class Reports:
         if not failed:
             return ()
         domain = envelope.mail_from.rpartition("@")[2]
-        route = self.router.mail(envelope.mail_from)
+        route = self._router.mail(envelope.mail_from)
         if route is None or not await self._domains.allowed(work.message.account_id, domain):
             return ()
         return [self._report(work.message, envelope, failed, route.destination)]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from config.schema_upstreams import MxUpstream
 from gateway.messages.model import Deferred, Failed, Outcome, Work
+from gateway.messages.ports import Links
 from gateway.upstreams.mail_outcomes import envelope_of, outcomes_of
 from gateway.upstreams.rate import Rate
 from gateway.upstreams.signing import Signing
@@ -74,8 +75,9 @@ class Mx:
         """A queue per domain."""
         return f"{self.name}/{address.rpartition('@')[2].lower()}"
 
-    async def start(self) -> None:
+    async def start(self, links: Links) -> None:
         """Connections open when there is something to send."""
+        del links
 
     def withdraw(self) -> None:
         """Whoever has not been greeted yet."""

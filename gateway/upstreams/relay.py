@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from config.schema_upstreams import RelayUpstream
 from gateway.messages.model import Deferred, Outcome, Work
+from gateway.messages.ports import Links
 from gateway.upstreams.mail_outcomes import begin, envelope_of, outcomes_of
 from gateway.upstreams.rate import Rate
 from gateway.upstreams.signing import Signing
@@ -79,8 +80,9 @@ class Relay:
         del address
         return self.name
 
-    async def start(self) -> None:
+    async def start(self, links: Links) -> None:
         """Connections open when there is something to send."""
+        del links
 
     def withdraw(self) -> None:
         """Whoever has not been greeted yet."""

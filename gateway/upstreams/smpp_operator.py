@@ -16,6 +16,7 @@ import structlog
 from config.schema_upstreams import SmppUpstream
 from gateway.clock import Clock
 from gateway.messages.model import Deferred, Failed, Outcome, Submitted, Unknown, Work
+from gateway.messages.ports import Links
 from gateway.messages.receipts.apply import PartReceipt
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.upstreams.binds import LeasedBind, Leases
@@ -58,7 +59,7 @@ class LinkState:
 
 
 class SmppOperator:
-    """An upstream on `smpp.esme`. `ready` is called when a bind comes up, `more` when `concurrency` grows."""
+    """An upstream on `smpp.esme`."""
 
     recipients_per_work = 1
 
@@ -80,8 +81,7 @@ class SmppOperator:
         self._slots = settings.window * settings.binds
         self._aside = 0
         self._pace = Pace(settings.rate_per_s)
-        self.ready: Callable[[], None] = lambda: None
-        self.more: Callable[[], None] = lambda: None
+        self._links: Links | None = None  # from `start` on
         self._settings = settings
         self._clock = clock
         self._on_receipts = on_receipts
@@ -121,8 +121,9 @@ class SmppOperator:
         """How many segments `text` becomes at this operator. Raises smpp.text.TextError."""
         return self._builder.segments(text)
 
-    async def start(self) -> None:
+    async def start(self, links: Links) -> None:
         """Begins to bind; the binds are kept up until `stop`."""
+        self._links = links
         for bind in self._binds:
             bind.start()
 
@@ -170,10 +171,18 @@ class SmppOperator:
                 probing = esme
         return probing
 
+    def _ready(self) -> None:
+        if self._links is not None:
+            self._links.ready(self.name)
+
+    def _more(self) -> None:
+        if self._links is not None:
+            self._links.more(self.name)
+
     def _set_aside(self, change: int) -> None:
         self._aside += change
         if change > 0:
-            self.more()
+            self._more()
 
     def _ended(self, work: Work, results: Sequence[SubmitResult]) -> Outcome:
         outcome = outcome_of(self.name, results, receipts=self._settings.receipts)
@@ -258,7 +267,7 @@ class SmppOperator:
             if bound:
                 log.info("upstream_bound", upstream=self.name, mode=mode.name)
                 if mode is not BindMode.RX:
-                    self.ready()
+                    self._ready()
             elif esme.stopping:
                 log.info("upstream_unbound", upstream=self.name, mode=mode.name, reason=reason)
             else:

@@ -18,7 +18,6 @@ from gateway import verticals
 from gateway.accounts.service import Accounts
 from gateway.clock import Clock, SystemClock
 from gateway.credits.service import Credits
-from gateway.daemon import build_road
 from gateway.domains.service import Domains
 from gateway.ground import Ground
 from gateway.messages import query
@@ -29,6 +28,7 @@ from gateway.messages.shape_sms import SmsSubmission
 from gateway.observe.metrics import Metrics
 from gateway.observe.observer import MetricsObserver
 from gateway.road import Road
+from gateway.road import build as build_road
 from gateway.sendernames.service import SenderNames
 from gateway.store.store import Store
 from gateway.store.tx import Tx

@@ -27,7 +27,6 @@ from gateway.ground import Ground
 from gateway.http.wire.server import HttpServer
 from gateway.messages.observer import Observer
 from gateway.messages.ports import Upstream, Upstreams
-from gateway.messages.reports import Reports
 from gateway.road import Road
 from gateway.sendernames.service import SenderNames
 from gateway.store import schema, sqlite
@@ -153,13 +152,6 @@ async def world(
     store = Store.open(f"sqlite:{folder}/gateway.db", exclusive=True, listeners=LISTENERS)
     dns = FakeDns()
     ground = verticals.make(settings, store, clock, dns=dns)
-    reports = Reports(
-        server_name=settings.server.name,
-        lifetime_ms=settings.mail.lifetime_s * 1000,
-        domains=ground[Signers],
-        ids=ground.ids,
-        clock=clock,
-    )
     road = Road(
         settings=settings,
         store=store,
@@ -170,10 +162,8 @@ async def world(
         sender_names=ground[SenderNames],
         countries=shipped_countries(),
         upstreams=Upstreams({one.name: one for one in (mail, sms, *upstreams)}),
-        reports=reports,
         observer=Observer(),
     )
-    reports.router = road.router
     readiness = FakeReadiness()
     context = server_context(settings.tls, now=datetime.now(UTC)) if settings.http.tls else None
     refusals = Refusals()

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 
 from gateway.messages.model import Delivered, Outcome, Work
+from gateway.messages.ports import Links
 from smpp import text
 
 
@@ -66,7 +67,7 @@ class FakeUpstream:
     def segments(self, message_text: str) -> int:
         return text.segments(message_text)
 
-    async def start(self) -> None:
+    async def start(self, links: Links) -> None:
         return
 
     def withdraw(self) -> None:

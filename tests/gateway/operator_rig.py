@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, cast
 
 from config.kinds import Secret
 from config.schema_upstreams import SmppUpstream
 from gateway.messages import retry
+from gateway.messages.bell import Bell
 from gateway.messages.deliver import Dispatcher
 from gateway.messages.lanes import Lanes
 from gateway.messages.model import Channel, Delivery, Message, SmsEnvelope, Status
@@ -167,13 +167,12 @@ async def operator_rig(limit: Limit | None = None, **settings: Any) -> AsyncIter
         keep_content=False,
         observer=Observer(),
         reports=_no_reports,
+        bell=Bell(),
         random_unit=lambda: 0.5,
     )
     up = asyncio.Event()
-    operator.ready = partial(_ready, up, dispatcher, operator.name)
-    operator.more = partial(dispatcher.more, operator.name)
     rigs.append(OperatorRig(dispatcher, operator, smsc))
-    await operator.start()
+    await operator.start(_Links(up, dispatcher))
     await up.wait()
     try:
         yield rigs[0]
@@ -183,9 +182,19 @@ async def operator_rig(limit: Limit | None = None, **settings: Any) -> AsyncIter
         await smsc.stop(0.1)
 
 
-def _ready(up: asyncio.Event, dispatcher: Dispatcher, name: str) -> None:
-    up.set()
-    dispatcher.wake(name)
+class _Links:
+    """What the road does of it, without a queue in a database."""
+
+    def __init__(self, up: asyncio.Event, dispatcher: Dispatcher) -> None:
+        self._up = up
+        self._dispatcher = dispatcher
+
+    def ready(self, destination: str) -> None:
+        self._up.set()
+        self._dispatcher.wake(destination)
+
+    def more(self, destination: str) -> None:
+        self._dispatcher.more(destination)
 
 
 def _no_receipts(_receipts: object) -> "asyncio.Future[list[str | None]]":

@@ -19,7 +19,6 @@ from gateway.messages.model import Message, Verdict
 from gateway.messages.observer import Observer
 from gateway.messages.ports import Upstream, Upstreams
 from gateway.messages.query import MessageView
-from gateway.messages.reports import Reports
 from gateway.messages.shape_mail import MailSubmission
 from gateway.messages.shape_sms import SmsSubmission
 from gateway.road import Road
@@ -125,13 +124,6 @@ async def rig(
         store, clock, Terms(settings=settings.credits), {"invoice": Invoice(settings.credits.invoice_confirm)}
     )
     directory = FakeDirectory({"example.org"}, {"Acme"})
-    reports = Reports(
-        server_name=settings.server.name,
-        lifetime_ms=settings.mail.lifetime_s * 1000,
-        domains=directory,
-        ids=ids,
-        clock=clock,
-    )
     by_name = Upstreams({upstream.name: upstream for upstream in upstreams})
     mail, sms = upstreams[0].name, upstreams[-1].name
     settings = replace(
@@ -149,10 +141,8 @@ async def rig(
         sender_names=directory,
         countries=shipped_countries(),
         upstreams=by_name,
-        reports=reports,
         observer=observer or Observer(),
     )
-    reports.router = road.router
     for product, amount in (("mail", mail_credits), ("sms", sms_credits)):
         if amount:
             await credits.grant(ACCOUNT, product, amount)

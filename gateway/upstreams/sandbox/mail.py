@@ -26,6 +26,7 @@ from sqlalchemy import select
 from config.schema_upstreams import SandboxMailUpstream
 from gateway.clock import Clock
 from gateway.messages.model import Deferred, Delivered, Delivery, Failed, MailEnvelope, Outcome, Unknown, Work
+from gateway.messages.ports import Links
 from gateway.store.locks import Locks, named
 from gateway.store.operation import Operation
 from gateway.store.store import Store
@@ -76,8 +77,9 @@ class SandboxMail:
         del address
         return self.name
 
-    async def start(self) -> None:
+    async def start(self, links: Links) -> None:
         """Nothing to open."""
+        del links
 
     def withdraw(self) -> None:
         """Nothing waits here for anybody."""

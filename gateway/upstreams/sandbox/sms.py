@@ -6,13 +6,14 @@ Everything on the road is as with an operator: submit_sm, windows, receipts, par
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from config.kinds import Secret
 from config.schema_upstreams import SandboxSmsUpstream, SmppUpstream
 from gateway.clock import Clock
 from gateway.messages.model import Outcome, Work
+from gateway.messages.ports import Links
 from gateway.upstreams.smpp_operator import LinkState, OnLate, OnReceipts, SmppOperator
 from smpp.link import MaySend, always
 from smpp.simulator import Simulator, SimulatorConfig
@@ -55,8 +56,6 @@ class SandboxSms:
                 late_response_s=_LATE_RESPONSE_S,
             )
         )
-        self.ready: Callable[[], None] = lambda: None
-        self.more: Callable[[], None] = lambda: None
         self._operator = self._connect(settings.port or 1)
 
     @property
@@ -72,12 +71,11 @@ class SandboxSms:
         """How many segments `text` becomes. Raises smpp.text.TextError."""
         return self._operator.segments(text)
 
-    async def start(self) -> None:
+    async def start(self, links: Links) -> None:
         """Starts the simulator, then binds to it."""
         await self._simulator.start()
         self._operator = self._connect(self._simulator.port)
-        self._operator.ready, self._operator.more = self.ready, self.more
-        await self._operator.start()
+        await self._operator.start(links)
 
     def withdraw(self) -> None:
         """As with an operator."""
