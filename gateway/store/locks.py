@@ -17,6 +17,7 @@ never waited for: the batch is rolled back and begins again with that lock among
 | name | who holds it is alone with |
 |---|---|
 | `captures:<account>` | mails that the sandbox has captured |
+| `chain:<name>` | appending to a hash chain |
 | `lease:<name>` | a lease |
 | `lots:<account>:<product>` | lots, orders and settings of credits; also a purchase's idempotency key |
 | `parts:<upstream>` | parking receipts; recording parts only shares it |

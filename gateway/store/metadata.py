@@ -44,10 +44,12 @@ def ms_column(name: str, *, nullable: bool = False) -> Column[int]:
     return Column(name, _Int64, nullable=nullable)
 
 
-def int_column(name: str, default: int | None = 0, *, nullable: bool = False) -> Column[int]:
+def int_column(
+    name: str, default: int | None = 0, *, key: bool = False, nullable: bool = False
+) -> Column[int]:
     """A 64-bit integer column; `default` is the database's own, None for none."""
     server_default = None if default is None else str(default)
-    return Column(name, _Int64, nullable=nullable, server_default=server_default)
+    return Column(name, _Int64, primary_key=key, nullable=nullable, server_default=server_default)
 
 
 def text_column(name: str, *args: Any, nullable: bool = False, **kwargs: Any) -> Column[str]:

@@ -1,8 +1,20 @@
-"""Tables of the store itself: leases, idempotency keys, the counter that tells caches of a change."""
+"""Tables of the store itself: hash chains, leases, idempotency keys, the counter that tells caches."""
 
 from sqlalchemy import Column, Index, Integer, LargeBinary, String, Table
 
 from gateway.store.metadata import CLUSTERED, id_column, int_column, metadata, ms_column, text_column
+
+chain = Table(  # see gateway.store.chain
+    "chain",
+    metadata,
+    Column("name", String(80), primary_key=True),
+    int_column("seq", None, key=True),  # from 1, without a gap
+    Column("digest", LargeBinary, nullable=False),  # SHA-256 of what is sealed
+    Column("prev", LargeBinary, nullable=False),  # the hash of the row before
+    Column("hash", LargeBinary, nullable=False),  # over name, seq, digest, prev and at_ms
+    ms_column("at_ms"),
+    **CLUSTERED,
+)
 
 lease = Table(
     "lease",
@@ -48,4 +60,4 @@ writer_batch = Table(  # PostgreSQL: the last batch of each writer, should its C
     ms_column("at_ms"),
 )
 
-EVERY = (lease, idempotency, revision, write_probe, writer_batch)
+EVERY = (chain, lease, idempotency, revision, write_probe, writer_batch)

@@ -29,9 +29,9 @@ from gateway.messages.receipts.client import SettleReceipts
 from gateway.messages.receipts.late import TakeLateAnswer
 from gateway.messages.settle import SettleDeliveries, note_waiting
 from gateway.messages.settlement import Settlement
-from gateway.store import idempotency, leases, revision
+from gateway.store import chain, idempotency, leases, revision
 from gateway.store.idempotency import IdempotencyKey
-from gateway.store.locks import Locks
+from gateway.store.locks import NOTHING, Locks
 from gateway.store.operation import Call, Operation, Sweep
 from gateway.store.probe import WriteProbe
 from gateway.store.store import Store
@@ -50,7 +50,7 @@ _REFUND_ON = frozenset({"rejected", "undelivered", "cancelled"})
 _TABLES = (
     *("message", "delivery", "content", "event", "sms_part", "parked_receipt", "client_receipt", "lot"),
     *("posting", "credit_order", "webhook", "webhook_delivery", "idempotency", "captured_mail", "lease"),
-    *("known_login", "credential", "account"),
+    *("known_login", "credential", "account", "chain"),
 )
 _MESSAGE = """
 INSERT INTO message (account_id, id, channel, ingress, sender, status, recipients, size_octets, price_credits,
@@ -395,6 +395,15 @@ def _drop(tx: Tx, names: list[str], holder: str) -> None:
         leases.drop(tx, name, holder)
 
 
+def sealing(_world: World, side: int) -> Iterable[Operation[Any]]:
+    """The chains that both write, one under its owner's lock and one under its own alone."""
+    for account in ACCOUNTS[:: 1 - 2 * side]:
+        for name, owner in ((f"posting:{account}", ledger.locks([(account, "sms")])), ("audit", NOTHING)):
+            digests = [chain.digest([side, number]) for number in range(3)]
+            seal = partial(chain.seal, name=name, digests=digests, now_ms=NOW_MS)
+            yield Call(seal, Locks.all_of([chain.locks(name), owner]))
+
+
 def cached(_world: World, _side: int) -> Iterable[Operation[Any]]:
     for _ in range(3):
         yield Call(revision.bump, revision.LOCK)
@@ -442,6 +451,7 @@ SCENES: dict[str, tuple[type[Operation[Any]], Scene]] = {
     "capture": (_Capture, capture),
     "credits": (Call, credit),
     "leases": (Call, lease),
+    "chains": (Call, sealing),
     "revision": (Call, cached),
     "webhooks": (Call, hook),
 }
