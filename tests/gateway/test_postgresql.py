@@ -85,20 +85,6 @@ def postgresql_engine(url: str) -> Engine:
     return writer
 
 
-def test_the_migrations_make_exactly_the_tables_of_the_program(url: str) -> None:
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-
-    from gateway.store.metadata import every_table
-
-    engine = postgresql_engine(url)
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), every_table()) == []
-        wrong = connection.exec_driver_sql(schema._TEXTS).all()
-        assert wrong == []  # every text sorts by octets, as on SQLite
-    engine.dispose()
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -16,7 +16,7 @@ from gateway.jobs.retention import purge_all
 from gateway.messages import retention as retention_module
 from gateway.messages.durable import AcceptMessages
 from gateway.messages.settle import SettleDeliveries
-from gateway.store import leases, schema, sqlite
+from gateway.store import leases
 from gateway.store.errors import StoreBusy, StoreError, StoreFailed
 from gateway.store.held import HeldLeases
 from gateway.store.operation import Operation
@@ -265,20 +265,6 @@ async def test_the_database_is_for_its_owner_only(tmp_path: Path) -> None:
     store = Store.open(url(tmp_path), upgrade=True)
     assert (tmp_path / "gateway.db").stat().st_mode & 0o077 == 0
     await store.close()
-
-
-def test_the_migrations_make_exactly_the_tables_of_the_program(tmp_path: Path) -> None:
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-
-    from gateway.store.metadata import every_table
-
-    writer, readers = sqlite.open_engines(tmp_path / "gateway.db", busy_timeout_s=5)
-    schema.upgrade(writer)
-    with writer.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), every_table()) == []
-    writer.dispose()
-    readers.dispose()
 
 
 @on_each_engine
