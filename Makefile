@@ -16,7 +16,7 @@ SEED ?= 1
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run test crash freeze fuzz bench audit sbom lock lint format system clean
+.PHONY: help run test crash freeze fuzz bench audit sbom lock migration lint format system clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -51,6 +51,9 @@ sbom: $(VENV)/.sbom ## The packages of `make run` as a CycloneDX bill of materia
 
 lock: $(VENV)/bin/python ## Renew the hashes of the versions in the locks (asks the network)
 	$(BIN)/python tests/security/lock.py
+
+migration: $(VENV)/.development ## Write the next migration from what the tables declare (NAME=accounts_language)
+	@$(BIN)/python -m gateway.store.migrations.new "$(NAME)"
 
 lint: $(VENV)/.development ## ruff, mypy and the import contract
 	$(BIN)/ruff check .

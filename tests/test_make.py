@@ -73,6 +73,7 @@ def test_help_lists_every_target_for_people() -> None:
         "audit",
         "sbom",
         "lock",
+        "migration",
         "lint",
         "format",
         "system",

@@ -5,5 +5,10 @@ from alembic import context
 from gateway.store.metadata import metadata
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=False)
+context.configure(
+    connection=connection,
+    target_metadata=metadata,
+    transaction_per_migration=False,
+    compare_server_default=True,  # for gateway/store/migrations/new.py
+)
 context.run_migrations()
