@@ -6,26 +6,21 @@ the caller's transaction.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from sqlalchemy import select
 
 from gateway.credits import ledger, notices
-from gateway.credits.recharge import OPEN, OrderStatus
-from gateway.credits.tables import credit_order
+from gateway.credits.placing import place
+from gateway.credits.tables import IS_OPEN, OPEN, OrderStatus, credit_order
 from gateway.credits.terms import PRODUCTS, Terms
 from gateway.errors import ServiceError
 from gateway.events.record import EventKind
 from gateway.store.tx import Tx
 
-_INSERT = """
-INSERT INTO credit_order (account_id, id, product, credits, provider, reason, status, note, created_ms)
-VALUES (?, ?, ?, ?, ?, ?, 'created', ?, ?)
-"""
-_MOVE = """
+_MOVE = f"""
 UPDATE credit_order SET status = ?, note = coalesce(?, note), settled_ms = ?
-WHERE account_id = ? AND id = ? AND status IN ('created', 'pending', 'needs-authentication', 'unknown')
-"""
+WHERE account_id = ? AND id = ? AND {IS_OPEN}
+"""  # noqa: S608 - the states stand in tables.py
 
 
 class OrderError(ServiceError):
@@ -49,18 +44,9 @@ class Order:
 
 
 def create(
-    tx: Tx,
-    account_id: str,
-    product: str,
-    credits: int,
-    *,
-    reason: Literal["purchase", "recharge"],
-    provider: str,
-    now_ms: int,
-    terms: Terms,
-    note: str | None = None,
+    tx: Tx, account_id: str, product: str, credits: int, *, provider: str, now_ms: int, terms: Terms
 ) -> str:
-    """Writes a new order; its id. Raises OrderError for a product or quantity that is not sold."""
+    """Writes a new purchase; its id. Raises OrderError for a product or quantity that is not sold."""
     if product not in PRODUCTS:
         raise OrderError(f"product: {product!r} is none of {', '.join(PRODUCTS)}")
     if credits <= 0:
@@ -71,7 +57,7 @@ def create(
             "ask the operator of this gateway"
         )
     order_id = tx.new_id(now_ms)
-    tx.run(_INSERT, (account_id, order_id, product, credits, provider, reason, note, now_ms))
+    place(tx, account_id, order_id, product, credits, reason="purchase", provider=provider, now_ms=now_ms)
     return order_id
 
 

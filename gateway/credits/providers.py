@@ -3,7 +3,7 @@
 from typing import Literal, Protocol
 
 from gateway.credits.orders import Order
-from gateway.credits.recharge import OrderStatus
+from gateway.credits.tables import OrderStatus
 
 
 class PaymentProvider(Protocol):

@@ -4,9 +4,9 @@ The order is a row written with the debit; paying it is `gateway.credits.service
 unique index on open recharge orders makes "one in flight" hold whatever races.
 """
 
-from typing import Literal
-
 from gateway.credits import notices
+from gateway.credits.placing import place
+from gateway.credits.tables import IS_OPEN, OPEN
 from gateway.credits.terms import DAY_MS, Terms
 from gateway.events.record import EventKind
 from gateway.ids import id_floor
@@ -17,21 +17,12 @@ _SETTING = """
 SELECT recharge_enabled, recharge_threshold, recharge_amount, recharge_daily_cap, low_balance
 FROM credit_setting WHERE account_id = ? AND product = ?
 """
-_ORDERS = """
+_ORDERS = f"""
 SELECT status, credits, created_ms, settled_ms FROM credit_order
-WHERE account_id = ? AND product = ? AND reason = 'recharge'
-  AND (id >= ? OR status IN ('created', 'pending', 'needs-authentication', 'unknown'))
+WHERE account_id = ? AND product = ? AND reason = 'recharge' AND (id >= ? OR {IS_OPEN})
 ORDER BY id
-"""
-_INSERT = """
-INSERT INTO credit_order (account_id, id, product, credits, provider, reason, status, created_ms)
-VALUES (?, ?, ?, ?, ?, 'recharge', 'created', ?) ON CONFLICT DO NOTHING
-"""
+"""  # noqa: S608 - the states stand in tables.py
 PROVIDER = "invoice"
-OrderStatus = Literal[
-    "created", "pending", "confirmed", "declined", "needs-authentication", "unknown", "refunded"
-]
-OPEN = ("created", "pending", "needs-authentication", "unknown")
 
 
 def after_debit(
@@ -74,7 +65,16 @@ def after_debit(
     if not isinstance(decision, policy.Recharge):
         return None
     order_id = tx.new_id(now_ms)
-    if tx.run(_INSERT, (account_id, order_id, product, decision.credits, PROVIDER, now_ms)) != 1:
+    if not place(
+        tx,
+        account_id,
+        order_id,
+        product,
+        decision.credits,
+        reason="recharge",
+        provider=PROVIDER,
+        now_ms=now_ms,
+    ):
         return None  # another process was faster
     detail = {"product": product, "order": order_id, "credits": decision.credits, "status": "created"}
     notices.note(tx, account_id, EventKind.CREDITS_RECHARGE, now_ms, detail)

@@ -16,8 +16,7 @@ from gateway.clock import Clock
 from gateway.credits import ledger, orders
 from gateway.credits.orders import Order, OrderError
 from gateway.credits.providers import PaymentProvider
-from gateway.credits.recharge import OPEN, OrderStatus
-from gateway.credits.tables import credit_setting, lot, posting
+from gateway.credits.tables import OPEN, OrderStatus, credit_setting, lot, posting
 from gateway.credits.terms import PRODUCTS, Terms
 from gateway.store import idempotency
 from gateway.store.idempotency import IdempotencyKey
@@ -171,7 +170,6 @@ class Credits:
                 account_id,
                 product,
                 credits,
-                reason="purchase",
                 provider=provider,
                 now_ms=now_ms,
                 terms=self.terms,

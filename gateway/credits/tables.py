@@ -1,5 +1,7 @@
 """Tables of the ledger: lots, postings, purchase orders, and each account's settings per product."""
 
+from typing import Literal
+
 from sqlalchemy import CheckConstraint, Column, Index, String, Table, text
 
 from gateway.store.metadata import CLUSTERED, id_column, int_column, metadata, ms_column, text_column
@@ -37,6 +39,15 @@ posting = Table(
 )
 Index("ix_posting_lot", posting.c.account_id, posting.c.lot_id)
 
+OrderStatus = Literal[
+    "created", "pending", "confirmed", "declined", "needs-authentication", "unknown", "refunded"
+]
+OPEN: tuple[OrderStatus, ...] = ("created", "pending", "needs-authentication", "unknown")
+"""An order in one of these may still be confirmed or declined."""
+IS_OPEN = f"status IN ({', '.join(repr(status) for status in OPEN)})"
+"""The same as a condition of SQL."""
+IS_OPEN_RECHARGE = f"reason = 'recharge' AND {IS_OPEN}"
+
 credit_order = Table(
     "credit_order",
     metadata,
@@ -46,22 +57,19 @@ credit_order = Table(
     int_column("credits", None),
     Column("provider", String(24), nullable=False),
     Column("reason", String(16), nullable=False),  # purchase, recharge
-    Column("status", String(24), nullable=False),  # created, pending, confirmed, declined, unknown, refunded
+    Column("status", String(24), nullable=False),  # OrderStatus
     text_column("note", nullable=True),
     ms_column("created_ms"),
     ms_column("settled_ms", nullable=True),
     **CLUSTERED,
-)
-_OPEN_RECHARGE = text(
-    "reason = 'recharge' AND status IN ('created', 'pending', 'needs-authentication', 'unknown')"
 )
 Index(  # R13: one recharge in flight per account and product, whatever races
     "uq_credit_order_open_recharge",
     credit_order.c.account_id,
     credit_order.c.product,
     unique=True,
-    sqlite_where=_OPEN_RECHARGE,
-    postgresql_where=_OPEN_RECHARGE,
+    sqlite_where=text(IS_OPEN_RECHARGE),
+    postgresql_where=text(IS_OPEN_RECHARGE),
 )
 
 credit_setting = Table(

@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 
 from config.schema_messages import Credit
 from gateway.credits import ledger, orders
-from gateway.credits.recharge import OrderStatus
+from gateway.credits.tables import OrderStatus
 from gateway.credits.terms import Terms
 from gateway.store import postgresql, schema, sqlite
 from gateway.store.tx import Tx
