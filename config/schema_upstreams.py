@@ -121,8 +121,6 @@ class SmppUpstream:
 
 
 Upstream = SandboxMailUpstream | RelayUpstream | MxUpstream | SandboxSmsUpstream | SmppUpstream
-MailUpstream = SandboxMailUpstream | RelayUpstream | MxUpstream
-SmsUpstream = SandboxSmsUpstream | SmppUpstream
 
 CHANNEL_OF: dict[str, Channel] = {
     "sandbox-mail": "mail",

@@ -26,22 +26,6 @@ class Lot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Burn:
-    """Credits taken: how many from which lot, and all the lots as they are now, oldest first."""
-
-    parts: list[Part]
-    lots: list[Lot]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Insufficient:
-    """Nothing taken: so many are there, and so many more are needed."""
-
-    available: int
-    shortfall: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchBurn:
     """A batch of burns: per price its parts, or None where it was refused; all the lots as they are now."""
 
@@ -70,21 +54,11 @@ def available(lots: Iterable[Lot], now_ms: int) -> int:
     return sum(lot.remaining for lot in lots if not lot.expired(now_ms))
 
 
-def burn(lots: Sequence[Lot], price: int, now_ms: int) -> Burn | Insufficient:
-    """Take a price whole from the lots, oldest release first (R3), or nothing at all (R12)."""
-    batch = burn_many(lots, [price], now_ms)
-    parts = batch.parts[0]
-    if parts is None:
-        there = available(lots, now_ms)
-        return Insufficient(available=there, shortfall=price - there)
-    return Burn(parts=parts, lots=batch.lots)
-
-
 def burn_many(lots: Sequence[Lot], prices: Sequence[int], now_ms: int) -> BatchBurn:
-    """Take each price in turn as `burn` would; one that does not fit is refused, and the next is tried.
+    """Take each price in turn, whole and from the oldest release on (R3); what does not fit is refused (R12).
 
-    Lots of the same instant burn in the order of their ids, so that the same batch always burns alike. A
-    price below zero is a ValueError.
+    After one that was refused the next is tried. Lots of the same instant burn in the order of their ids, so
+    that the same batch always burns alike. A price below zero is a ValueError.
     """
     ordered = sorted(lots, key=_age)
     usable = [lot for lot in ordered if lot.remaining > 0 and not lot.expired(now_ms)]

@@ -1,10 +1,8 @@
-"""Which day's bucket a thing falls into, and which buckets are over.
+"""Which day's bucket a thing falls into, and which buckets are kept.
 
 A bucket is a day in UTC, as its number since 1970-01-01. It is dropped as a whole, once its last instant is
 older than the days to keep.
 """
-
-from collections.abc import Iterable
 
 DAY_MS = 86_400_000
 
@@ -19,9 +17,3 @@ def first_kept_day(now_ms: int, keep_days: int) -> int:
     if keep_days < 1:
         raise ValueError(f"keep_days: {keep_days} is not 1 or more")
     return day_of(now_ms - keep_days * DAY_MS)
-
-
-def buckets_over(buckets: Iterable[int], now_ms: int, keep_days: int) -> list[int]:
-    """The buckets that are over, oldest first."""
-    kept = first_kept_day(now_ms, keep_days)
-    return sorted(bucket for bucket in set(buckets) if bucket < kept)

@@ -65,11 +65,6 @@ class Decision:
     advice: str = ""
 
     @property
-    def replaced(self) -> bool:
-        """Whether something else is submitted than what was asked for."""
-        return self.action != "reject" and self.source != self.requested.removeprefix("+")
-
-    @property
     def verdict(self) -> Verdict:
         """The decision as the verdict on a submission."""
         if self.action != "reject":

@@ -84,11 +84,6 @@ class Mailbox(Struct, frozen=True, gc=False):
         return not self.local.isascii()
 
     @property
-    def is_literal(self) -> bool:
-        """Whether the domain is an address literal such as [192.0.2.1]."""
-        return self.domain.startswith("[")
-
-    @property
     def unicode_domain(self) -> str:
         """The domain for human eyes: U-labels where the A-labels are valid IDNA 2008."""
         if "xn--" not in self.domain:

@@ -83,12 +83,6 @@ class Record:
         starts = range(0, len(self.text), _TXT_STRING_OCTETS)
         return tuple(self.text[at : at + _TXT_STRING_OCTETS] for at in starts)
 
-    @property
-    def zone_line(self) -> str:
-        """The record as a line of a zone file."""
-        quoted = " ".join(f'"{part}"' for part in self.strings)
-        return f"{self.name}. IN TXT ( {quoted} )"
-
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:

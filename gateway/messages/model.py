@@ -54,9 +54,6 @@ class SmsEnvelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     udhi: bool = False
     segments: int = 1
     validity_s: int | None = None
-    client: str | None = None  # system_id of the SMPP client that wants receipts
-    client_ton: int | None = None  # the source's TON and NPI as the client gave them
-    client_npi: int | None = None
     sources: dict[str, "Source"] = {}  # by recipient, where the country's rules changed it
     source: "Source | None" = None
 

@@ -48,9 +48,6 @@ class SmsSubmission(msgspec.Struct, frozen=True, kw_only=True):
     data_coding: int | None = None
     udhi: bool = False
     validity_s: int | None = None
-    client: str | None = None  # an SMPP client's system_id that wants receipts
-    client_ton: int | None = None
-    client_npi: int | None = None
     tags: list[str] | None = None
     metadata: dict[str, Any] | None = None
     send_at_ms: int | None = None
@@ -177,9 +174,6 @@ class SmsShaper:
             udhi=sms.udhi,
             segments=segments,
             validity_s=sms.validity_s,
-            client=sms.client,
-            client_ton=sms.client_ton,
-            client_npi=sms.client_npi,
         )
         lifetime_s = min(sms.validity_s or self._settings.lifetime_s, self._settings.lifetime_s)
         return Message(

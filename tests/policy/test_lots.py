@@ -6,12 +6,10 @@ from hypothesis import strategies as st
 
 from policy.lots import (
     BatchBurn,
-    Burn,
-    Insufficient,
     Lot,
     NewLot,
+    Part,
     available,
-    burn,
     burn_many,
     expire,
     refund,
@@ -30,44 +28,46 @@ def left(lots: list[Lot]) -> dict[str, int]:
     return {each.id: each.remaining for each in lots}
 
 
+def burnt_one(lots: list[Lot], price: int) -> tuple[list[Part] | None, dict[str, int]]:
+    """What one price takes, and what is left in each lot."""
+    burnt = burn_many(lots, [price], NOW)
+    return burnt.parts[0], left(burnt.lots)
+
+
 def test_r3_the_oldest_release_burns_first_whatever_expires_first() -> None:
     """R3: FIFO by release."""
     lots = [lot("new", 5, released_ms=2, expires_ms=NOW + 1), lot("old", 5, released_ms=1)]
-    burnt = burn(lots, 3, NOW)
-    assert isinstance(burnt, Burn)
-    assert burnt.parts == [("old", 3)]
+    assert burnt_one(lots, 3)[0] == [("old", 3)]
 
 
 def test_r3_a_price_runs_over_into_the_next_lot() -> None:
     """R3: FIFO by release."""
-    burnt = burn([lot("a", 2, released_ms=1), lot("b", 5, released_ms=2)], 4, NOW)
-    assert isinstance(burnt, Burn)
-    assert burnt.parts == [("a", 2), ("b", 2)]
-    assert left(burnt.lots) == {"a": 0, "b": 3}
+    parts, rest = burnt_one([lot("a", 2, released_ms=1), lot("b", 5, released_ms=2)], 4)
+    assert parts == [("a", 2), ("b", 2)]
+    assert rest == {"a": 0, "b": 3}
 
 
 def test_r3_lots_of_one_instant_burn_in_the_order_of_their_ids() -> None:
     """R3: FIFO by release."""
-    burnt = burn([lot("b", 1), lot("a", 1)], 1, NOW)
-    assert isinstance(burnt, Burn)
-    assert burnt.parts == [("a", 1)]
+    assert burnt_one([lot("b", 1), lot("a", 1)], 1)[0] == [("a", 1)]
 
 
-def test_r12_too_little_burns_nothing_and_names_the_shortfall() -> None:
+def test_r12_too_little_burns_nothing() -> None:
     """R12: the whole price or nothing."""
-    assert burn([lot("a", 3), lot("b", 4)], 10, NOW) == Insufficient(available=7, shortfall=3)
+    assert burnt_one([lot("a", 3), lot("b", 4)], 10) == (None, {"a": 3, "b": 4})
 
 
 def test_r12_an_expired_lot_pays_for_nothing() -> None:
     """R4, R12: a lot is over from the very instant it expires."""
     lots = [lot("over", 9, expires_ms=NOW), lot("last", 2, expires_ms=NOW + 1)]
-    assert burn(lots, 3, NOW) == Insufficient(available=2, shortfall=1)
+    assert burnt_one(lots, 3)[0] is None
+    assert burnt_one(lots, 2)[0] == [("last", 2)]
     assert available(lots, NOW) == 2
 
 
 def test_a_price_below_zero_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="below zero"):
-        burn([lot("a", 3)], -1, NOW)
+        burn_many([lot("a", 3)], [-1], NOW)
 
 
 def test_a_price_of_nothing_burns_nothing() -> None:
@@ -174,13 +174,10 @@ def test_a_batch_is_the_same_as_its_messages_one_by_one(lots: list[Lot], batch: 
     one_by_one: list[list[tuple[str, int]] | None] = []
     now = lots
     for price in batch:
-        burnt = burn(now, price, NOW)
-        if isinstance(burnt, Insufficient):
-            assert burnt.available + burnt.shortfall == price > available(now, NOW)
-            one_by_one.append(None)
-        else:
-            one_by_one.append(burnt.parts)
-            now = burnt.lots
+        burnt = burn_many(now, [price], NOW)
+        assert (burnt.parts[0] is None) == (price > available(now, NOW))
+        one_by_one += burnt.parts
+        now = burnt.lots
     assert burn_many(lots, batch, NOW).parts == one_by_one
 
 
@@ -189,11 +186,12 @@ def test_r6_a_refund_gives_back_all_that_was_burnt_and_no_longer_life(
     lots: list[Lot], price: int, waited_ms: int
 ) -> None:
     """R6: 1:1, and the life left at debit."""
-    burnt = burn(lots, price, NOW)
-    if isinstance(burnt, Insufficient):
+    burnt = burn_many(lots, [price], NOW)
+    parts = burnt.parts[0]
+    if parts is None:
         return
     later = NOW + waited_ms
-    back = refund(burnt.parts, burnt.lots, accepted_ms=NOW, now_ms=later)
+    back = refund(parts, burnt.lots, accepted_ms=NOW, now_ms=later)
     total = sum(credit for _, credit in back.returned) + sum(new.credits for new in back.reissued)
     assert total == price
     lives = {each.expires_ms - NOW for each in lots if each.expires_ms is not None}

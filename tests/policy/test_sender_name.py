@@ -119,7 +119,6 @@ def test_r25_the_country_decides_what_an_approved_name_becomes(
     decision = ask("Acme", country, fallback_number=fallback)
     assert (decision.action, decision.source, decision.ton, decision.npi) == sent
     assert (decision.why, decision.requested) == (why, "Acme")
-    assert decision.replaced == (sent is SENT_AS_FALLBACK)
     assert (decision.verdict is ACCEPT) == (sent is not REJECTED)
 
 
@@ -142,7 +141,6 @@ def test_an_approved_number_goes_out_everywhere_as_international(country: str) -
     decision = ask("+41790000000", country, names_on_route=False)
     assert (decision.action, decision.source) == ("number", "41790000000")
     assert (decision.ton, decision.npi) == (1, 1)
-    assert not decision.replaced
 
 
 def test_an_approved_short_code_goes_out_with_ton_3() -> None:

@@ -1,12 +1,11 @@
-"""Back-off grows to its cap, buckets end with their day, and prices are products."""
+"""Back-off grows to its cap, and buckets end with their day."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from policy.backoff import next_attempt_ms, next_delay_s
-from policy.price import mail_price, sms_price
-from policy.retention import DAY_MS, buckets_over, day_of, first_kept_day
+from policy.retention import DAY_MS, day_of, first_kept_day
 
 
 @pytest.mark.parametrize(
@@ -61,37 +60,22 @@ def test_a_bucket_is_a_day_in_utc() -> None:
 def test_a_bucket_is_over_when_its_last_instant_is_old_enough() -> None:
     day = 20_000
     begins_ms = day * DAY_MS
-    assert buckets_over([day, day - 5], begins_ms + 91 * DAY_MS - 1, 90) == [day - 5]
-    assert buckets_over([day, day, day - 5], begins_ms + 91 * DAY_MS, 90) == [day - 5, day]
+    assert first_kept_day(begins_ms + 91 * DAY_MS - 1, 90) == day
+    assert first_kept_day(begins_ms + 91 * DAY_MS, 90) == day + 1
 
 
 @given(st.integers(0, 4 * 10**12), st.integers(0, 4 * 10**12), st.integers(1, 4000))
 def test_nothing_younger_than_its_days_is_dropped_and_nothing_much_older_is_kept(
     at_ms: int, now_ms: int, keep_days: int
 ) -> None:
-    dropped = bool(buckets_over([day_of(at_ms)], now_ms, keep_days))
+    dropped = day_of(at_ms) < first_kept_day(now_ms, keep_days)
     age_ms = now_ms - at_ms
     if dropped:
         assert age_ms > keep_days * DAY_MS
     else:
         assert age_ms <= (keep_days + 1) * DAY_MS
-        assert day_of(at_ms) >= first_kept_day(now_ms, keep_days)
 
 
 def test_keeping_nothing_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="keep_days"):
         first_kept_day(0, 0)
-
-
-def test_r12_a_mail_costs_per_recipient_and_an_sms_per_segment() -> None:
-    """R12: SMS price = segments * route price in whole credits."""
-    assert mail_price(3, 1) == 3
-    assert sms_price(2, 5) == 10
-
-
-@pytest.mark.parametrize(("count", "price"), [(0, 1), (1, 0), (-1, 1), (1, -1)])
-def test_a_price_of_nothing_is_a_mistake(count: int, price: int) -> None:
-    with pytest.raises(ValueError, match="must be 1 or more"):
-        mail_price(count, price)
-    with pytest.raises(ValueError, match="must be 1 or more"):
-        sms_price(count, price)

@@ -172,7 +172,6 @@ def test_record_is_cut_into_strings_of_255_octets() -> None:
     assert [len(part) for part in record.strings] == [255, len(record.text) - 255]
     assert "".join(record.strings) == record.text
     assert record.text.startswith("v=DKIM1; k=rsa; p=MII")
-    assert record.zone_line.count('"') == 4
     assert len(dkim.dns_record(ED25519).strings) == 1
 
 

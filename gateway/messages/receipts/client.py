@@ -93,6 +93,9 @@ class ClientEnvelope(SmsEnvelope, frozen=True, kw_only=True, omit_defaults=True)
     `client` is set only if receipts are wanted. The road reads it as the plain envelope.
     """
 
+    client: str | None = None  # system_id of the SMPP client that wants receipts
+    client_ton: int | None = None  # the source's TON and NPI as the client gave them
+    client_npi: int | None = None
     client_source: str = ""
     client_destination: Source | None = None
     service_type: str = ""
