@@ -20,7 +20,7 @@ class KeyAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AccountAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The account. `rate_per_s`: requests a second, 0 for no limit (R29)."""
+    """The account. `rate_per_s`: requests a second, 0 for no limit."""  # R29
 
     id: str
     name: str

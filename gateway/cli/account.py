@@ -27,7 +27,7 @@ def create(
     *,
     json: JsonOption = False,
 ) -> None:
-    """Make an account, with its free mail credits (R11)."""
+    """Make an account, with its free mail credits."""  # R11
 
     async def work(ground: Ground) -> Account:
         return await ground[Accounts].create(name, email, grants=ground[Credits].welcome)
@@ -76,7 +76,7 @@ def suspend(
     note: Annotated[str | None, typer.Option(help="Why; the client is told.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Refuse everything from an account until it is activated again (R41)."""
+    """Refuse everything from an account until it is activated again."""  # R41
 
     async def work(ground: Ground) -> Account:
         return await ground[Accounts].suspend((await find_account(ground, account)).id, note)
@@ -101,7 +101,7 @@ def close(
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Really: there is no way back.")] = False,
 ) -> None:
-    """Close an account for good (R36)."""
+    """Close an account for good."""  # R36
 
     async def work(ground: Ground) -> Account:
         found = await find_account(ground, account)
@@ -125,7 +125,7 @@ def rate(
     ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Give an account a limit of its own (R29)."""
+    """Give an account a limit of its own."""  # R29
 
     async def work(ground: Ground) -> Account:
         return await ground[Accounts].set_rate((await find_account(ground, account)).id, per_second)

@@ -40,7 +40,7 @@ class PostingQuery(Page, kw_only=True, forbid_unknown_fields=True):
 
 
 class Recharge(msgspec.Struct, frozen=True, kw_only=True):
-    """Auto-recharge of a product (R13): below `threshold`, buy `amount`. `low_balance`: when to tell (R8)."""
+    """Auto-recharge of a product: below `threshold`, buy `amount`. `low_balance`: when to tell."""  # R8, R13
 
     enabled: bool
     threshold: int
@@ -67,7 +67,7 @@ class CreditsAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lot(msgspec.Struct, frozen=True, kw_only=True):
-    """Credits released together, with an expiry of their own (R2)."""
+    """Credits released together, with an expiry of their own."""  # R2
 
     id: str
     product: Product
@@ -80,7 +80,7 @@ class Lot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LotList(msgspec.Struct, frozen=True, kw_only=True):
-    """The lots with something left, in the order they are burnt (R3)."""
+    """The lots with something left, in the order they are burnt."""  # R3
 
     items: list[Lot]
     next: str | None
@@ -107,7 +107,7 @@ class PostingList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PurchaseRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A one-click purchase (R15)."""
+    """A one-click purchase."""  # R15
 
     product: Product
     credits: _SomeCredits
@@ -115,7 +115,7 @@ class PurchaseRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, 
 
 
 class OrderAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A purchase or recharge; its credits are there once it is confirmed (R5)."""
+    """A purchase or recharge; its credits are there once it is confirmed."""  # R5
 
     id: str
     product: Product
@@ -296,7 +296,7 @@ OPERATIONS = (
         tag="Credits",
         summary="Buy credits",
         description="The credits are there once the order is confirmed; with invoices the operator does "
-        "that, unless the gateway trusts them beforehand. A large quantity needs a quote (R9).",
+        "that, unless the gateway trusts them beforehand. A large quantity needs a quote.",  # R9
         scope="credits:write",
         body=PurchaseRequest,
         body_examples={"sms": examples.PURCHASE},

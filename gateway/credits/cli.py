@@ -100,7 +100,7 @@ def orders(
 
 @app.command()
 def confirm(order: OrderArgument, config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """The money for an order is there: release its credits (R5)."""
+    """The money for an order is there: release its credits."""  # R5
     settled = run_on_ground(config, lambda ground: _settle(ground, order, confirmed=True))
     say(f"Order {settled.id} is confirmed: {settled.credits} {settled.product} credits are released.")
 
@@ -127,7 +127,7 @@ def recharge(
     enabled: Annotated[bool | None, typer.Option("--on/--off", help="Whether it buys at all.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show auto-recharge of a product, or change what is given (R13)."""
+    """Show auto-recharge of a product, or change what is given."""  # R13
     wanted = (None if enabled is None else int(enabled), threshold, amount, daily_cap, low_balance)
 
     async def work(ground: Ground) -> dict[str, Any]:

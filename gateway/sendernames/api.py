@@ -20,7 +20,7 @@ _Name = Annotated[str, msgspec.Meta(max_length=100)]
 class DocumentField(
     msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename={"media": "content_type"}
 ):
-    """A document that proves the name (R23): a PDF, PNG or JPEG of at most 5 MiB."""
+    """A document that proves the name: a PDF, PNG or JPEG of at most 5 MiB."""  # R23
 
     kind: DocumentWord
     filename: Annotated[str, msgspec.Meta(max_length=200)]
@@ -39,7 +39,7 @@ class SenderNameRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True
 
 
 class ResendRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A draft or a rejected request again, changed, free of charge (R24). Old documents stay."""
+    """A draft or a rejected request again, changed, free of charge. Old documents stay."""  # R24
 
     name: _Name | None = None
     documents: _Documents = []

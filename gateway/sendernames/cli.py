@@ -73,7 +73,7 @@ def reject(
     note: Annotated[str, typer.Option(help="What to change; the client is told.")],
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
-    """Reject a request; it can be changed and sent again (R24)."""
+    """Reject a request; it can be changed and sent again."""  # R24
 
     async def work(ground: Ground) -> SenderName:
         found = await find_account(ground, account)
@@ -115,7 +115,7 @@ def document(
         raise CliError(f"{output} is there already. Give another --output.") from None
     with os.fdopen(descriptor, "wb") as file:
         file.write(found.data)
-    say(f"{output}: {found.content_type}, {len(found.data)} octets. Delete it when it is judged (R46).")
+    say(f"{output}: {found.content_type}, {len(found.data)} octets. Delete it when it is judged.")  # R46
 
 
 def _say_status(decided: SenderName) -> None:

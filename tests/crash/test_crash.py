@@ -35,7 +35,7 @@ CASES = {
 
 @pytest.mark.timeout(600 + 30 * KILLS)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-async def test_nothing_acknowledged_is_lost_and_everything_adds_up(case: Case) -> None:
+async def test_nothing_acknowledged_is_lost_and_everything_adds_up(case: Case) -> None:  # A1, A2, A3
     if case.engine == "postgresql" and programs() is None:
         pytest.skip(MISSING)
     if case.foreign:

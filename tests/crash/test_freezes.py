@@ -14,7 +14,7 @@ from tests.postgres_server import MISSING, programs
 )
 async def test_a_duplicate_after_a_freeze_was_under_way_before_it(
     case: Case, freezes: int, tmp_path: Path
-) -> None:
+) -> None:  # A3
     if case.engine == "postgresql" and programs() is None:
         pytest.skip(MISSING)
     result = await run(case, freezes, seed=1, folder=tmp_path / "freezes")

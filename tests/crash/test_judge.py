@@ -256,7 +256,7 @@ def test_a_run_that_adds_up_breaks_no_rule() -> None:
 @pytest.mark.parametrize(
     ("rule", "plant"), [(rule, one) for rule, plants in FAULTS.items() for one in plants]
 )
-def test_a_planted_fault_breaks_its_rule_alone(rule: str, plant: Callable[[Run], None]) -> None:
+def test_a_planted_fault_breaks_its_rule_alone(rule: str, plant: Callable[[Run], None]) -> None:  # A3
     run = Run()
     plant(run)
     assert list(run.verdict().broken) == [rule]

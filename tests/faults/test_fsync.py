@@ -24,7 +24,7 @@ def _compiled(folder: Path) -> Path:
 
 
 @pytest.mark.timeout(120)
-async def test_a_failing_fsync_acknowledges_nothing_and_needs_no_restart(tmp_path: Path) -> None:
+async def test_a_failing_fsync_acknowledges_nothing_and_needs_no_restart(tmp_path: Path) -> None:  # A1
     fault = tmp_path / "fsync-fails"
     async with installation(tmp_path) as one:
         one.environment = {"LD_PRELOAD": str(_compiled(tmp_path)), "FAILFSYNC": str(fault)}

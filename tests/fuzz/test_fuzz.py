@@ -30,7 +30,7 @@ def _api_is_stopped() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_any_octets_end_in_a_verdict(name: str) -> None:
+def test_any_octets_end_in_a_verdict(name: str) -> None:  # A7
     target = TARGETS[name]
 
     @settings(

@@ -70,7 +70,7 @@ async def test_accounts_are_listed_in_pages(tmp_path: Path) -> None:
         assert [one.id for one in [*first, *rest]] == made
 
 
-async def test_a_closed_account_stays_closed_and_takes_nothing_new(tmp_path: Path) -> None:
+async def test_a_closed_account_stays_closed_and_takes_nothing_new(tmp_path: Path) -> None:  # R36
     async with services(tmp_path) as rig:
         account = await rig.account()
         rig.clock.advance(60)
@@ -90,7 +90,7 @@ async def test_an_unknown_account_is_not_found(tmp_path: Path) -> None:
             await rig.credentials.create("0" * 26, CredentialKind.API)
 
 
-async def test_an_account_may_have_a_rate_of_its_own(tmp_path: Path) -> None:
+async def test_an_account_may_have_a_rate_of_its_own(tmp_path: Path) -> None:  # R29
     async with services(tmp_path) as rig:
         account = await rig.account()
         key = await rig.credentials.create(account.id, CredentialKind.API)

@@ -38,7 +38,7 @@ def reason(answer: httpx.Response, status: int) -> str:
 
 async def test_a_key_is_taken_as_bearer_basic_user_basic_password_and_own_header(tmp_path: Path) -> None:
     async with world(tmp_path) as api, api.client_with(None) as anyone:
-        ways: list[dict[str, str]] = [
+        ways: list[dict[str, str]] = [  # R28
             {"Authorization": f"Bearer {api.key}"},
             {"Authorization": f"bearer {api.key}"},
             {"Authorization": "Basic " + base64.b64encode(f"{api.key}:".encode()).decode()},
@@ -83,12 +83,15 @@ async def test_a_revoked_key_stops_at_once(tmp_path: Path) -> None:
             assert reason(await client.post("/v1/sms", json=SMS), 401) == "unauthorized"
 
 
-async def test_a_suspended_account_is_403_with_the_reason(tmp_path: Path) -> None:
+async def test_a_suspended_account_is_403_with_the_reason(tmp_path: Path) -> None:  # R40
     async with world(tmp_path) as api:
         await api.ground[Accounts].suspend(api.account_id, "unpaid invoice")
-        answer = await api.client.post("/v1/sms", json=SMS)
-        assert reason(answer, 403) == "suspended"
-        assert "unpaid invoice" in answer.json()["detail"]
+        for answer in (
+            await api.client.post("/v1/sms", json=SMS),
+            await api.client.get("/v1/messages"),
+        ):
+            assert reason(answer, 403) == "suspended"
+            assert "unpaid invoice" in answer.json()["detail"]
 
 
 async def test_guessing_keys_is_slowed_with_429(tmp_path: Path) -> None:
@@ -140,7 +143,7 @@ async def test_each_scope_opens_its_own_operations_alone(tmp_path: Path) -> None
 # --- rate --------------------------------------------------------------------------------------------------
 
 
-async def test_an_account_over_its_rate_gets_429_and_the_other_none(tmp_path: Path) -> None:
+async def test_an_account_over_its_rate_gets_429_and_the_other_none(tmp_path: Path) -> None:  # R29
     async with world(tmp_path, settings=make_settings(http={"rate_per_s": 0.01})) as api:
         first, second = [await api.client.get("/v1/account") for _ in range(2)]
         assert first.status_code == 200

@@ -126,7 +126,7 @@ async def test_ids_that_are_none_are_not_found(tmp_path: Path) -> None:
 # --- credits -----------------------------------------------------------------------------------------------
 
 
-async def test_credits_lots_and_postings_agree(tmp_path: Path) -> None:
+async def test_credits_lots_and_postings_agree(tmp_path: Path) -> None:  # R2, R8
     async with world(tmp_path, credits=10) as api:
         await api.client.post("/v1/sms", json=SMS)
         credits = (await api.client.get("/v1/credits")).json()
@@ -144,7 +144,7 @@ async def test_credits_lots_and_postings_agree(tmp_path: Path) -> None:
             assert (await other.get("/v1/credits")).json()["balances"]["sms"] == 10
 
 
-async def test_a_purchase_waits_for_the_operator_or_is_there_at_once(tmp_path: Path) -> None:
+async def test_a_purchase_waits_for_the_operator_or_is_there_at_once(tmp_path: Path) -> None:  # R5, R18
     async with world(tmp_path) as api:
         answer = await api.client.post("/v1/credits/purchases", json={"product": "sms", "credits": 50})
         assert (answer.status_code, answer.json()["status"]) == (201, "pending")

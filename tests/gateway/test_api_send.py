@@ -41,7 +41,7 @@ async def test_sms_is_accepted_with_its_segments(tmp_path: Path) -> None:
         body = answer.json()
         assert (body["channel"], body["segments"], body["price_credits"]) == ("sms", 2, 4)
         shown = await api.settled(body["id"])
-        assert [one["sender"] for one in shown["recipients"]] == ["ACME", "ACME"]
+        assert [one["sender"] for one in shown["recipients"]] == ["ACME", "ACME"]  # R25
         assert shown["from"] == "ACME"
         assert await api.balance("sms") == 96
 
@@ -203,6 +203,7 @@ async def test_bad_sms_is_refused_with_its_reason(tmp_path: Path) -> None:
 
 async def test_lack_of_credits_is_402_and_nothing_is_stored(tmp_path: Path) -> None:
     async with world(tmp_path, credits=0) as api:
+        await api.services.credits.grant(api.account_id, "query", 50)  # pay for nothing else (R7)
         for path, body in (("/v1/mail", MAIL), ("/v1/sms", SMS)):
             answer = await api.client.post(path, json=body)
             assert answer.status_code == 402

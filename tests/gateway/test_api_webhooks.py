@@ -18,7 +18,7 @@ DOCUMENTS = [
 # --- SenderNames -------------------------------------------------------------------------------------------
 
 
-async def test_a_sendername_from_draft_to_sending(tmp_path: Path) -> None:
+async def test_a_sendername_from_draft_to_sending(tmp_path: Path) -> None:  # R23
     async with world(tmp_path) as api:
         names, account = api.ground[SenderNames], api.account_id
         answer = await api.client.post("/v1/sendernames", json={"name": "SHOP"})
@@ -186,7 +186,7 @@ async def test_the_number_of_webhooks_is_limited(tmp_path: Path) -> None:
 # --- the gateway itself ------------------------------------------------------------------------------------
 
 
-async def test_health_readiness_and_changes_need_no_key(tmp_path: Path) -> None:
+async def test_health_readiness_and_changes_need_no_key(tmp_path: Path) -> None:  # R30
     async with world(tmp_path) as api, api.client_with(None) as anyone:
         assert (await anyone.get("/healthz")).json() == {"status": "ok"}
         ready = await anyone.get("/readyz")

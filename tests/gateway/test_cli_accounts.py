@@ -62,7 +62,7 @@ def test_an_account_is_made_of_good_input_only(cli: Cli, arguments: list[str], s
     assert "There is no account yet" in cli.ok("account", "list")
 
 
-def test_suspend_activate_and_close(cli: Cli) -> None:
+def test_suspend_activate_and_close(cli: Cli) -> None:  # R36
     cli.account("Shop")
     assert "is suspended now" in cli.ok("account", "suspend", "Shop", "--note", "unpaid")
     assert cli("account", "show", "Shop", "--json").json["note"] == "unpaid"

@@ -1,6 +1,7 @@
 """`gateway credit`: grants, orders, auto-recharge and the proof that the books balance."""
 
 import sqlite3
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -31,9 +32,14 @@ def test_a_grant_is_a_lot_of_its_own(cli: Cli) -> None:
 
 def test_credits_that_expire_show_when(cli: Cli) -> None:
     cli.account()
-    cli.ok("credit", "grant", "Shop", "validation", "10")  # R1: 60 days
-    (lot,) = [lot for lot in cli("credit", "show", "Shop", "--json").json["lots"] if lot["expires"]]
-    assert lot["product"] == "validation"
+    for product in ("mail", "sms", "validation", "query"):
+        cli.ok("credit", "grant", "Shop", product, "10")
+    lots = [lot for lot in cli("credit", "show", "Shop", "--json").json["lots"] if lot["expires"]]
+    lives = {
+        lot["product"]: datetime.fromisoformat(lot["expires"]) - datetime.fromisoformat(lot["released"])
+        for lot in lots
+    }
+    assert lives == {"validation": timedelta(days=60), "query": timedelta(days=30)}  # R1
 
 
 @pytest.mark.parametrize(
@@ -52,7 +58,7 @@ def test_a_grant_that_cannot_be_changes_nothing(cli: Cli, product: str, credits:
     assert _balance(cli) == 500
 
 
-def test_an_order_is_confirmed_once(cli: Cli) -> None:
+def test_an_order_is_confirmed_once(cli: Cli) -> None:  # R5
     order = _order(cli, cli.account())
     assert [one["status"] for one in cli("credit", "orders", "--open", "--json").json] == ["pending"]
     assert "1000 mail credits are released" in cli.ok("credit", "confirm", order)
@@ -64,7 +70,7 @@ def test_an_order_is_confirmed_once(cli: Cli) -> None:
     assert [one["status"] for one in cli("credit", "orders", "Shop", "--json").json] == ["confirmed"]
 
 
-def test_a_declined_order_releases_nothing(cli: Cli) -> None:
+def test_a_declined_order_releases_nothing(cli: Cli) -> None:  # R5
     order = _order(cli, cli.account())
     assert "nothing is released" in cli.ok("credit", "decline", order)
     assert _balance(cli) == 500

@@ -74,7 +74,7 @@ def test_the_demo_starts_twice_and_keeps_everything(tmp_path: Path) -> None:
     assert len(json.loads(gateway("account", "list", "--json", cwd=tmp_path).out)) == 1
 
 
-def test_every_command_that_the_demo_prints_works_as_it_stands(tmp_path: Path) -> None:
+def test_every_command_that_the_demo_prints_works_as_it_stands(tmp_path: Path) -> None:  # R70
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
         pytest.skip(f"{', '.join(missing)} is not installed (apt-get install {' '.join(missing)})")

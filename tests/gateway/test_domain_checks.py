@@ -113,7 +113,7 @@ SUGGESTED = "v=spf1 ip4:192.0.2.10 ip6:2001:db8::10"
 )
 async def test_spf_is_judged_for_every_egress_address(
     published: list[str], state: State, publish: str
-) -> None:
+) -> None:  # R70
     dns = FakeDns()
     dns.texts = {NAME: published, "loop.example": ["v=spf1 include:loop.example -all"]}
     dns.silent = {"silent.example"}

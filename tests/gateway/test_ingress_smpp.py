@@ -87,7 +87,7 @@ async def test_a_suspended_account_cannot_bind(tmp_path: Path) -> None:
         assert answer == BindTransceiverResp(1, CommandStatus.ESME_RBINDFAIL)
 
 
-async def test_a_suspension_ends_open_binds_and_refuses_what_they_submit(tmp_path: Path) -> None:
+async def test_a_suspension_ends_open_binds_and_refuses_what_they_submit(tmp_path: Path) -> None:  # R40
     async with door(tmp_path) as one, one.client() as client:
         await one.accounts.suspend(one.login.account_id, "unpaid")
         status, _ = await client.send()
@@ -230,7 +230,7 @@ def smpplib_dialogue(port: int, login: Login) -> tuple[list[str], list[bytes]]:
     return ids, texts
 
 
-async def test_smpplib_sends_a_long_text_in_parts_and_gets_its_receipts(tmp_path: Path) -> None:
+async def test_smpplib_sends_a_long_text_in_parts_and_gets_its_receipts(tmp_path: Path) -> None:  # R70
     async with door(tmp_path) as one:
         ids, texts = await soon(asyncio.to_thread(smpplib_dialogue, one.ingress.port, one.login))
         assert len(ids) == 3

@@ -55,7 +55,7 @@ async def test_a_submitted_text_is_charged_durable_and_delivered(tmp_path: Path)
         assert await one.rig.balance("sms", one.login.account_id) == 99
 
 
-async def test_the_answer_waits_for_the_commit(tmp_path: Path) -> None:
+async def test_the_answer_waits_for_the_commit(tmp_path: Path) -> None:  # A1
     async with door(tmp_path) as one, bare_client(one.ingress.port) as client:
         await bind(client, one.login)
         other = sqlite3.connect(tmp_path / "gateway.db", isolation_level=None)
@@ -127,7 +127,7 @@ async def test_what_cannot_be_taken_is_refused_with_its_status_and_costs_nothing
         assert (await client.send())[0] == OK
 
 
-async def test_a_text_that_policy_forbids_is_refused(tmp_path: Path) -> None:
+async def test_a_text_that_policy_forbids_is_refused(tmp_path: Path) -> None:  # R32
     def strict(settings: Settings) -> Settings:
         use = replace(settings.acceptable_use, refuse_card_numbers=("sms",))
         return replace(settings, acceptable_use=use)
@@ -191,7 +191,7 @@ async def test_submits_over_the_window_are_throttled(tmp_path: Path) -> None:
         assert statuses == [OK, OK, *[int(CommandStatus.ESME_RTHROTTLED)] * 3]
 
 
-async def test_submits_over_the_accounts_own_rate_are_throttled(tmp_path: Path) -> None:
+async def test_submits_over_the_accounts_own_rate_are_throttled(tmp_path: Path) -> None:  # R29
     async with door(tmp_path) as one:
         await one.accounts.set_rate(one.login.account_id, 2)
         async with one.client(throttle_initial_s=0.01) as client:

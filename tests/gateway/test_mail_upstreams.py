@@ -74,7 +74,7 @@ async def events(one: Rig, message_id: str, kind: str) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_a_smarthost_gets_the_mail_signed_twice_and_dkimpy_agrees(tmp_path: Path) -> None:
+async def test_a_smarthost_gets_the_mail_signed_twice_and_dkimpy_agrees(tmp_path: Path) -> None:  # R70
     async with FakeMx.running() as mx, road(tmp_path, relay(mx.port)) as one:
         verdict = await one.send_mail("b@example.net", "c@example.net")
         assert (await one.settled(verdict.id or "")).status == "delivered"

@@ -227,7 +227,7 @@ def make_probes(
     return Probes(settings, Metrics(registry), SystemClock(), told=told, **fields), registry
 
 
-async def test_a_round_tells_what_is_up_and_what_is_not() -> None:
+async def test_a_round_tells_what_is_up_and_what_is_not() -> None:  # R56
     told: list[Probed] = []
     probes, registry = make_probes(told.append)
     async with (

@@ -127,7 +127,7 @@ def test_everything_that_happened_is_counted(seen: Seen) -> None:
     assert value("connections", ingress="smtp") is not None
 
 
-def test_probes_go_on_and_succeed(seen: Seen) -> None:
+def test_probes_go_on_and_succeed(seen: Seen) -> None:  # R56
     for service in ("smtp", "api", "sms"):
         assert seen.value("probe_success", service=service) == 1
         assert 0 < (seen.value("probe_duration_seconds", service=service) or 0) < 5
@@ -229,7 +229,7 @@ def promtool(*arguments: str, text: str | None = None) -> "subprocess.CompletedP
     ],
     ids=" ".join,
 )
-def test_promtool_accepts_configuration_and_rules(arguments: tuple[str, ...]) -> None:
+def test_promtool_accepts_configuration_and_rules(arguments: tuple[str, ...]) -> None:  # R56, R57
     done = promtool(*arguments)
     assert done.returncode == 0, done.stdout + done.stderr
 

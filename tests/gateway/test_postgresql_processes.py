@@ -53,7 +53,7 @@ async def two_rigs(folder: Path, *upstreams: FakeUpstream, **fields: object) -> 
         yield [first, second]
 
 
-async def test_two_processes_never_spend_more_than_the_balance(url: str, tmp_path: Path) -> None:
+async def test_two_processes_never_spend_more_than_the_balance(url: str, tmp_path: Path) -> None:  # A2
     async with two_rigs(tmp_path, mail_credits=40) as rigs:
         verdicts = await asyncio.gather(*(one.send_mail() for _ in range(40) for one in rigs))
         assert sum(verdict.accepted for verdict in verdicts) == 40
@@ -61,7 +61,7 @@ async def test_two_processes_never_spend_more_than_the_balance(url: str, tmp_pat
         assert await rigs[0].credits.unbalanced() == []
 
 
-async def test_one_key_in_two_processes_is_accepted_once(url: str, tmp_path: Path) -> None:
+async def test_one_key_in_two_processes_is_accepted_once(url: str, tmp_path: Path) -> None:  # A4
     async with two_rigs(tmp_path) as rigs:
         for number in range(20):
             key = IdempotencyKey(f"k{number}", b"digest", rigs[0].clock.now_ms() + 86_400_000)

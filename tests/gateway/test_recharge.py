@@ -101,7 +101,7 @@ async def test_a_shortfall_closes_in_one_charge_and_the_send_passes_at_the_next_
         await charged(one)
         assert len(await one.credits.orders(ACCOUNT)) == 1
         assert await one.balance() >= 12
-        assert (await one.send_mail(*recipients)).accepted
+        assert (await one.send_mail(*recipients)).accepted  # R15
 
 
 async def test_an_order_that_a_crash_left_uncharged_is_charged_by_the_next_one(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ async def test_an_order_that_a_crash_left_uncharged_is_charged_by_the_next_one(t
         assert await one.balance() == 2049
 
 
-async def test_a_low_balance_is_told_once_as_it_is_crossed(tmp_path: Path) -> None:
+async def test_a_low_balance_is_told_once_as_it_is_crossed(tmp_path: Path) -> None:  # R8
     defaults = Settings()
     low = replace(defaults, credits=replace(defaults.credits, low_balance_threshold=10))
     async with rig(tmp_path, [FakeUpstream()], settings=low, mail_credits=12) as one:
@@ -131,7 +131,7 @@ async def test_a_low_balance_is_told_once_as_it_is_crossed(tmp_path: Path) -> No
         assert len(await events(one, "credits.low")) == 1
 
 
-async def test_more_than_two_million_at_once_needs_a_quote(tmp_path: Path) -> None:
+async def test_more_than_two_million_at_once_needs_a_quote(tmp_path: Path) -> None:  # R9
     async with rig(tmp_path, [FakeUpstream()]) as one:
         with pytest.raises(OrderError, match="quote"):
             await one.credits.purchase(ACCOUNT, "mail", 2_000_001)

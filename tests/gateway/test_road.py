@@ -36,7 +36,7 @@ async def test_mail_is_debited_delivered_and_told(tmp_path: Path) -> None:
 
 async def test_a_mail_that_the_balance_does_not_cover_whole_is_refused_and_nothing_is_stored(
     tmp_path: Path,
-) -> None:
+) -> None:  # R12
     async with rig(tmp_path, [FakeUpstream()], mail_credits=2) as one:
         verdict = await one.send_mail("b@example.net", "c@example.net", "d@example.net")
         assert verdict.refused == "insufficient_credits"
@@ -45,7 +45,7 @@ async def test_a_mail_that_the_balance_does_not_cover_whole_is_refused_and_nothi
         assert one.road.dispatcher.lanes.deliveries == 0
 
 
-async def test_concurrent_sends_never_spend_more_than_the_balance(tmp_path: Path) -> None:
+async def test_concurrent_sends_never_spend_more_than_the_balance(tmp_path: Path) -> None:  # A2
     async with rig(tmp_path, [FakeUpstream()], mail_credits=10) as one:
         verdicts = await asyncio.gather(*(one.send_mail() for _ in range(50)))
         assert sum(verdict.accepted for verdict in verdicts) == 10
@@ -143,7 +143,7 @@ async def test_some_delivered_and_some_failed_is_partly_delivered(tmp_path: Path
         assert (await one.settled(verdict.id or "")).status == "partly_delivered"
 
 
-async def test_a_slow_destination_does_not_hold_up_another(tmp_path: Path) -> None:
+async def test_a_slow_destination_does_not_hold_up_another(tmp_path: Path) -> None:  # A5
     upstream = FakeUpstream(per_domain=True, concurrency=2)
     async with rig(tmp_path, [upstream]) as one:
         upstream.gate.clear()
@@ -236,7 +236,7 @@ async def test_the_same_key_gives_the_same_answer_and_another_payload_is_refused
         first = await one.road.acceptor.accept(ACCOUNT, [await one.mail()], key)
         again = await one.road.acceptor.accept(ACCOUNT, [await one.mail()], key)
         assert again[0].id == first[0].id
-        assert again[0].replayed
+        assert again[0].replayed  # A4
         assert await one.balance() == 99
         with pytest.raises(KeyReused):
             await one.road.acceptor.accept(ACCOUNT, [await one.mail()], replace(key, digest=b"other"))
@@ -312,7 +312,7 @@ async def test_an_sms_costs_its_segments_and_is_delivered_by_its_receipts(tmp_pa
         assert (await one.view(verdict.id or "")).status == "queued"
 
 
-async def test_a_refund_after_a_rejection_goes_back_once(tmp_path: Path) -> None:
+async def test_a_refund_after_a_rejection_goes_back_once(tmp_path: Path) -> None:  # A2
     upstream = FakeUpstream(
         answer=lambda _w, _a: [Failed(reply="ESME_RINVDSTADR", reason="rejected")], recipients_per_work=1
     )

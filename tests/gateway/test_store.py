@@ -45,7 +45,7 @@ def bump(tx: Tx) -> int:
     )
 
 
-async def test_a_write_is_on_disk_when_its_future_resolves(tmp_path: Path) -> None:
+async def test_a_write_is_on_disk_when_its_future_resolves(tmp_path: Path) -> None:  # A1
     store = Store.open(url(tmp_path), upgrade=True)
     await store.write(bump)
     other = sqlite3.connect(tmp_path / "gateway.db")
@@ -211,7 +211,7 @@ async def test_what_is_submitted_before_a_stop_is_written_and_after_it_refused(t
 
 
 @on_each_engine
-async def test_a_full_queue_pushes_back_and_urgent_work_passes(tmp_path: Path) -> None:
+async def test_a_full_queue_pushes_back_and_urgent_work_passes(tmp_path: Path) -> None:  # A6
     store = Store.open(url(tmp_path), upgrade=True, queue_max=5)
     writes = [asyncio.ensure_future(store.write(bump)) for _ in range(5)]
     await asyncio.sleep(0)  # one turn: all five are submitted

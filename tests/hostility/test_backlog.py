@@ -29,7 +29,7 @@ MOST_OCTETS = 160 << 20  # over what an empty daemon has: 5,000 messages of 1 KB
 @pytest.mark.timeout(240)
 async def test_50000_queued_for_a_dead_destination_neither_stop_the_start_nor_the_others(
     tmp_path: Path,
-) -> None:
+) -> None:  # A5
     with sink() as target:
         settings = sections(target.port)
         settings["limits"] = {"queue_memory_messages": MEMORY_MESSAGES}

@@ -19,7 +19,7 @@ ENDLESS = 100 * MIB
 
 
 @pytest.mark.timeout(120)
-async def test_100000_recipients_in_one_session_get_452_and_cost_nothing(tmp_path: Path) -> None:
+async def test_100000_recipients_in_one_session_get_452_and_cost_nothing(tmp_path: Path) -> None:  # A6
     async with running(tmp_path) as world, normal_clients(world) as experience:
         before = world.forget_peak()
         one = await _in_transaction(world)
@@ -186,7 +186,7 @@ GARBAGE: dict[str, Callable[[int], bytes]] = {
 
 
 @pytest.mark.timeout(120)
-async def test_pipelined_garbage_on_every_port_ends_in_an_error_or_a_close(tmp_path: Path) -> None:
+async def test_pipelined_garbage_on_every_port_ends_in_an_error_or_a_close(tmp_path: Path) -> None:  # A7
     limits = {"smtp": {"idle_timeout_s": 3}, "http": {"request_timeout_s": 3}, "smpp": {"bind_timeout_s": 3}}
     async with running(tmp_path, **limits) as world, normal_clients(world) as experience:
         before, open_before = world.forget_peak(), world.descriptors()

@@ -115,7 +115,7 @@ def smpp_deaf(world: World) -> tuple[socket.socket, bytes]:
 
 
 @pytest.mark.timeout(120)
-async def test_who_never_reads_is_ended_and_costs_bounded_memory(tmp_path: Path) -> None:
+async def test_who_never_reads_is_ended_and_costs_bounded_memory(tmp_path: Path) -> None:  # A6
     async with running(tmp_path, **LIMITS) as world, normal_clients(world) as experience:
         for attack in (smtp_deaf, http_deaf, smpp_deaf):
             before, open_before = world.forget_peak(), world.descriptors()

@@ -129,7 +129,7 @@ async def test_another_accounts_ids_are_as_unknown_as_ids_that_nobody_has(tmp_pa
             assert (await api.client.get(f"{prefix}/{ids[prefix]}")).status_code == 200, prefix
 
 
-async def test_no_list_shows_anything_of_another_account(tmp_path: Path) -> None:
+async def test_no_list_shows_anything_of_another_account(tmp_path: Path) -> None:  # A7
     async with furnished(tmp_path) as (api, ids), api.client_with(api.other_key) as other:
         assert (await api.client.post("/v1/mail", json=MAIL)).status_code == 202
         assert (await api.client.post("/v1/sms", json=SMS)).status_code == 202

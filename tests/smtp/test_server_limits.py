@@ -182,7 +182,7 @@ async def test_no_deadline_runs_while_the_application_is_asked() -> None:
 # Memory
 
 
-async def test_messages_in_flight_over_the_budget_are_deferred() -> None:
+async def test_messages_in_flight_over_the_budget_are_deferred() -> None:  # A6
     async with running(max_inflight_octets=50_000) as server, server.logged_in() as first:
         await first.open_data()
         first.send(b"x" * 49_000)

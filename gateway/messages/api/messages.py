@@ -38,7 +38,7 @@ class MessageQuery(Page, kw_only=True, forbid_unknown_fields=True):
 
 
 class Recipient(msgspec.Struct, frozen=True, kw_only=True):
-    """One recipient. `sender` is the source address that was submitted for an SMS (R25)."""
+    """One recipient. `sender` is the source address that was submitted for an SMS."""  # R25
 
     address: str
     status: Literal["queued", "delivered", "failed", "cancelled"]
