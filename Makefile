@@ -16,7 +16,7 @@ SEED ?= 1
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run test crash freeze fuzz bench audit sbom lock migration lint format system clean
+.PHONY: help run test check crash freeze fuzz bench audit sbom lock migration lint format system clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -26,6 +26,10 @@ run: $(VENV)/.runtime ## Start the demo in the foreground (CONFIG=gateway.toml)
 
 test: $(VENV)/.development system lint ## Check everything: lint, types, import contract, tests
 	$(BIN)/python -m pytest -n $(JOBS) $(if $(CI),--no-skips)
+
+check: $(if $(T),$(VENV)/.development) ## One test file or one test: make check T=tests/smpp/test_pdu.py
+	@test -n '$(T)' || { echo "make: which test? For example: make check T=tests/smpp/test_pdu.py" >&2; exit 1; }
+	$(BIN)/python -m pytest '$(T)'
 
 crash: $(VENV)/.development ## Kill, freeze and restart all under load, KILLS times on each engine; then every figure must add up
 	$(BIN)/python -m tests.crash.harness --kills $(KILLS) --seed $(SEED)

@@ -66,6 +66,7 @@ def test_help_lists_every_target_for_people() -> None:
         "help",
         "run",
         "test",
+        "check",
         "crash",
         "freeze",
         "fuzz",
@@ -79,6 +80,24 @@ def test_help_lists_every_target_for_people() -> None:
         "system",
         "clean",
     ]
+
+
+def test_without_a_test_check_asks_which_and_installs_nothing(tmp_path: Path) -> None:
+    code, said = run("make", "check", f"VENV={tmp_path}/venv")
+    assert code == 2
+    assert "which test? For example: make check T=tests/" in said
+    assert not (tmp_path / "venv").exists()
+
+
+def test_check_runs_the_one_test_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    tool(tmp_path / "bin", "python", 'printf "<%s>" "$@"')
+    (tmp_path / ".development").touch()
+    code, said = run(
+        "make", "-o", f"{tmp_path}/.development", "check", f"VENV={tmp_path}", "T=tests/a.py::b[c d]"
+    )
+    assert code == 0, said
+    assert "<-m><pytest><tests/a.py::b[c d]>" in said
 
 
 def test_elsewhere_the_system_packages_are_named_and_not_installed(programs: Path) -> None:
