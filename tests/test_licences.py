@@ -41,8 +41,8 @@ SPDX = {
 def licences(name: str) -> set[str]:
     """The licences that a package's metadata states: as an expression, in a word, or by classifiers."""
     package = distribution(name).metadata
-    expression = package.get("License-Expression") or ""
-    word = package.get("License") or ""
+    (expression,) = package.get_all("License-Expression", [""])
+    (word,) = package.get_all("License", [""])
     if expression:
         stated = re.split(r" AND | OR ", expression)
     elif word and "\n" not in word:
