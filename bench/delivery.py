@@ -18,13 +18,13 @@ from typing import cast
 # Run as a file, this folder would come first on the path and hide modules of the same name.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-import uvloop  # noqa: E402  the path had to be set first
+import uvloop
 
-from smtp.client import Content, Tls  # noqa: E402
-from smtp.options import Options, Peer  # noqa: E402
-from smtp.outcome import Envelope, Outcome, Recipient, Result  # noqa: E402
-from smtp.pool import ConnectionPool, Destination, Limits  # noqa: E402
-from smtp.tls import TlsPolicy  # noqa: E402
+from smtp.client import Content, Tls
+from smtp.options import Options, Peer
+from smtp.outcome import Envelope, Outcome, Recipient, Result
+from smtp.pool import ConnectionPool, Destination, Limits
+from smtp.tls import TlsPolicy
 
 
 class Sink(asyncio.Protocol):

@@ -18,7 +18,7 @@ from pathlib import Path
 # Run as a file, this folder would come first on the path and hide dkimpy's module behind this one.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from smtp import dkim, headers  # noqa: E402  the path had to be set first
+from smtp import dkim, headers
 
 _HEADER = (
     b"Received: from app.example.org ([192.0.2.1])\r\n\tby mail.example.org with ESMTPSA id 01J;\r\n"
@@ -33,7 +33,7 @@ _HEADER = (
 
 def sample(size_octets: int) -> bytes:
     """A text mail of about this size, words and lines as people write them, the same at each run."""
-    rng = random.Random(4711)  # noqa: S311  text, not a secret
+    rng = random.Random(4711)  # noqa: S311 - text, not a secret
     body = bytearray()
     while len(_HEADER) + len(body) < size_octets:
         words = (rng.randbytes(rng.randint(1, 5)).hex() for _ in range(rng.randint(4, 10)))

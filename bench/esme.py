@@ -18,10 +18,10 @@ from pathlib import Path
 # Run as a file, this folder would come first on the path and hide modules of the same name.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-import uvloop  # noqa: E402  the path had to be set first
+import uvloop
 
-from smpp.esme import Esme, EsmeConfig, Outcome, SubmitResult  # noqa: E402
-from smpp.pdu import DataSm, DeliverSm, SubmitSm  # noqa: E402
+from smpp.esme import Esme, EsmeConfig, Outcome, SubmitResult
+from smpp.pdu import DataSm, DeliverSm, SubmitSm
 
 _WINDOW = 50
 _RECEIPTS_WITHIN_S = 120.0

@@ -15,9 +15,9 @@ from typing import cast
 # Run as a file, this folder would come first on the path and hide modules of the same name.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-import uvloop  # noqa: E402  the path had to be set first
+import uvloop
 
-from bench.pacing import paced  # noqa: E402
+from bench.pacing import paced
 
 _CONNECTIONS_MAX = 200
 _LENGTH = b"content-length:"

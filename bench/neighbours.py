@@ -23,13 +23,13 @@ from typing import Any
 # Run as a file, this folder would come first on the path and hide modules of the same name.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-import uvloop  # noqa: E402  the path had to be set first
+import uvloop
 
-from bench.http_load import Connection  # noqa: E402
-from bench.pacing import paced  # noqa: E402
-from bench.smtp_load import Session  # noqa: E402
-from smpp.esme import Esme, EsmeConfig  # noqa: E402
-from smpp.pdu import SubmitSm  # noqa: E402
+from bench.http_load import Connection
+from bench.pacing import paced
+from bench.smtp_load import Session
+from smpp.esme import Esme, EsmeConfig
+from smpp.pdu import SubmitSm
 
 SMTP, HTTP, SMPP = 20, 30, 4
 _WINDOW = 20

@@ -18,12 +18,12 @@ from typing import Final, cast
 # Run as a file, this folder would come first on the path and hide modules of the same name.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-import uvloop  # noqa: E402  the path had to be set first
+import uvloop
 
-from bench.counting import Counter, serve  # noqa: E402
-from smpp.constants import EsmClass, MessageState  # noqa: E402
-from smpp.framing import Splitter  # noqa: E402
-from smpp.pdu import (  # noqa: E402
+from bench.counting import Counter, serve
+from smpp.constants import EsmClass, MessageState
+from smpp.framing import Splitter
+from smpp.pdu import (
     Bind,
     BindReceiver,
     BindReceiverResp,
@@ -42,7 +42,7 @@ from smpp.pdu import (  # noqa: E402
     decode,
     encode,
 )
-from smpp.receipt import tlvs  # noqa: E402
+from smpp.receipt import tlvs
 
 _FIRST_ID: Final = 0x5E3A_0000_0000  # long enough that no id, read as decimal, is another one in hex
 _DELIVERY_RECEIPT: Final = int(EsmClass.DELIVERY_RECEIPT)

@@ -19,9 +19,9 @@ from typing import cast
 # Run as a file, this folder would come first on the path and hide modules of the same name.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-import uvloop  # noqa: E402  the path had to be set first
+import uvloop
 
-from bench.pacing import figures, paced  # noqa: E402
+from bench.pacing import figures, paced
 
 _HEAD = b"From: a@bench.example\r\nTo: b@example.net\r\nSubject: load\r\n\r\n"
 _LINE = b"A line of seventy characters or so, as mail programs write them.\r\n"

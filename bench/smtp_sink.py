@@ -17,9 +17,9 @@ from typing import cast
 # Run as a file, this folder would come first on the path and hide modules of the same name.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-import uvloop  # noqa: E402  the path had to be set first
+import uvloop
 
-from bench.counting import Counter, serve  # noqa: E402
+from bench.counting import Counter, serve
 
 _EHLO = b"250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 STARTTLS\r\n"
 _EHLO_TLS = b"250-sink\r\n250-PIPELINING\r\n250 8BITMIME\r\n"

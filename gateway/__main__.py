@@ -23,8 +23,8 @@ def _install_reactor() -> None:
     """One loop for everything: Twisted's reactor on asyncio, on uvloop."""
     import asyncio  # noqa: PLC0415 - only the daemon needs them
 
-    import uvloop  # noqa: PLC0415
-    from twisted.internet import asyncioreactor  # noqa: PLC0415
+    import uvloop  # noqa: PLC0415 - as above
+    from twisted.internet import asyncioreactor  # noqa: PLC0415 - as above
 
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)

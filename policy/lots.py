@@ -78,7 +78,7 @@ def burn_many(lots: Sequence[Lot], prices: Sequence[int], now_ms: int) -> BatchB
             share = min(price, left[at])
             taken.append((usable[at].id, share))
             left[at] -= share
-            price -= share  # noqa: PLW2901  # what is still to be taken of this price
+            price -= share  # noqa: PLW2901 - what is still to be taken of this price
             at += left[at] == 0
         parts.append(taken)
     remaining = {lot.id: rest for lot, rest in zip(usable, left, strict=True)}

@@ -102,7 +102,7 @@ class Application(Protocol):
     def submit_many(
         self,
         bound: Bound,  # noqa: ARG002 - a default
-        submits: Sequence[SubmitSm],  # noqa: ARG002
+        submits: Sequence[SubmitSm],  # noqa: ARG002 - a default
     ) -> Awaitable[Sequence[Answer]] | None:
         """All submit_sm of one read: an answer for each, in order. ESME_ROK only once its message is durable.
         data_sm comes here too, as a submit_sm with message_payload. None: `submit` is to be asked for each.

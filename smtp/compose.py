@@ -181,7 +181,7 @@ def _own_lines(draft: Draft) -> Iterator[str]:
         if lower in seen or (lower == "list-unsubscribe" and draft.unsubscribe is not None):
             raise ComposeError(place, "stands twice")
         seen.add(lower)
-        value = _checked(place, value)  # noqa: PLW2901  the same value, checked
+        value = _checked(place, value)  # noqa: PLW2901 - the same value, checked
         if lower.startswith(_ASCII_ONLY):
             if not value.isascii() or has_long_run(value, " ", LONGEST_WORD):
                 raise ComposeError(

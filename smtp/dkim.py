@@ -248,7 +248,7 @@ def verify(message: bytes, lookup: TxtLookup) -> list[Verification]:
     Raises `HeaderError` for a message whose header dkimpy cannot read.
     """
 
-    def dnsfunc(name: bytes | str, timeout: float = 5) -> bytes | None:  # noqa: ARG001  dkimpy passes it
+    def dnsfunc(name: bytes | str, timeout: float = 5) -> bytes | None:  # noqa: ARG001 - dkimpy passes it
         return lookup(_text(name).rstrip("."))
 
     try:

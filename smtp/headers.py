@@ -22,7 +22,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-from smtp.header_error import HeaderError as HeaderError  # noqa: PLC0414  for whoever reads headers
+from smtp.header_error import HeaderError as HeaderError  # noqa: PLC0414 - for whoever reads headers
 from smtp.header_error import HeaderTooLargeError
 from smtp.limits import DEFAULT, MailLimits
 from smtp.mailboxes import addresses, check_list

@@ -137,7 +137,7 @@ class Scanner:
 
     def _look_for(self) -> None:
         """Every line that may end or begin a part starts with what the open boundaries have in common."""
-        self._needle = b"\n--" + (commonprefix(self._stack) or b"")  # noqa: RUF071  octets, not paths
+        self._needle = b"\n--" + (commonprefix(self._stack) or b"")  # noqa: RUF071 - octets, not paths
 
     def _end_leaf(self, end: int) -> None:
         if self._leaf is not None:

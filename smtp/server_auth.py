@@ -46,7 +46,7 @@ class Conversation(SMTP):
         self,
         challenge: str | bytes,
         encode_to_b64: bool = True,
-        log_client_response: bool = False,  # noqa: ARG002  never: it holds a password
+        log_client_response: bool = False,  # noqa: ARG002 - never: it holds a password
     ) -> Any:
         """Ask the client one question of the AUTH exchange; MISSING once it was answered with an error."""
         octets = challenge.encode() if isinstance(challenge, str) else challenge
@@ -121,7 +121,7 @@ class AuthConnection(TlsConnection):
         else:
             try:
                 verdict = await self._state.application.authenticate(self.client, username, password)
-            except Exception as error:  # noqa: BLE001  logged there, and answered
+            except Exception as error:  # noqa: BLE001 - logged there, and answered
                 verdict = self._failure("authenticate", error)
         if isinstance(verdict, Identity):
             self.client.identity = verdict

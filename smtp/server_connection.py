@@ -159,7 +159,7 @@ class Connection(asyncio.Protocol, ABC):
             self._go_on()
         return True
 
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Forget the client; an answer that is still to come ends the session itself."""
         self._lost = self._closing = True
         self._direct = False
@@ -269,7 +269,7 @@ class Connection(asyncio.Protocol, ABC):
         """
         try:
             answer = question(*arguments)
-        except Exception as error:  # noqa: BLE001  logged there, and answered
+        except Exception as error:  # noqa: BLE001 - logged there, and answered
             answer = self._failure(about, error)
         if answer is None or isinstance(answer, Reply | Identity):
             then(answer)

@@ -162,7 +162,7 @@ class TransactionConnection(AuthConnection):
     def _read_data(self, data: bytes) -> bytes:
         """Take a piece of the message; the octets behind its end, if that has come."""
         receiver = self._receiver
-        assert isinstance(receiver, DataReceiver)  # noqa: S101  set where this reader is
+        assert isinstance(receiver, DataReceiver)  # noqa: S101 - set where this reader is
         rest = receiver.feed(data)
         if receiver.fault is not None:
             self._stop_endless(receiver.received_octets, receiver.fault)
@@ -214,7 +214,7 @@ class TransactionConnection(AuthConnection):
     def _read_chunk(self, data: bytes) -> bytes:
         """Take a piece of the chunk; the octets behind its end, if that has come."""
         receiver, chunk = self._receiver, self._chunk
-        assert isinstance(receiver, ChunkReceiver) and chunk is not None  # noqa: S101, PT018  set with this
+        assert isinstance(receiver, ChunkReceiver) and chunk is not None  # noqa: S101, PT018 - set with this
         rest = data[chunk.left :]
         piece = data[: chunk.left] if rest else data
         chunk.left -= len(piece)

@@ -29,7 +29,7 @@ class SpfResult(StrEnum):
 
     NONE = "none"
     NEUTRAL = "neutral"
-    PASS = "pass"  # noqa: S105  a result, no password
+    PASS = "pass"  # noqa: S105 - a result, no password
     FAIL = "fail"
     SOFTFAIL = "softfail"
     TEMPERROR = "temperror"
@@ -76,7 +76,7 @@ class _Query(spf.query):  # type: ignore[misc]  # pyspf ships no types
         self,
         name: str,
         qtype: str,
-        cnames: Any = None,  # noqa: ARG002  the lookup follows CNAMEs
+        cnames: Any = None,  # noqa: ARG002 - the lookup follows CNAMEs
         ignore_void: bool = False,
     ) -> list[Any]:
         """Values in the forms of pyspf; names without an answer are counted (RFC 7208 section 4.6.4)."""

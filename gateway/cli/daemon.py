@@ -14,7 +14,7 @@ from gateway.terminal.session import DEFAULT_CONFIG, ConfigOption
 def run(config: ConfigOption = DEFAULT_CONFIG) -> int:
     """Run the gateway until SIGTERM. Makes no account and no secret: that is the operator's to do."""
     from gateway import process, starting  # noqa: PLC0415 - other commands do without Twisted
-    from gateway.logs import log as logs  # noqa: PLC0415
+    from gateway.logs import log as logs  # noqa: PLC0415 - as above
 
     settings = load(config)
     logs.configure(settings.log)
@@ -26,9 +26,9 @@ def run(config: ConfigOption = DEFAULT_CONFIG) -> int:
 
 def demo(config: ConfigOption = DEFAULT_CONFIG) -> int:
     """Run the gateway with a demo account, made at the first start; what `make run` calls."""
-    from gateway import starting  # noqa: PLC0415
-    from gateway.cli import demo as demonstration  # noqa: PLC0415 - other commands do without Twisted
-    from gateway.logs import log as logs  # noqa: PLC0415
+    from gateway import starting  # noqa: PLC0415 - other commands do without Twisted
+    from gateway.cli import demo as demonstration  # noqa: PLC0415 - as above
+    from gateway.logs import log as logs  # noqa: PLC0415 - as above
 
     settings = load(config)
     logs.configure(settings.log)

@@ -243,7 +243,7 @@ def _order(order: Order) -> OrderAnswer:
         product=order.product,  # type: ignore[arg-type]  # our own words, of bounded sets
         credits=order.credits,
         provider=order.provider,
-        reason=order.reason,  # type: ignore[arg-type]
+        reason=order.reason,  # type: ignore[arg-type]  # our own words, of bounded sets
         status=order.status,
         note=order.note,
         created_at=moment(order.created_ms),

@@ -51,8 +51,8 @@ class MetricsServer(Service):
     def startService(self) -> None:  # noqa: N802 - Twisted's name
         """Listens. Raises OSError."""
         # Both import the reactor, which must be the one the daemon has installed.
-        from prometheus_client.twisted import MetricsResource  # noqa: PLC0415
-        from twisted.internet import reactor  # noqa: PLC0415
+        from prometheus_client.twisted import MetricsResource  # noqa: PLC0415 - it imports the reactor
+        from twisted.internet import reactor  # noqa: PLC0415 - importing it chooses the reactor
 
         root: Any = Resource()
         root.putChild(b"", _Index(self._title))

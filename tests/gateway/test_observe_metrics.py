@@ -351,7 +351,7 @@ async def test_a_database_that_does_not_answer_leaves_the_gauges_and_the_task_al
         async with asyncio.timeout(5):
             await recovered.wait()
         await readings.stop()
-        one.store.read = read  # type: ignore[method-assign]
+        one.store.read = read  # type: ignore[method-assign]  # the fault itself
         assert value(metrics, "credits_balance", product="mail") == 100
 
 

@@ -15,7 +15,7 @@ from tests.smpp.servers import FakeApplication, States, connected, serving, soon
 
 
 def to(destination: str, **fields: object) -> SubmitSm:
-    return SubmitSm(destination_addr=destination, short_message=b"hello", **fields)  # type: ignore[arg-type]
+    return SubmitSm(destination_addr=destination, short_message=b"hello", **fields)  # type: ignore[arg-type]  # keywords of the test's own choice
 
 
 class Gate:
@@ -164,7 +164,7 @@ async def test_no_answer_in_time_is_unknown_and_a_late_one_is_told() -> None:
         gate.open.set()
         request, response = await soon(late.get())
         assert request == to("1")
-        assert response.message_id == "id-1"  # type: ignore[attr-defined]
+        assert response.message_id == "id-1"  # type: ignore[attr-defined]  # a submit_sm_resp
 
 
 async def test_lost_link_makes_what_was_written_unknown_and_the_rest_not_sent() -> None:

@@ -188,10 +188,10 @@ def test_message_id_without_nul_or_with_a_broken_tail_is_still_an_answer(body: b
     ],
 )
 def test_c_string_limit_includes_the_nul_both_ways(field: str, limit: int, status: CommandStatus) -> None:
-    fits = SubmitSm(**{field: "7" * (limit - 1)})  # type: ignore[arg-type]
+    fits = SubmitSm(**{field: "7" * (limit - 1)})  # type: ignore[arg-type]  # each field in turn
     assert decode(encode(fits)) == fits
     with pytest.raises(PduError) as caught:
-        encode(SubmitSm(**{field: "7" * limit}), 5)  # type: ignore[arg-type]
+        encode(SubmitSm(**{field: "7" * limit}), 5)  # type: ignore[arg-type]  # each field in turn
     assert (caught.value.command_status, caught.value.sequence_number) == (status, 5)
     data = encode(fits).replace(b"7" * (limit - 1), b"7" * limit)
     assert refused(struct.pack(">I", len(data)) + data[4:]).command_status == status

@@ -99,7 +99,7 @@ def test_responses_in_any_order_find_their_requests(order: list[int]) -> None:
     for i in order:
         pair.smsc.respond(answer(events[i], message_id=f"id-{i}"), 0)
     results, _ = pair.exchange()
-    assert [(e.context, e.response.message_id) for e in results] == [(i, f"id-{i}") for i in order]  # type: ignore[union-attr]
+    assert [(e.context, e.response.message_id) for e in results] == [(i, f"id-{i}") for i in order]  # type: ignore[union-attr]  # all are of that kind
 
 
 def test_window_full_is_raised_and_an_answer_frees_it() -> None:
@@ -282,7 +282,7 @@ def test_smsc_delivers_to_a_receiver_by_deliver_sm_and_data_sm() -> None:
     pair.smsc.send(DataSm(), 0)
     pair.smsc.send(AlertNotification(), 0)
     events, _ = pair.exchange()
-    assert [event.request.command_id for event in events] == [  # type: ignore[union-attr]
+    assert [event.request.command_id for event in events] == [  # type: ignore[union-attr]  # all are of that kind
         CommandId.DELIVER_SM,
         CommandId.DATA_SM,
         CommandId.ALERT_NOTIFICATION,

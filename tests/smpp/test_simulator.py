@@ -58,7 +58,7 @@ async def bound_to(simulator: Simulator, **config: object) -> AsyncIterator[Sand
         return CommandStatus.ESME_ROK
 
     settings = {"system_id": "sandbox", "password": "sandbox", "throttle_initial_s": 0.01, **config}
-    async with connected(simulator.port, on_deliver, **settings) as esme:  # type: ignore[arg-type]
+    async with connected(simulator.port, on_deliver, **settings) as esme:  # type: ignore[arg-type]  # keywords of the test's own choice
         yield Sandbox(simulator, esme, inbox)
 
 

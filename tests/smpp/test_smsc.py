@@ -69,7 +69,7 @@ def smpplib_dialogue(port: int) -> tuple[bytes, int, bytes]:
     texts: list[bytes] = []
 
     def on_receipt(pdu: object) -> int:
-        texts.append(pdu.short_message)  # type: ignore[attr-defined]
+        texts.append(pdu.short_message)  # type: ignore[attr-defined]  # a deliver_sm
         return 0
 
     with smpplib_client(port) as client:

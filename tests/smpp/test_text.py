@@ -18,9 +18,9 @@ ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=700)
 
 def joined(text: str, **options: object) -> str:
     """The text as a handset puts it together from the parts."""
-    parts = split(text, reference=7, **options)  # type: ignore[arg-type]
+    parts = split(text, reference=7, **options)  # type: ignore[arg-type]  # keywords of the test's own choice
     octets = b"".join(parse_user_data(p).octets if parts.udhi else p for p in parts.parts)
-    return decode(octets, parts.data_coding, alphabet=options.get("alphabet", Alphabet.GSM))  # type: ignore[arg-type]
+    return decode(octets, parts.data_coding, alphabet=options.get("alphabet", Alphabet.GSM))  # type: ignore[arg-type]  # keywords of the test's own choice
 
 
 @given(GSM_TEXT)

@@ -16,11 +16,11 @@ PLAIN_EHLO = b"250 mx.example\r\n"
 
 def envelope(*addresses: str, **fields: object) -> Envelope:
     recipients = [Recipient(address) for address in addresses or ("r@example.net",)]
-    return Envelope(**{"mail_from": "s@example.org", "recipients": recipients} | fields)  # type: ignore[arg-type]
+    return Envelope(**{"mail_from": "s@example.org", "recipients": recipients} | fields)  # type: ignore[arg-type]  # keywords of the test's own choice
 
 
 def ready(ehlo: bytes = EHLO, **options: object) -> Session:
-    session = Session("gw.example", tls=Tls.OFF, **options)  # type: ignore[arg-type]
+    session = Session("gw.example", tls=Tls.OFF, **options)  # type: ignore[arg-type]  # keywords of the test's own choice
     session.receive(b"220 mx.example\r\n" + b"")
     session.receive(ehlo)
     session.take_output()

@@ -131,7 +131,7 @@ def test_any_text_and_subject_read_back_or_are_refused(text: str, subject: str) 
     try:
         raw = build(text=text, subject=subject)
     except ComposeError as error:
-        assert error.field == "subject"  # noqa: PT017  the text never fails
+        assert error.field == "subject"  # noqa: PT017 - the text never fails
         assert any(char < " " or char == "\x7f" for char in subject)
         return
     assert not headers.has_bare_line_end(raw)

@@ -33,7 +33,7 @@ def envelope(*addresses: str) -> Envelope:
 
 
 def options(tls: TlsPolicy = CLEAR, timeouts: Timeouts = PATIENT, **fields: object) -> Options:
-    return Options(helo="gw.example", tls=tls, timeouts=timeouts, **fields)  # type: ignore[arg-type]
+    return Options(helo="gw.example", tls=tls, timeouts=timeouts, **fields)  # type: ignore[arg-type]  # keywords of the test's own choice
 
 
 async def connect(mx: FakeMx, chosen: Options | None = None) -> Connection:
@@ -234,7 +234,7 @@ async def test_server_that_leaves_right_after_the_handshake_gets_one_attempt_in_
         hellos = 0
 
         class DropsSecondHello(dict[str, str]):
-            def get(self, key: str, default: str | None = None) -> str | None:  # type: ignore[override]
+            def get(self, key: str, default: str | None = None) -> str | None:  # type: ignore[override]  # all that is asked of it
                 nonlocal hellos
                 hellos += key == "EHLO"
                 return DROP if key == "EHLO" and hellos == 2 else default

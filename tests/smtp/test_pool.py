@@ -35,7 +35,7 @@ def envelope(address: str = "r@x.example") -> Envelope:
 
 @asynccontextmanager
 async def pooled(**limits: float) -> AsyncIterator[ConnectionPool]:
-    pool = ConnectionPool(Limits(**limits))  # type: ignore[arg-type]
+    pool = ConnectionPool(Limits(**limits))  # type: ignore[arg-type]  # keywords of the test's own choice
     try:
         yield pool
     finally:

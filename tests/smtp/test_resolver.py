@@ -41,7 +41,7 @@ class Clock:
 
 def resolver(dns: Dns, clock: Clock | None = None, **options: object) -> Resolver:
     options = {"rng": random.Random(1), "clock": clock or Clock(), "is_allowed": anywhere} | options
-    return Resolver(dns, **options)  # type: ignore[arg-type]
+    return Resolver(dns, **options)  # type: ignore[arg-type]  # keywords of the test's own choice
 
 
 async def fault(dns: Dns, domain: str = "x.example", **options: Any) -> SmtpError:

@@ -121,8 +121,8 @@ def _accepted(verdict: Verdict) -> Accepted:
     # The verdict is our own; what its texts can be is bounded by Channel and Status.
     return Accepted(
         id=verdict.id or "",
-        channel=verdict.channel,  # type: ignore[arg-type]
-        status=verdict.status,  # type: ignore[arg-type]
+        channel=verdict.channel,  # type: ignore[arg-type]  # our own word, of a bounded set
+        status=verdict.status,  # type: ignore[arg-type]  # our own word, of a bounded set
         price_credits=verdict.price_credits,
         segments=verdict.segments,
     )
@@ -201,8 +201,8 @@ def _item(verdict: Verdict, fault: Problem | None) -> BatchItem:
     return BatchItem(
         accepted=True,
         id=verdict.id,
-        channel=verdict.channel,  # type: ignore[arg-type]  # as above
-        status=verdict.status,  # type: ignore[arg-type]
+        channel=verdict.channel,  # type: ignore[arg-type]  # our own word, of a bounded set
+        status=verdict.status,  # type: ignore[arg-type]  # our own word, of a bounded set
         price_credits=verdict.price_credits,
         segments=verdict.segments,
     )
