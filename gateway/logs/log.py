@@ -14,7 +14,7 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TextIO
 
@@ -28,8 +28,6 @@ from gateway.logs.sink import Sink
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _EXCEPTION_MAX = 8000
-_OUR_FORMAT = re.compile(r"([a-z][a-z0-9_]+)((?: [a-z_]+=%[a-z0-9.]+)*)")
-_FIELD = re.compile(r" ([a-z_]+)=%")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]|\n")
 # Libraries that tell at this level what belongs into no log (whole dialogues, URLs) or far too much.
 _QUIET = (
@@ -233,19 +231,9 @@ def _method_of(record: logging.LogRecord) -> str:
     return "info" if record.levelno >= logging.INFO else "debug"
 
 
-def _event_of(record: logging.LogRecord) -> MutableMapping[str, Any]:
-    """The record as an event: ours have a name and fields in their format, others words."""
-    event: dict[str, Any] = {}
-    template = record.msg if isinstance(record.msg, str) else ""
-    ours = _OUR_FORMAT.fullmatch(template)
-    args = record.args if isinstance(record.args, tuple) else ()
-    fields = _FIELD.findall(ours.group(2)) if ours is not None else []
-    if ours is not None and "_" in ours.group(1) and len(fields) == len(args):
-        event["event"] = ours.group(1)
-        event.update(zip(fields, args, strict=True))
-    else:
-        event["event"] = "library_logged"
-        event["message"] = record.getMessage()
+def _event_of(record: logging.LogRecord) -> EventDict:
+    """The record of a foreign library as an event: its words under one name."""
+    event: EventDict = {"event": "library_logged", "message": record.getMessage()}
     if record.exc_info:
         event["exc_info"] = record.exc_info
     return event

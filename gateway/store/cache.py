@@ -11,10 +11,11 @@ change. All of this happens on the event loop, except `load`, which runs in a re
 """
 
 import asyncio
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
+
+import structlog
 
 from gateway.store import revision
 from gateway.store.errors import StoreBusy
@@ -24,7 +25,7 @@ from gateway.store.tx import Tx
 K = TypeVar("K")
 V = TypeVar("V")
 T = TypeVar("T")
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 POLL_S = 0.5
 

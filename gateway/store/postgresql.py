@@ -12,13 +12,13 @@ old transaction that still holds it, and its own COMMIT returns only when a sync
 before it.
 """
 
-import logging
 import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import psycopg
+import structlog
 from psycopg.types.string import StrDumperUnknown
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -31,7 +31,7 @@ from gateway.store.session import Lost, Plan, Session, Work
 from gateway.store.tx import Listener, Tx
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 READERS = 4
 _LEAST_VERSION = 150_000
@@ -211,7 +211,7 @@ class PostgresqlSession(Session):
             self._found = self._driver.execute(_LOOK, (self._holder, _now_ms())).fetchone()[0]
             self._driver.commit()
         except (DBAPIError, psycopg.Error) as error:
-            log.warning("store_not_reached error=%s", _line(error))
+            log.warning("store_not_reached", error=_line(error))
             self.close()
             return False
         return True
@@ -236,7 +236,7 @@ class PostgresqlSession(Session):
             except Exception as error:
                 if attempt + 1 == _AGAIN_MAX or not _is_conflict(error):
                     raise
-                log.info("store_batch_again error=%s", _line(error))
+                log.info("store_batch_again", error=_line(error))
                 if isinstance(error, Unforeseen):
                     more = Locks.all_of((more, error.locks))
                 else:

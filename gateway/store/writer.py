@@ -18,7 +18,6 @@ through the future when the database refused. It does not know what a message or
 """
 
 import asyncio
-import logging
 import random
 import threading
 import time
@@ -27,6 +26,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+import structlog
 from sqlalchemy.exc import DBAPIError
 
 from gateway.store.damage import Damage
@@ -40,7 +40,7 @@ from gateway.store.sqlite import SqliteSession
 from gateway.store.tx import Tx
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 _LIGHT_MAX = 128
@@ -191,7 +191,7 @@ class Writer:
                 else:
                     operation.committed(result)
             except Exception:
-                log.exception("store_commit_hook_failed operation=%s", type(operation).__name__)
+                log.exception("store_commit_hook_failed", operation=type(operation).__name__)
             future = operation.future
             if future is None or future.done():
                 continue
@@ -252,7 +252,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - A7: no operation ends the writer
             damaged = self.damage.look(error)
             if not damaged:
-                log.warning("store_batch_failed operations=%d error=%s", len(batch), type(error).__name__)
+                log.warning("store_batch_failed", operations=len(batch), error=type(error).__name__)
             if len(batch) > 1:
                 return [result for one in batch for result in self._commit([one])]
             if self._session.tx.is_store_fault(error):
@@ -296,7 +296,7 @@ class Writer:
 
     def _outlast(self, batch: list[Operation[Any]], lost: Lost) -> list[Any]:
         """Waits until the database is back, then finds out what became of `batch`, or runs it again."""
-        log.warning("store_lost error=%s committing=%s", lost, lost.committing)
+        log.warning("store_lost", error=lost, committing=lost.committing)
         self.away = self.failing = True
         gone_s = time.monotonic()
         wait_s = 0.0
@@ -311,7 +311,7 @@ class Writer:
                 return [StoreFailed(_AWAY)] * len(batch)
         self.away = self.failing = False
         away_s = time.monotonic() - gone_s
-        log.warning("store_found_again away_s=%.1f", away_s)
+        log.warning("store_found_again", away_s=away_s)
         if lost.committing and self._session.confirmed():
             return lost.results
         again = [one for one in batch if one.urgent or away_s <= _PATIENCE_S]

@@ -9,11 +9,12 @@ A receiver that answers 410 Gone is not told anything more; nor is one for which
 """
 
 import asyncio
-import logging
 import random
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import structlog
 
 from config.schema import Webhooks as Settings
 from gateway.clock import Clock
@@ -24,7 +25,7 @@ from gateway.webhooks import queue, signature
 from gateway.webhooks.post import Answer, Poster
 from gateway.webhooks.queue import Due, Hook, Places, Scan
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 POLL_S = 0.5
 PLACES = 128
@@ -216,4 +217,4 @@ class WebhookSender:
             queue.disable(tx, hook, note)
 
         await self._caches.write(change, urgent=True)
-        log.warning("webhook_disabled webhook_id=%s reason=%s", hook[1], note)
+        log.warning("webhook_disabled", webhook_id=hook[1], reason=note)

@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from gateway.cli.db import upgrade_to_head
 from smtp import dkim
@@ -32,6 +34,13 @@ def postgresql() -> Iterator[PostgresServer]:
     with postgres_server() as server:
         make_template(server)
         yield server
+
+
+@pytest.fixture
+def logged() -> Iterator[list[EventDict]]:
+    """What is logged during the test."""
+    with capture_logs() as entries:
+        yield entries
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

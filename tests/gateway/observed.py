@@ -206,9 +206,7 @@ async def traffic(one: Any, observer: MetricsObserver, metrics: Metrics) -> None
 def say_things() -> None:
     """Logs what should never have been logged, in every way there is."""
     log.info("message_accepted", to=f"{PERSON}@good.example", password=SECRET, content=WORDS.encode())
-    logging.getLogger("gateway.x").warning(
-        "store_batch_failed operations=%d error=%s", 3, f"{PERSON}@a.example"
-    )
+    structlog.get_logger("gateway.x").warning("thing_failed", operations=3, error=f"{PERSON}@a.example")
     logging.getLogger("foreign").error("mail to %s and %s", f"{PERSON}@a.example", NUMBER)
     Logger(namespace="foreign").warn("twisted tells of {number}", number=NUMBER)
     error = ValueError(f"[SQL: INSERT] [parameters: ('{WORDS}',)]")

@@ -8,7 +8,6 @@ deadlocks stays 0.
 import ast
 import asyncio
 import importlib
-import logging
 import pkgutil
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from structlog.typing import EventDict
 
 import gateway
 from gateway.messages.receipts.apply import ApplyReceipts, PartReceipt
@@ -33,7 +33,6 @@ from tests.postgres_server import PostgresServer
 _ROUNDS = 2
 _CROWDED_ROUNDS = 15
 _PATIENT_ROUNDS = 200  # the first or second will do
-_AGAIN = "store_batch_again"
 
 
 @pytest.fixture
@@ -131,36 +130,34 @@ async def play(world: World, stores: tuple[Store, Store], names: Sequence[str]) 
     assert failed == [], f"{names}: {failed}"
 
 
-def conflicts(caplog: pytest.LogCaptureFixture) -> list[str]:
+def conflicts(logged: list[EventDict]) -> list[str]:
     """Why batches ran again. That two gave one idempotency key is no matter of order."""
-    texts = [record.getMessage() for record in caplog.records if record.getMessage().startswith(_AGAIN)]
-    caplog.clear()
+    texts = [entry["error"] for entry in logged if entry["event"] == "store_batch_again"]
+    logged.clear()
     return [text for text in texts if "an idempotency key was used" not in text]
 
 
-async def test_no_pair_of_operations_deadlocks(url: str, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "gateway.store.postgresql")
+async def test_no_pair_of_operations_deadlocks(url: str, logged: list[EventDict]) -> None:
     async with two_stores(url) as stores:
         world = await World.make(stores[0])
         for pair in combinations_with_replacement(SCENES, 2):
             for _ in range(_ROUNDS):
                 await play(world, stores, list(dict.fromkeys(pair)))
-            assert conflicts(caplog) == [], f"{pair}"
+            assert conflicts(logged) == [], f"{pair}"
     assert deadlocks(url) == 0
 
 
-async def test_all_operations_together_do_not_deadlock(url: str, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "gateway.store.postgresql")
+async def test_all_operations_together_do_not_deadlock(url: str, logged: list[EventDict]) -> None:
     async with two_stores(url) as stores:
         world = await World.make(stores[0])
         for _ in range(_CROWDED_ROUNDS):
             await play(world, stores, list(SCENES))
-        assert conflicts(caplog) == []
+        assert conflicts(logged) == []
     assert deadlocks(url) == 0
 
 
 async def test_without_the_order_the_same_scenes_deadlock(
-    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    url: str, monkeypatch: pytest.MonkeyPatch, logged: list[EventDict]
 ) -> None:
     """The tests above would see it: one process takes the names backwards, one by one."""
     lock = Tx.lock
@@ -176,10 +173,9 @@ async def test_without_the_order_the_same_scenes_deadlock(
             lock(tx, locks)
 
         monkeypatch.setattr(Tx, "lock", lock_in_turn)
-        caplog.set_level(logging.INFO, "gateway.store.postgresql")
         for _ in range(_PATIENT_ROUNDS):
             await play(world, stores, ["accept", "leases", "cancel"])
-            if any("deadlock detected" in text for text in conflicts(caplog)):
+            if any("deadlock detected" in text for text in conflicts(logged)):
                 break
     assert deadlocks(url) > 0
 
@@ -289,36 +285,32 @@ async def refunded(store: Store, key: tuple[str, str], n: int) -> tuple[str, int
     return rows[0][0], rows[0][1]
 
 
-async def test_a_refund_for_parts_that_disagree_is_made_once(
-    url: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_refund_for_parts_that_disagree_is_made_once(url: str, logged: list[EventDict]) -> None:
     """That an earlier part failed is seen only when the last one is marked: the batch begins again."""
-    caplog.set_level(logging.INFO, "gateway.store.postgresql")
     async with two_stores(url) as stores:
         world = await World.make(stores[0])
         await world.reset(stores[0])
         key = world.messages[0]
         await stores[0].submit(told(part_id(key, 2, 0), delivered=False))
-        assert conflicts(caplog) == []
+        assert conflicts(logged) == []
         await stores[1].submit(told(part_id(key, 2, 1), delivered=True))
-        assert len(conflicts(caplog)) == 1
+        assert len(conflicts(logged)) == 1
         assert await refunded(stores[0], key, 2) == ("failed", 1)
 
 
 async def test_a_refund_for_a_receipt_that_came_before_its_part_is_made_once(
-    url: str, caplog: pytest.LogCaptureFixture
+    url: str, logged: list[EventDict]
 ) -> None:
-    caplog.set_level(logging.INFO, "gateway.store.postgresql")
     async with two_stores(url) as stores:
         world = await World.make(stores[0])
         await world.reset(stores[0])
         key = world.messages[0]
         for part in (part_id(key, 0, 0), "same0"):
             await stores[1].submit(told(part, delivered=False))
-        assert conflicts(caplog) == []
+        assert conflicts(logged) == []
         first, *_ = SCENES["settle"][1](world, 0)
         await stores[0].submit(first)
-        assert len(conflicts(caplog)) == 1
+        assert len(conflicts(logged)) == 1
         assert await refunded(stores[0], key, 0) == ("failed", 1)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from sqlalchemy import Engine
+from structlog.typing import EventDict
 
 from config import Secret
 from gateway.health import Readiness
@@ -16,6 +17,7 @@ from gateway.ids import IdFactory
 from gateway.messages.model import Message
 from gateway.store import postgresql, schema
 from gateway.store.errors import StoreBusy, StoreError
+from gateway.store.session import Lost
 from gateway.store.store import Store
 from gateway.store.tx import Tx
 from tests.gateway.databases import database_of, fresh_database
@@ -171,7 +173,7 @@ async def test_a_message_whose_commit_got_no_answer_is_accepted_and_debited_once
 
 
 async def test_while_the_database_is_away_new_work_is_refused_and_urgent_work_waits(
-    url: str, proxy: Proxy, postgresql: PostgresServer
+    url: str, proxy: Proxy, postgresql: PostgresServer, logged: list[EventDict]
 ) -> None:
     store = Store.open(through(proxy, url, postgresql))
     readiness = Readiness(store)
@@ -196,6 +198,12 @@ async def test_while_the_database_is_away_new_work_is_refused_and_urgent_work_wa
     assert (await readiness.checks())["store"]
     assert await store.read(lambda tx: tx.rows(REVISION)) == [(2,)]
     await store.close()
+    lost, *tried, found = logged
+    assert (lost["event"], lost["committing"], type(lost["error"])) == ("store_lost", False, Lost)
+    assert {one["event"] for one in tried} == {"store_not_reached"}
+    assert all(one["error"] for one in tried)
+    assert found["event"] == "store_found_again"
+    assert found["away_s"] > 0
 
 
 async def test_what_waits_too_long_for_the_database_is_told_to_come_again(

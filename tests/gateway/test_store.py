@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.typing import EventDict
 
 from config.schema import Settings
 from gateway.jobs.retention import purge_all
@@ -68,7 +69,9 @@ async def test_many_writes_share_commits(tmp_path: Path) -> None:
 
 
 @on_each_engine
-async def test_one_operation_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:
+async def test_one_operation_that_fails_takes_no_other_with_it(
+    tmp_path: Path, logged: list[EventDict]
+) -> None:
     store = Store.open(url(tmp_path), upgrade=True)
 
     def broken(tx: Tx) -> int:
@@ -90,6 +93,11 @@ async def test_one_operation_that_fails_takes_no_other_with_it(tmp_path: Path) -
     assert isinstance(results[2], StoreFailed)
     assert await store.read(lambda tx: tx.rows("SELECT value FROM revision")) == [(2,)]
     await store.close()
+    assert [(one["event"], one["operations"], one["log_level"]) for one in logged] == [
+        ("store_batch_failed", 4, "warning"),
+        ("store_batch_failed", 1, "warning"),
+    ]
+    assert {one["error"] for one in logged} <= {"OperationalError", "UndefinedTable"}
 
 
 @on_each_engine

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from structlog.typing import EventDict
 
 from config.schema import Webhooks as Settings
 from gateway.ids import IdFactory
@@ -185,7 +186,7 @@ async def test_a_failed_delivery_can_be_replayed(tmp_path: Path) -> None:
     assert [request.headers["webhook-id"] for request in target.requests] == [delivery] * 2
 
 
-async def test_410_gone_disables_the_webhook(tmp_path: Path) -> None:
+async def test_410_gone_disables_the_webhook(tmp_path: Path, logged: list[EventDict]) -> None:
     async with services(tmp_path) as rig, receiver() as target, sending(rig):
         issued = await hook_to(rig, target)
         target.answers(answer(410))
@@ -199,6 +200,12 @@ async def test_410_gone_disables_the_webhook(tmp_path: Path) -> None:
         await eventually(disabled)
         hook = await hooks_of(rig).get(issued.webhook.account_id, issued.webhook.id)
         assert hook.note == "The receiver answered 410 Gone."
+        assert logged[-1] == {
+            "event": "webhook_disabled",
+            "webhook_id": hook.id,
+            "reason": hook.note,
+            "log_level": "warning",
+        }
 
 
 async def test_a_private_target_fails_without_a_connection(tmp_path: Path) -> None:
