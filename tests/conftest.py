@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-import gateway.verticals  # noqa: F401 - every test has all tables, as every process has
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds `--no-skips`."""

@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
+import gateway.verticals  # noqa: F401 - all tables are known, as in every process
 from gateway.cli.db import upgrade_to_head
 from smtp import dkim
 from tests.gateway.cli_rig import CONFIG, Cli

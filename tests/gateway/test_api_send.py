@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from gateway.credits.service import Credits
 from gateway.messages.model import MailEnvelope, SmsEnvelope
 from tests.gateway.api_world import MAIL, SMS, make_settings, world
 from tests.gateway.fakes import FakeClock
@@ -203,7 +204,7 @@ async def test_bad_sms_is_refused_with_its_reason(tmp_path: Path) -> None:
 
 async def test_lack_of_credits_is_402_and_nothing_is_stored(tmp_path: Path) -> None:
     async with world(tmp_path, credits=0) as api:
-        await api.services.credits.grant(api.account_id, "query", 50)  # pay for nothing else (R7)
+        await api.ground[Credits].grant(api.account_id, "query", 50)  # pay for nothing else (R7)
         for path, body in (("/v1/mail", MAIL), ("/v1/sms", SMS)):
             answer = await api.client.post(path, json=body)
             assert answer.status_code == 402

@@ -9,7 +9,7 @@ from tests.gateway.services_rig import FakeDns
 @pytest.fixture
 def dns(monkeypatch: pytest.MonkeyPatch) -> FakeDns:
     fake = FakeDns()
-    monkeypatch.setattr("gateway.services.SystemDns", lambda: fake)
+    monkeypatch.setattr("gateway.ground.SystemDns", lambda: fake)
     return fake
 
 

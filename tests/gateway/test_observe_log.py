@@ -206,7 +206,7 @@ def test_our_own_lines_are_all_written_by_structlog() -> None:
         for path in (ROOT / package).rglob("*.py")
         if re.search(r"^\s*(?:import|from) logging\b", path.read_text(), re.MULTILINE)
     }
-    assert users == {"gateway/cli/app.py", "gateway/observe/dialogues.py", "gateway/observe/log.py"}
+    assert users == {"gateway/cli/app.py", "gateway/observe/dialogues.py", "gateway/logs/log.py"}
 
 
 def _log_calls(path: Path) -> Iterator[ast.Call]:
