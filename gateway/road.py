@@ -13,21 +13,21 @@ from gateway.domains.signers import Signers
 from gateway.ground import Ground
 from gateway.ids import IdFactory
 from gateway.jobs.loop import Watch
-from gateway.messages import retry
-from gateway.messages.accept import Acceptor
-from gateway.messages.bell import Bell
-from gateway.messages.deliver import Dispatcher
-from gateway.messages.lanes import Lanes
+from gateway.messages.accept.acceptor import Acceptor
+from gateway.messages.deliver.dispatcher import Dispatcher
+from gateway.messages.deliver.lanes import Lanes
+from gateway.messages.dsn import Dsns
 from gateway.messages.model import Channel
 from gateway.messages.observer import Observer
 from gateway.messages.ports import Upstreams
-from gateway.messages.queue import QueueKeeper
+from gateway.messages.queue.bell import Bell
+from gateway.messages.queue.keeper import QueueKeeper
 from gateway.messages.receipts.intake import Intake, Offers
-from gateway.messages.reports import Reports
 from gateway.messages.route import Router
-from gateway.messages.shape_mail import MailShaper, SenderDomains
-from gateway.messages.shape_sms import SenderNames as ApprovedNames
-from gateway.messages.shape_sms import SmsShaper
+from gateway.messages.settle import retry
+from gateway.messages.shape.mail import MailShaper, SenderDomains
+from gateway.messages.shape.sms import SenderNames as ApprovedNames
+from gateway.messages.shape.sms import SmsShaper
 from gateway.sendernames.service import SenderNames
 from gateway.store.held import HeldLeases
 from gateway.store.store import Store
@@ -90,7 +90,7 @@ class Road:
             unsettled_max=2 * settings.store.batch_max,  # one batch is written, one gathers
             keep_content=keeps_content(settings),
             observer=observer,
-            reports=Reports(
+            make_dsns=Dsns(
                 server_name=settings.server.name,
                 lifetime_ms=settings.mail.lifetime_s * 1000,
                 domains=domains,

@@ -24,10 +24,10 @@ from gateway.ground import Ground
 from gateway.ingress.receipt_sender import ReceiptSender, Receiver
 from gateway.ingress.smpp_submit import Refusal, client_envelope, format_time, status_of, submission_of
 from gateway.jobs.loop import Job, Loop, Watch
-from gateway.messages.cancel import Cancelling
-from gateway.messages.cancel import locks as cancel_locks
 from gateway.messages.model import Channel, Message, SmsEnvelope, Verdict
 from gateway.messages.observer import Observer
+from gateway.messages.queue.cancel import Cancelling
+from gateway.messages.queue.cancel import locks as cancel_locks
 from gateway.messages.receipts import client as client_receipts
 from gateway.messages.receipts.client import INGRESS
 from gateway.rate import Buckets

@@ -16,7 +16,7 @@ import phonenumbers
 
 from gateway.messages.model import SmsEnvelope, Source
 from gateway.messages.receipts.client import INGRESS, ClientEnvelope
-from gateway.messages.shape_sms import SmsSubmission
+from gateway.messages.shape.sms import SmsSubmission
 from policy import phone
 from smpp import text as sms_text
 from smpp.concatenation import header, parse_user_data, user_data

@@ -14,12 +14,12 @@ from gateway.accounts.secrets import CredentialKind
 from gateway.clock import Clock
 from gateway.credits.service import Credits
 from gateway.ingress.trusted import Trusted
-from gateway.messages.accept import Acceptor, KeyInUse
-from gateway.messages.durable import IdempotencyKey, KeyReused
+from gateway.messages.accept.accepting import IdempotencyKey, KeyReused
+from gateway.messages.accept.acceptor import Acceptor, KeyInUse
 from gateway.messages.model import Verdict
 from gateway.messages.observer import Observer
 from gateway.messages.route import Router
-from gateway.messages.shape_mail import MailShaper, MailSubmission
+from gateway.messages.shape.mail import MailShaper, MailSubmission
 from gateway.store.errors import StoreBusy, StoreDamaged, StoreFailed
 from smtp.address import Mailbox
 from smtp.codes import Code, Reply, Status

@@ -9,10 +9,10 @@ import typer
 from gateway.accounts.lookup import find_account
 from gateway.ground import Ground
 from gateway.messages import query
-from gateway.messages.cancel import Cancelling, retry_now
-from gateway.messages.cancel import locks as cancel_locks
 from gateway.messages.model import Channel
 from gateway.messages.query import Filter, MessageView
+from gateway.messages.queue.cancel import Cancelling, retry_now
+from gateway.messages.queue.cancel import locks as cancel_locks
 from gateway.terminal.faults import CliError
 from gateway.terminal.output import say, show_json, show_record, show_rows, when
 from gateway.terminal.session import DEFAULT_CONFIG, ConfigOption, JsonOption, run_on_ground

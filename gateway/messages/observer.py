@@ -1,7 +1,7 @@
 """What the road tells whoever measures it; `gateway.observe` turns these calls into metrics and log lines."""
 
 from gateway.messages.model import Message, Outcome, Work
-from gateway.messages.settlement import Settlement
+from gateway.messages.settle.settlement import Settlement
 
 
 class Observer:

@@ -7,11 +7,11 @@ from gateway.ground import Ground
 from gateway.jobs.retention import Purge, older_than, sweeping
 from gateway.messages import cli, tables
 from gateway.messages.api import messages, problems, submit
-from gateway.messages.cancel import Cancelling
+from gateway.messages.queue.cancel import Cancelling
 from gateway.messages.receipts import apply, client
 from gateway.messages.receipts.tables import client_receipt
 from gateway.messages.retention import FinalMessages
-from gateway.messages.retry import channel_rules
+from gateway.messages.settle.retry import channel_rules
 from gateway.vertical import Vertical
 from policy.retention import DAY_MS
 

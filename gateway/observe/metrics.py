@@ -21,7 +21,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from gateway.messages.lanes import Lanes
+from gateway.messages.deliver.lanes import Lanes
 from gateway.observe.bounded import Children
 from gateway.observe.histogram import HotHistogram, Observations
 from gateway.observe.probed import Probed

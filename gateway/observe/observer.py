@@ -12,7 +12,7 @@ from gateway.messages.model import (
     Work,
 )
 from gateway.messages.observer import Observer
-from gateway.messages.settlement import Settlement
+from gateway.messages.settle.settlement import Settlement
 from gateway.observe.metrics import Metrics
 
 _OUTCOMES: dict[type[Outcome], str] = {

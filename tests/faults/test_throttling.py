@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.schema_messages import Retry
-from gateway.messages import cancel
+from gateway.messages.queue import cancel
 from smpp.limit import Counted
 from smpp.simulator import Simulator, SimulatorConfig
 from smpp.smsc import SmscConfig

@@ -23,8 +23,8 @@ from gateway.ground import Ground
 from gateway.messages import query
 from gateway.messages.model import Message, Verdict
 from gateway.messages.query import MessageView
-from gateway.messages.shape_mail import MailSubmission
-from gateway.messages.shape_sms import SmsSubmission
+from gateway.messages.shape.mail import MailSubmission
+from gateway.messages.shape.sms import SmsSubmission
 from gateway.observe.metrics import Metrics
 from gateway.observe.observer import MetricsObserver
 from gateway.road import Road

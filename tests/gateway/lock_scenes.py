@@ -18,17 +18,18 @@ from gateway.credits.terms import Terms
 from gateway.events import record as events
 from gateway.events.record import EventKind
 from gateway.ids import IdFactory
-from gateway.messages import cancel, claim, clock_set_back, held, retention
-from gateway.messages.claim import LaneKey
-from gateway.messages.durable import AcceptMessages
+from gateway.messages import retention
+from gateway.messages.accept.accepting import AcceptMessages
 from gateway.messages.model import Channel, Delivery, Message, SmsEnvelope, Status, Submitted, Work
+from gateway.messages.queue import cancel, claim, clock_set_back, held
+from gateway.messages.queue.claim import LaneKey
 from gateway.messages.receipts import apply as receipts
 from gateway.messages.receipts import client as client_receipts
 from gateway.messages.receipts.apply import ApplyReceipts, PartReceipt
 from gateway.messages.receipts.client import SettleReceipts
 from gateway.messages.receipts.late import TakeLateAnswer
-from gateway.messages.settle import SettleDeliveries, note_waiting
-from gateway.messages.settlement import Settlement
+from gateway.messages.settle.operation import SettleDeliveries, note_waiting
+from gateway.messages.settle.settlement import Settlement
 from gateway.store import chain, idempotency, leases, revision
 from gateway.store.idempotency import IdempotencyKey
 from gateway.store.locks import NOTHING, Locks

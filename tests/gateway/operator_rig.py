@@ -12,14 +12,14 @@ from typing import Any, cast
 
 from config.kinds import Secret
 from config.schema_upstreams import SmppUpstream
-from gateway.messages import retry
-from gateway.messages.bell import Bell
-from gateway.messages.deliver import Dispatcher
-from gateway.messages.lanes import Lanes
+from gateway.messages.deliver.dispatcher import Dispatcher
+from gateway.messages.deliver.lanes import Lanes
 from gateway.messages.model import Channel, Delivery, Message, SmsEnvelope, Status
 from gateway.messages.observer import Observer
-from gateway.messages.settle import SettleDeliveries
-from gateway.messages.settlement import Settlement
+from gateway.messages.queue.bell import Bell
+from gateway.messages.settle import retry
+from gateway.messages.settle.operation import SettleDeliveries
+from gateway.messages.settle.settlement import Settlement
 from gateway.store.store import Store
 from gateway.store.tenure import Tenure
 from gateway.upstreams.smpp_operator import SmppOperator
@@ -166,7 +166,7 @@ async def operator_rig(limit: Limit | None = None, **settings: Any) -> AsyncIter
         tenure=cast(Tenure, _Held()),
         keep_content=False,
         observer=Observer(),
-        reports=_no_reports,
+        make_dsns=_no_dsns,
         bell=Bell(),
         random_unit=lambda: 0.5,
     )
@@ -201,5 +201,5 @@ def _no_receipts(_receipts: object) -> "asyncio.Future[list[str | None]]":
     raise AssertionError("none was asked for")
 
 
-async def _no_reports(_work: object, _settlements: object) -> Sequence[Message]:
+async def _no_dsns(_work: object, _settlements: object) -> Sequence[Message]:
     return ()

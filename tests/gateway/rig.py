@@ -19,8 +19,8 @@ from gateway.messages.model import Message, Verdict
 from gateway.messages.observer import Observer
 from gateway.messages.ports import Upstream, Upstreams
 from gateway.messages.query import MessageView
-from gateway.messages.shape_mail import MailSubmission
-from gateway.messages.shape_sms import SmsSubmission
+from gateway.messages.shape.mail import MailSubmission
+from gateway.messages.shape.sms import SmsSubmission
 from gateway.road import Road
 from gateway.store.store import Store
 from gateway.verticals import LISTENERS

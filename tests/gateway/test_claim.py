@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from gateway.messages.claim import LaneKey, due_lanes
+from gateway.messages.queue.claim import LaneKey, due_lanes
 from gateway.store.store import Store
 from gateway.store.tx import Tx
 from tests.gateway.fakes import FakeUpstream

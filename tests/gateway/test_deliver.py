@@ -6,8 +6,8 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from gateway.messages.cancel import cancel
 from gateway.messages.model import Deferred, Failed, Unknown
+from gateway.messages.queue.cancel import cancel
 from gateway.store.errors import StoreBusy
 from tests.faults.test_mail_relays import relay
 from tests.faults.world import settings_for, world

@@ -11,8 +11,8 @@ import pytest
 from gateway import verticals
 from gateway.ingress.receipt_sender import ReceiptSender
 from gateway.ingress.smpp import SmppIngress
-from gateway.messages import cancel
 from gateway.messages.model import Delivered, Failed, Outcome, Submitted, Work
+from gateway.messages.queue import cancel
 from gateway.messages.receipts.apply import ApplyReceipts, PartReceipt
 from gateway.store.store import Store
 from smpp.constants import CommandStatus, EsmClass, MessageState

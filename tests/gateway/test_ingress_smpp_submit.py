@@ -18,7 +18,7 @@ from gateway.ingress.smpp_submit import (
 )
 from gateway.messages.model import SmsEnvelope, Source
 from gateway.messages.receipts.client import ClientEnvelope
-from gateway.messages.shape_sms import SmsSubmission
+from gateway.messages.shape.sms import SmsSubmission
 from smpp.constants import CommandStatus
 from smpp.pdu import PduError, SubmitSm, decode, encode
 from smpp.text import Alphabet

@@ -24,7 +24,7 @@ from gateway.messages.model import (
     Unknown,
     Work,
 )
-from gateway.messages.settlement import Settlement
+from gateway.messages.settle.settlement import Settlement
 from gateway.observe.bounded import Children
 from gateway.observe.histogram import HotHistogram
 from gateway.observe.metrics import Metrics

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.messages import claim
-from gateway.messages.claim import LaneKey
-from gateway.messages.durable import AcceptMessages
+from gateway.messages.accept.accepting import AcceptMessages
 from gateway.messages.model import Failed, Message, Submitted, Verdict
+from gateway.messages.queue import claim
+from gateway.messages.queue.claim import LaneKey
 from gateway.messages.receipts.apply import ApplyReceipts, PartReceipt
 from gateway.store import leases
 from gateway.store.idempotency import IdempotencyKey, KeyReused

@@ -15,8 +15,8 @@ from structlog.typing import EventDict
 from config.schema import Settings
 from gateway.jobs.retention import purge_all
 from gateway.messages import retention as retention_module
-from gateway.messages.durable import AcceptMessages
-from gateway.messages.settle import SettleDeliveries
+from gateway.messages.accept.accepting import AcceptMessages
+from gateway.messages.settle.operation import SettleDeliveries
 from gateway.store import leases
 from gateway.store.errors import StoreBusy, StoreError, StoreFailed
 from gateway.store.held import HeldLeases

@@ -1,6 +1,6 @@
 """Who counts as dead: a lease that stood still while we looked, and never one that nobody could renew."""
 
-from gateway.messages.takeover import Watch
+from gateway.messages.queue.takeover import Watch
 
 LEASE_S = 15.0
 

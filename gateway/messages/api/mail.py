@@ -24,7 +24,7 @@ from gateway.messages.api.fields import (
 )
 from gateway.messages.api.problems import FIELD_TOO_LARGE
 from gateway.messages.model import Verdict
-from gateway.messages.shape_mail import MailShaper, MailSubmission, ShapedMail
+from gateway.messages.shape.mail import MailShaper, MailSubmission, ShapedMail
 from gateway.turns import Turn
 from smtp.address import AddressError, NamedMailbox, parse_mailbox
 from smtp.codes import Permanent

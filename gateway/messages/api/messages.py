@@ -16,9 +16,9 @@ from gateway.http.wire.call import Call, Reply, json_reply
 from gateway.http.wire.problem import Problem
 from gateway.ids import is_id
 from gateway.messages.api import examples
-from gateway.messages.cancel import Cancelling
 from gateway.messages.model import Channel
 from gateway.messages.query import Filter, MessageView, RecipientView, find, listing
+from gateway.messages.queue.cancel import Cancelling
 from smtp.address import AddressError, parse_address
 
 _LIST = "messages"

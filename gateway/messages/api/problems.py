@@ -5,7 +5,7 @@ from gateway.http.wire import kinds
 from gateway.http.wire.kinds import Kind
 from gateway.http.wire.pointers import FieldError, of_path
 from gateway.http.wire.problem import Problem
-from gateway.messages.accept import KeyInUse
+from gateway.messages.accept.acceptor import KeyInUse
 from gateway.messages.model import Verdict
 
 _RETRY_S = 1

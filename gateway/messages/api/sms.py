@@ -14,7 +14,7 @@ from gateway.messages.api.fields import (
     checked_send_at_ms,
 )
 from gateway.messages.model import Message, Verdict
-from gateway.messages.shape_sms import SmsShaper, SmsSubmission
+from gateway.messages.shape.sms import SmsShaper, SmsSubmission
 
 TEXT_MAX = 40_000  # more than 255 segments of 153 characters hold; the shaper knows the real limit
 VALIDITY_MAX_S = 1_209_600  # 14 days

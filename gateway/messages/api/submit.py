@@ -15,7 +15,7 @@ from gateway.http.gate.operation import ANY_KEY, Operation
 from gateway.http.wire import kinds, outline
 from gateway.http.wire.call import Call, Reply, decoded, json_reply
 from gateway.http.wire.problem import Header, Problem, ProblemDetails, invalid
-from gateway.messages.accept import Acceptor
+from gateway.messages.accept.acceptor import Acceptor
 from gateway.messages.api import examples, mail, problems, sms
 from gateway.messages.api.mail import MailRequest
 from gateway.messages.api.sms import SmsRequest

@@ -13,11 +13,11 @@ import msgspec
 
 from gateway.credits import ledger
 from gateway.events.record import EventKind
-from gateway.messages import effects
 from gateway.messages.model import Channel, Status
 from gateway.messages.receipts import client as client_receipts
 from gateway.messages.receipts.client import Due
-from gateway.messages.settlement import Settlement
+from gateway.messages.settle import effects
+from gateway.messages.settle.settlement import Settlement
 from gateway.store.locks import Locks, MessageKey
 from gateway.store.operation import Operation
 from gateway.store.tx import Tx, placeholders

@@ -13,7 +13,7 @@ from functools import lru_cache
 import msgspec
 
 from gateway.messages.model import SmsEnvelope, Source, Status
-from gateway.messages.settlement import Settlement
+from gateway.messages.settle.settlement import Settlement
 from gateway.store.locks import Locks, named
 from gateway.store.operation import Operation
 from gateway.store.tx import Tx

@@ -10,7 +10,7 @@ from gateway.messages.observer import Observer
 from gateway.messages.receipts.apply import ApplyReceipts, PartReceipt
 from gateway.messages.receipts.client import Due
 from gateway.messages.receipts.late import TakeLateAnswer
-from gateway.messages.retry import Rules
+from gateway.messages.settle.retry import Rules
 from gateway.store.errors import StoreBusy
 from gateway.store.store import Store
 

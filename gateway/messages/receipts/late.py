@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.events.record import EventKind
-from gateway.messages import effects
 from gateway.messages.model import Status, Submitted, Work
 from gateway.messages.receipts import apply as receipts
-from gateway.messages.settlement import Settlement
+from gateway.messages.settle import effects
+from gateway.messages.settle.settlement import Settlement
 from gateway.store.locks import Locks
 from gateway.store.operation import Operation
 from gateway.store.tx import Tx

@@ -1,4 +1,4 @@
-"""A settlement: what becomes of one delivery. Its effects are in `gateway.messages.effects`."""
+"""A settlement: what becomes of one delivery. Its effects are in `gateway.messages.settle.effects`."""
 
 from typing import Any
 

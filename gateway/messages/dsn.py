@@ -1,6 +1,6 @@
-"""Non-delivery reports: a failed mail is told to its envelope sender as a DSN (RFC 3464).
+"""DSNs (RFC 3464): a failed mail is told to its envelope sender.
 
-A report is a message of the same account, free of charge, from the null reverse-path, and made durable in
+A DSN is a message of the same account, free of charge, from the null reverse-path, and made durable in
 the transaction that settles the failure. It goes only to a sender of a verified domain of the account, never
 in answer to a null reverse-path (RFC 5321 section 4.5.5), nor where NOTIFY forbids it (RFC 3461, 4.1).
 """
@@ -14,8 +14,8 @@ from gateway.clock import Clock
 from gateway.ids import IdFactory
 from gateway.messages.model import Channel, Delivery, MailEnvelope, Message, Status, Work
 from gateway.messages.route import Router
-from gateway.messages.settlement import Settlement
-from gateway.messages.shape_mail import SenderDomains
+from gateway.messages.settle.settlement import Settlement
+from gateway.messages.shape.mail import SenderDomains
 from smtp.codes import Reply
 from smtp.dsn import Action, Notification, RecipientStatus, build
 from smtp.headers import HeaderError, parse
@@ -25,8 +25,8 @@ _EXPIRED = "5.4.7"  # RFC 3463 section 3.5: delivery time expired
 _OTHER = "5.0.0"
 
 
-class Reports:
-    """Writes the reports that failures owe."""
+class Dsns:
+    """Makes the DSNs that failures owe."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Reports:
         self._router = router
 
     async def __call__(self, work: Work, settlements: Sequence[Settlement]) -> Sequence[Message]:
-        """The reports owed for the failures among `settlements`: one message, or none."""
+        """The DSNs owed for the failures among `settlements`: one message, or none."""
         envelope = work.message.envelope
         if not isinstance(envelope, MailEnvelope) or not envelope.mail_from:
             return ()
@@ -61,9 +61,9 @@ class Reports:
         route = self._router.mail(envelope.mail_from)
         if route is None or not await self._domains.allowed(work.message.account_id, domain):
             return ()
-        return [self._report(work.message, envelope, failed, route.destination)]
+        return [self._dsn(work.message, envelope, failed, route.destination)]
 
-    def _report(
+    def _dsn(
         self,
         message: Message,
         envelope: MailEnvelope,
@@ -72,7 +72,7 @@ class Reports:
     ) -> Message:
         now_ms = self._clock.now_ms()
         now = datetime.fromtimestamp(now_ms / 1000, UTC)
-        report_id = self._ids.new(now_ms)
+        dsn_id = self._ids.new(now_ms)
         try:
             original = parse(message.content)[0]
         except HeaderError:
@@ -88,12 +88,12 @@ class Reports:
                 original=original,
             ),
             date=now,
-            message_id=f"<{report_id}@{self._server_name}>",
+            message_id=f"<{dsn_id}@{self._server_name}>",
             boundary=secrets.token_hex(12),
         )
         return Message(
             account_id=message.account_id,
-            id=report_id,
+            id=dsn_id,
             channel=Channel.MAIL,
             ingress="report",
             sender="",

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gateway.credits import ledger
-from gateway.messages import durable
-from gateway.messages.effects import finish_messages, record_parts, refund, write_events
+from gateway.messages.accept import accepting
 from gateway.messages.model import Channel, Message, Status, Work
 from gateway.messages.receipts import apply as receipts
-from gateway.messages.settlement import Settlement
+from gateway.messages.settle.effects import finish_messages, record_parts, refund, write_events
+from gateway.messages.settle.settlement import Settlement
 from gateway.store.locks import Locks
 from gateway.store.operation import Operation
 from gateway.store.tx import Tx
@@ -57,11 +57,11 @@ class SettleDeliveries(Operation[None]):
         self.account_id = work.message.account_id
         self.work = work
         self.settlements = settlements
-        self.weight = durable.weight(work.message, len(settlements))
+        self.weight = accepting.weight(work.message, len(settlements))
         self.holder = holder
         self.keep_content = keep_content
         self.refund_on = refund_on
-        self.reports: Sequence[Message] = ()
+        self.dsns: Sequence[Message] = ()
         """Notifications (DSN) to make durable together with the failures they tell of."""
         self._on_commit = on_commit
         self._on_failure = on_failure
@@ -106,8 +106,8 @@ class SettleDeliveries(Operation[None]):
                 receipts.apply_parked(tx, settlements, operation.refund_on, keep_content=keep)
                 break
         for operation, ones in written:
-            if ones and operation.reports:
-                durable.insert_free(tx, operation.reports)
+            if ones and operation.dsns:
+                accepting.insert_free(tx, operation.dsns)
         return [None] * len(operations)
 
 

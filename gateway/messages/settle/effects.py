@@ -11,7 +11,7 @@ from gateway.credits import ledger
 from gateway.events.record import Event, EventKind, record
 from gateway.messages.model import Status
 from gateway.messages.receipts import client as client_receipts
-from gateway.messages.settlement import Settlement
+from gateway.messages.settle.settlement import Settlement
 from gateway.store.locks import Locks
 from gateway.store.tx import Tx
 

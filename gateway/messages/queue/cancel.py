@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from gateway.clock import Clock
 from gateway.credits import ledger
 from gateway.events.record import EventKind
-from gateway.messages.effects import finish_messages, refund, write_events
 from gateway.messages.model import Channel, Status
-from gateway.messages.retry import Rules
-from gateway.messages.settlement import Settlement
+from gateway.messages.settle.effects import finish_messages, refund, write_events
+from gateway.messages.settle.retry import Rules
+from gateway.messages.settle.settlement import Settlement
 from gateway.store.locks import Locks
 from gateway.store.store import Store
 from gateway.store.tx import Tx

@@ -11,11 +11,11 @@ import structlog
 
 from gateway.clock import Clock
 from gateway.jobs.loop import Job, Loop, Watch
-from gateway.messages import clock_set_back, held, takeover
-from gateway.messages.bell import Bell
-from gateway.messages.claim import Claimed, LaneKey, claim, due_lanes, fitting, load
-from gateway.messages.deliver import Dispatcher
+from gateway.messages.deliver.dispatcher import Dispatcher
 from gateway.messages.model import Message, Work
+from gateway.messages.queue import clock_set_back, held, takeover
+from gateway.messages.queue.bell import Bell
+from gateway.messages.queue.claim import Claimed, LaneKey, claim, due_lanes, fitting, load
 from gateway.messages.route import Router
 from gateway.store import leases
 from gateway.store.store import Store

@@ -1,6 +1,6 @@
-"""Writing settlements: each until it is written, a failure never without the report that it owes.
+"""Writing settlements: each until it is written, a failure never without the DSN that it owes.
 
-A settlement that the store refuses is tried again, as is one whose report (DSN) cannot be made for want of
+A settlement that the store refuses is tried again, as is one whose DSN cannot be made for want of
 the store: both are written in one transaction, or later. Until then the memory of its work counts as taken,
 which pushes back on acceptance (A6).
 """
@@ -13,10 +13,10 @@ from typing import Any
 import structlog
 
 from gateway.clock import Clock
-from gateway.messages import retry
 from gateway.messages.model import Channel, Message, Status, Work
-from gateway.messages.settle import SettleDeliveries
-from gateway.messages.settlement import Settlement
+from gateway.messages.settle import retry
+from gateway.messages.settle.operation import SettleDeliveries
+from gateway.messages.settle.settlement import Settlement
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.store import Store
 
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 _AGAIN_S = 0.5
 _NOTE_EVERY_S = 60.0
 
-Reports = Callable[[Work, Sequence[Settlement]], Awaitable[Sequence[Message]]]
+MakeDsns = Callable[[Work, Sequence[Settlement]], Awaitable[Sequence[Message]]]
 
 
 class Settler:
@@ -36,14 +36,14 @@ class Settler:
         store: Store,
         clock: Clock,
         rules: Mapping[Channel, retry.Rules],
-        reports: Reports,
+        make_dsns: MakeDsns,
         *,
         keep_content: bool,
     ) -> None:
         self._store = store
         self._clock = clock
         self._rules = rules
-        self._reports = reports
+        self._make_dsns = make_dsns
         self._keep_content = keep_content
         self._open = 0
         self._idle = asyncio.Event()
@@ -51,7 +51,7 @@ class Settler:
         self._unwritten = 0
         self._note_at_s = float("-inf")
         self.tasks: set[asyncio.Task[None]] = set()
-        """Reports in the making."""
+        """DSNs in the making."""
 
     def write(
         self, work: Work, settlements: list[Settlement], on_commit: Callable[[SettleDeliveries], None]
@@ -98,7 +98,7 @@ class Settler:
     async def _report(self, operation: SettleDeliveries) -> None:
         """A failure may owe its sender a DSN, written in the same transaction."""
         try:
-            operation.reports = await self._reports(operation.work, operation.settlements)
+            operation.dsns = await self._make_dsns(operation.work, operation.settlements)
         except (StoreBusy, StoreFailed) as error:
             self._note(error)
             self._later(partial(self._begin_report, operation))

@@ -1,8 +1,8 @@
 """Delivery: takes works from the lanes to their upstreams and settles what comes back.
 
 Each destination has its own lane and its own few attempts under way, so a slow one holds up nobody else (A5);
-the end of one begins the next. Outcomes are settled in the background (`messages.settling`). Nothing begins
-while the lease on what is held is in doubt, or too much that ended is not settled.
+the end of one begins the next. Outcomes are settled in the background (`messages.settle.settler`). Nothing
+begins while the lease on what is held is in doubt, or too much that ended is not settled.
 """
 
 import asyncio
@@ -16,15 +16,15 @@ import structlog
 
 from gateway.clock import Clock
 from gateway.events.record import EventKind
-from gateway.messages import retry
-from gateway.messages.bell import Bell
-from gateway.messages.lanes import Lane, Lanes
+from gateway.messages.deliver.lanes import Lane, Lanes
 from gateway.messages.model import Channel, Deferred, Failed, Message, Outcome, Status, Unknown, Work
 from gateway.messages.observer import Observer
 from gateway.messages.ports import Upstream
-from gateway.messages.settle import SettleDeliveries, note_waiting
-from gateway.messages.settlement import Settlement
-from gateway.messages.settling import Reports, Settler
+from gateway.messages.queue.bell import Bell
+from gateway.messages.settle import retry
+from gateway.messages.settle.operation import SettleDeliveries, note_waiting
+from gateway.messages.settle.settlement import Settlement
+from gateway.messages.settle.settler import MakeDsns, Settler
 from gateway.store.errors import StoreBusy
 from gateway.store.locks import Locks
 from gateway.store.operation import Call
@@ -62,7 +62,7 @@ class Dispatcher:
         unsettled_max: int,
         keep_content: bool,
         observer: Observer,
-        reports: Reports,
+        make_dsns: MakeDsns,
         bell: Bell,
         random_unit: Callable[[], float] = random.random,
     ) -> None:
@@ -74,7 +74,7 @@ class Dispatcher:
         self._clock = clock
         self._tenure = tenure
         self._unsettled_max = unsettled_max
-        self._settler = Settler(store, clock, rules, reports, keep_content=keep_content)
+        self._settler = Settler(store, clock, rules, make_dsns, keep_content=keep_content)
         self._observer = observer
         self._random_unit = random_unit
         self._running: dict[str, int] = {}
@@ -305,7 +305,7 @@ class Dispatcher:
         message = work.message
         rules = self._rules[message.channel]
         settlements = [
-            retry.settlement(message, delivery, outcome, rules, now_ms=now_ms, u=self._random_unit())
+            retry.judge(message, delivery, outcome, rules, now_ms=now_ms, u=self._random_unit())
             for delivery, outcome in zip(work.deliveries, outcomes, strict=True)
         ]
         for one, outcome in zip(settlements, outcomes, strict=True):
@@ -365,7 +365,7 @@ class Dispatcher:
         self._written_unreserved(operation)
 
     def _written_unreserved(self, operation: SettleDeliveries) -> None:
-        if operation.reports:
+        if operation.dsns:
             self._bell.ring()
         self._bell.settled()
         self._settler.written()

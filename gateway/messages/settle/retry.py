@@ -16,7 +16,7 @@ from gateway.messages.model import (
     Submitted,
     Unknown,
 )
-from gateway.messages.settlement import Settlement
+from gateway.messages.settle.settlement import Settlement
 from policy.backoff import next_delay_s
 
 _REPLY_MAX = 300
@@ -34,7 +34,7 @@ class Rules:
     receipt_timeout_ms: int = 0
 
 
-def settlement(
+def judge(
     message: Message, delivery: Delivery, outcome: Outcome, rules: Rules, *, now_ms: int, u: float
 ) -> Settlement:
     """What becomes of `delivery` after `outcome`; `u` in [0, 1) is the jitter's random number."""
