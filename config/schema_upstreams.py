@@ -1,12 +1,12 @@
 """The ways out: `[upstream.NAME]`, one class per `type`.
 
-Pure data. The class is chosen by `type`; `CHANNEL_OF` says which channel a type serves. A new kind of
-upstream is a class here and a line in `CHANNEL_OF` and `Upstream`.
+Pure data. The class is chosen by `type`. A new kind of upstream is a class here, with its `channel`, and its
+name in `Upstream`.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal, get_args, get_type_hints
 
 from config.kinds import (
     Count,
@@ -32,6 +32,7 @@ RelayTls = Literal["none", "opportunistic", "required", "implicit"]
 class SandboxMailUpstream:
     """Capture mail in the store; nothing leaves the machine."""
 
+    channel: ClassVar[Channel] = "mail"
     type: Literal["sandbox-mail"] = "sandbox-mail"
     delay_ms: Milliseconds = 0
     kept: Positive = 10_000  # captured mails of each account; the oldest go first
@@ -41,6 +42,7 @@ class SandboxMailUpstream:
 class RelayUpstream:
     """Hand every mail to one smarthost."""
 
+    channel: ClassVar[Channel] = "mail"
     type: Literal["relay"] = "relay"
     host: Host
     port: RemotePort = 587
@@ -61,6 +63,7 @@ class RelayUpstream:
 class MxUpstream:
     """Deliver to the recipients' own mail exchangers (RFC 5321 section 5.1)."""
 
+    channel: ClassVar[Channel] = "mail"
     type: Literal["mx"] = "mx"
     nameservers: tuple[IpAddress, ...] = ()  # empty: the system's
     nameserver_port: RemotePort = 53
@@ -83,6 +86,7 @@ class MxUpstream:
 class SandboxSmsUpstream:
     """Submit to the built-in SMSC simulator, over a real SMPP bind on loopback."""
 
+    channel: ClassVar[Channel] = "sms"
     type: Literal["sandbox-sms"] = "sandbox-sms"
     receipt_delay_ms: Milliseconds = 200
     port: Port = 0  # of the simulator; 0: a free one
@@ -93,6 +97,7 @@ class SandboxSmsUpstream:
 class SmppUpstream:
     """Submit to an operator's SMSC; here we are the ESME."""
 
+    channel: ClassVar[Channel] = "sms"
     type: Literal["smpp"] = "smpp"
     host: Host
     port: RemotePort = 2775
@@ -123,9 +128,6 @@ class SmppUpstream:
 Upstream = SandboxMailUpstream | RelayUpstream | MxUpstream | SandboxSmsUpstream | SmppUpstream
 
 CHANNEL_OF: dict[str, Channel] = {
-    "sandbox-mail": "mail",
-    "relay": "mail",
-    "mx": "mail",
-    "sandbox-sms": "sms",
-    "smpp": "sms",
+    get_args(get_type_hints(one)["type"])[0]: one.channel for one in get_args(Upstream)
 }
+"""Which channel a type serves."""

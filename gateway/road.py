@@ -231,9 +231,10 @@ def make_tenure(
 def acceptable_use(settings: Settings) -> list[Policy[Submission]]:
     """The policies that the configuration turned on (R32)."""
     use = settings.acceptable_use
-    if not use.refuse_card_numbers and not use.refuse_ibans:
-        return []
-    return [sensitive_numbers(cards=use.refuse_card_numbers, ibans=use.refuse_ibans)]
+    policies: list[Policy[Submission]] = []
+    if use.refuse_card_numbers or use.refuse_ibans:
+        policies.append(sensitive_numbers(cards=use.refuse_card_numbers, ibans=use.refuse_ibans))
+    return policies
 
 
 def mail_limits(settings: Settings) -> MailLimits:

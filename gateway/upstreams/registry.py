@@ -50,7 +50,7 @@ def build(tools: Tools) -> Upstreams:
 
 
 def _build_one(name: str, settings: Any, tools: Tools) -> Upstream:
-    return _BUILDERS[settings.type](name, settings, tools)
+    return BUILDERS[settings.type](name, settings, tools)
 
 
 def _sandbox_mail(name: str, settings: SandboxMailUpstream, tools: Tools) -> Upstream:
@@ -113,7 +113,7 @@ def _any_address(_address: str) -> bool:
     return True
 
 
-_BUILDERS: dict[str, Callable[[str, Any, Tools], Upstream]] = {
+BUILDERS: dict[str, Callable[[str, Any, Tools], Upstream]] = {
     "sandbox-mail": _sandbox_mail,
     "relay": _relay,
     "mx": _mx,
