@@ -5,9 +5,6 @@ from dataclasses import dataclass, field
 from gateway.store import revision
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.store import Store
-from gateway.store.tx import Tx
-
-_TOUCH = "UPDATE revision SET value = value WHERE id = 1"
 
 
 @dataclass(slots=True)
@@ -28,11 +25,7 @@ class Readiness:
 
     async def _writable(self) -> bool:
         try:
-            await self.store.write(_touch, locks=revision.LOCK)
+            await self.store.write(revision.touch, locks=revision.LOCK)
         except (StoreBusy, StoreFailed):
             return False
         return not self.store.writer.failing
-
-
-def _touch(tx: Tx) -> int:
-    return tx.run(_TOUCH)

@@ -49,6 +49,9 @@ _KNOWN = f"""
 ON k.account_id = c.account_id AND k.credential_id = c.id AND k.prefix = ? AND k.last_ms > ?
 WHERE c.revoked_ms IS NULL AND c.kind = ? AND c.username = ?
 """
+_ACCOUNT_ITSELF = """
+SELECT id, name, status, rate_per_s, note FROM account WHERE id = ? OR name = ? LIMIT 1
+"""
 
 _PRINCIPALS_MAX = 20_000
 _LONGEST_SECRET = 256
@@ -370,5 +373,21 @@ def _principal(row: tuple[Any, ...]) -> Principal:
         kind=CredentialKind(kind),
         username=username,
         scopes=scopes_of(kind, scopes),
+        account=PrincipalAccount(name=name, status=AccountStatus(status), rate_per_s=rate_per_s, note=note),
+    )
+
+
+def principal_of(tx: Tx, account: str) -> Principal | None:
+    """Who sends for an account, given by id or name, without a login of its own; None: there is none."""
+    row = tx.one(_ACCOUNT_ITSELF, (account, account))
+    if row is None:
+        return None
+    account_id, name, status, rate_per_s, note = row
+    return Principal(
+        account_id=account_id,
+        credential_id="",
+        kind=CredentialKind.SMTP,
+        username=name,
+        scopes=frozenset(),
         account=PrincipalAccount(name=name, status=AccountStatus(status), rate_per_s=rate_per_s, note=note),
     )

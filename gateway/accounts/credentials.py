@@ -20,6 +20,7 @@ from gateway.accounts.secrets import (
     RandomBytes,
     hash_secret,
     make_secret,
+    matches,
     random_text,
 )
 from gateway.accounts.service import open_account, plain_text
@@ -52,6 +53,9 @@ _USERNAME_RULES = {
     CredentialKind.SMTP: "1 to 64 letters, digits or . _ @ + -, beginning with a letter or digit",
     CredentialKind.SMPP: "1 to 15 letters, digits or . _ -, beginning with a letter or digit",
 }
+_HASH = """
+SELECT account_id, secret_hash FROM credential WHERE kind = ? AND username = ? AND revoked_ms IS NULL
+"""
 _INSERT = """
 INSERT INTO credential (account_id, id, kind, username, secret_hash, scopes, label, created_ms)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -194,6 +198,11 @@ class Credentials:
         if kind is CredentialKind.SMPP:
             return await asyncio.to_thread(hash_secret, kind, secret, self._random_bytes)
         return hash_secret(kind, secret)
+
+    async def opens(self, account_id: str, kind: CredentialKind, username: str, secret: str) -> bool:
+        """Whether the account has this login: its own setting up asks, which needs no slowing."""
+        row = await self._caches.store.read(lambda tx: tx.one(_HASH, (kind.value, username)))
+        return row is not None and row[0] == account_id and matches(row[1], secret)
 
     def _checked(self, scopes: Iterable[str]) -> frozenset[str]:
         """The scopes as a set; raises InvalidError for unknown ones and for none at all."""

@@ -18,6 +18,11 @@ from policy.lots import Lot
 Parts = list[tuple[str, int]]
 """[(lot id, credits), …] in the order they were burnt."""
 
+_TOTALS = """
+SELECT product, source, sum(granted),
+  sum(CASE WHEN expires_ms IS NULL OR expires_ms > ? THEN remaining ELSE 0 END)
+FROM lot GROUP BY product, source
+"""
 _LOTS = """
 SELECT id, released_ms, expires_ms, remaining FROM lot
 WHERE account_id = ? AND product = ? AND remaining > 0 ORDER BY released_ms, id
@@ -156,6 +161,11 @@ def void_expired(tx: Tx, account_id: str, product: str, *, now_ms: int) -> None:
     """Voids what has expired, each with its posting (R4)."""
     tx.require(locks([(account_id, product)]))
     _void(tx, account_id, product, _lots(tx.rows(_LOTS, (account_id, product))), now_ms)
+
+
+def totals(tx: Tx, *, now_ms: int) -> list[tuple[str, str, int, int]]:
+    """All lots summed: (product, source, granted, what can still be spent)."""
+    return [(row[0], row[1], int(row[2]), int(row[3])) for row in tx.rows(_TOTALS, (now_ms,))]
 
 
 def with_expired(tx: Tx, *, now_ms: int) -> list[tuple[str, str]]:

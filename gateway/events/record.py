@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
+from sqlalchemy import RowMapping, select
 
 from gateway.events import tables
 from gateway.ids import id_floor
@@ -17,6 +18,11 @@ from gateway.store.bulk import Insert
 from gateway.store.tx import Tx
 
 _INSERT = Insert(tables.event, "account_id", "message_id", "id", "kind", "n", "at_ms", "detail")
+_WITH = "SELECT DISTINCT n FROM event WHERE account_id = ? AND message_id = ? AND kind = ?"
+_LAST_DETAIL = """
+SELECT detail FROM event WHERE account_id = ? AND message_id = ? AND kind = ? ORDER BY id DESC LIMIT 1
+"""
+_SHOWN_MAX = 5000
 _PURGE = """
 DELETE FROM event WHERE (account_id, message_id, id) IN (
   SELECT account_id, message_id, id FROM event WHERE account_id = ? AND message_id < ? LIMIT ?{skip_locked})
@@ -50,6 +56,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     kind: EventKind
     at_ms: int
     n: int | None = None
+    address: str | None = None
+    """The recipient that it is about; told to the listeners, and not kept: the delivery has it."""
     detail: dict[str, Any] | None = None
 
 
@@ -74,6 +82,28 @@ def record(tx: Tx, events: Sequence[Event]) -> None:
     )
     for listen in tx.listeners:
         listen(tx, events)
+
+
+def of_message(tx: Tx, account_id: str, message_id: str) -> list[RowMapping]:
+    """The rows of a message's events, the oldest first, 5,000 at most."""
+    event = tables.event
+    return tx.mappings(
+        select(event)
+        .where(event.c.account_id == account_id, event.c.message_id == message_id)
+        .order_by(event.c.id)
+        .limit(_SHOWN_MAX)
+    )
+
+
+def recipients_with(tx: Tx, account_id: str, message_id: str, kind: EventKind) -> set[int]:
+    """The recipients (`n`) of the message to whom an event of this kind has happened."""
+    return {n for (n,) in tx.rows(_WITH, (account_id, message_id, kind.value))}
+
+
+def last_detail(tx: Tx, account_id: str, message_id: str, kind: EventKind) -> dict[str, Any]:
+    """The detail of the message's last event of this kind; empty where there is none."""
+    row = tx.one(_LAST_DETAIL, (account_id, message_id, kind.value))
+    return msgspec.json.decode(row[0]) if row is not None and row[0] else {}
 
 
 def purge(tx: Tx, account_id: str, *, before_ms: int, limit: int) -> int:

@@ -8,14 +8,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from config.schema_listeners import SmtpTrusted
-from gateway.accounts.auth import Principal, PrincipalAccount
-from gateway.accounts.secrets import CredentialKind
+from gateway.accounts.auth import Principal, principal_of
 from gateway.accounts.service import AccountStatus
 from gateway.store.cache import Caches
-from gateway.store.tx import Tx
 
 _PEERS_REMEMBERED = 1024
-_ACCOUNT = "SELECT id, name, status, rate_per_s, note FROM account WHERE id = ? OR name = ? LIMIT 1"
 
 
 class Trusted:
@@ -24,7 +21,7 @@ class Trusted:
     def __init__(self, caches: Caches, trusted: Sequence[SmtpTrusted]) -> None:
         networks = [(ipaddress.ip_network(one.network), one.account) for one in trusted]
         self._networks = sorted(networks, key=lambda pair: -pair[0].prefixlen)
-        self._accounts = caches.cache(_load, max(1, len(networks)))
+        self._accounts = caches.cache(principal_of, max(1, len(networks)))
         self.account = lru_cache(_PEERS_REMEMBERED)(self._match)
         """The account that an IP address may send for, as the configuration names it; None: log in."""
 
@@ -60,18 +57,3 @@ class Trusted:
 
 def _is_active(principal: Principal) -> bool:
     return principal.account.status is AccountStatus.ACTIVE
-
-
-def _load(tx: Tx, account: str) -> Principal | None:
-    row = tx.one(_ACCOUNT, (account, account))
-    if row is None:
-        return None
-    account_id, name, status, rate_per_s, note = row
-    return Principal(
-        account_id=account_id,
-        credential_id="",
-        kind=CredentialKind.SMTP,
-        username=name,
-        scopes=frozenset(),
-        account=PrincipalAccount(name=name, status=AccountStatus(status), rate_per_s=rate_per_s, note=note),
-    )

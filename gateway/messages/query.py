@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import RowMapping, Select, and_, exists, func, select
 
-from gateway.events.tables import event
+from gateway.events.record import of_message
 from gateway.ids import id_floor
 from gateway.messages.model import Channel, Status
 from gateway.messages.tables import delivery, message
@@ -103,12 +103,7 @@ def find(tx: Tx, account_id: str, message_id: str, *, now_ms: int) -> MessageVie
         .where(delivery.c.account_id == account_id, delivery.c.message_id == message_id)
         .order_by(delivery.c.n)
     )
-    events = tx.mappings(
-        select(event)
-        .where(event.c.account_id == account_id, event.c.message_id == message_id)
-        .order_by(event.c.id)
-        .limit(5000)
-    )
+    events = of_message(tx, account_id, message_id)
     addresses = {one["n"]: one["address"] for one in rows}
     return _view(
         row,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from gateway.clock import Clock
+from gateway.credits import ledger
 from gateway.jobs.loop import Job, Loop
 from gateway.messages import query
 from gateway.messages.model import Channel
@@ -24,11 +25,6 @@ log = structlog.get_logger(__name__)
 EVERY_S = 10.0
 _REST = 20
 
-_LOTS = """
-SELECT product, source, sum(granted),
-  sum(CASE WHEN expires_ms IS NULL OR expires_ms > ? THEN remaining ELSE 0 END)
-FROM lot GROUP BY product, source
-"""
 _SIZE = {
     "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
     "postgresql": "SELECT pg_database_size(current_database())",
@@ -46,9 +42,8 @@ class Reading:
 
 def read(tx: Tx, now_ms: int) -> Reading:
     """The queue, all lots summed, and the size of the database."""
-    lots = [(row[0], row[1], int(row[2]), int(row[3])) for row in tx.rows(_LOTS, (now_ms,))]
     ((size,),) = tx.rows(_SIZE[tx.connection.dialect.name])
-    return Reading(query.queue_depth(tx), lots, int(size))
+    return Reading(query.queue_depth(tx), ledger.totals(tx, now_ms=now_ms), int(size))
 
 
 class Readings:

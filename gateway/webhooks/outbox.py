@@ -20,7 +20,6 @@ EVERY_EVENT = "*"
 _ACCOUNTS_AT_ONCE = 500  # parameters of one statement
 
 _ANY = "SELECT 1 FROM webhook WHERE status = 'active' LIMIT 1"
-_ADDRESS = "SELECT address FROM delivery WHERE account_id = ? AND message_id = ? AND n = ?"
 _INSERT = """
 INSERT INTO webhook_delivery
   (account_id, id, webhook_id, body, status, attempts, next_attempt_ms, reply, queued_ms)
@@ -47,7 +46,7 @@ def enqueue(tx: Tx, events: Sequence[Event]) -> None:
         body = None
         for webhook_id, kinds in hooks.get(event.account_id, ()):
             if EVERY_EVENT in kinds or event.kind.value in kinds:
-                body = body or _body(tx, event)
+                body = body or _body(event)
                 rows.append(_row(tx, event.account_id, webhook_id, body, event.at_ms))
     tx.run_many(_INSERT, rows)
 
@@ -81,15 +80,14 @@ def _row(tx: Tx, account_id: str, webhook_id: str, body: str, now_ms: int) -> tu
     return account_id, tx.new_id(now_ms), webhook_id, body, now_ms, now_ms
 
 
-def _body(tx: Tx, event: Event) -> str:
+def _body(event: Event) -> str:
     data: dict[str, Any] = {"event_id": event.id}
     if event.message_id != event.id:  # else it is an event of the account itself
         data["message_id"] = event.message_id
         if event.n is not None:
             data["n"] = event.n
-            row = tx.one(_ADDRESS, (event.account_id, event.message_id, event.n))
-            if row is not None:
-                data["address"] = row[0]
+        if event.address is not None:
+            data["address"] = event.address
     if event.detail is not None:
         data["detail"] = event.detail
     return _encoded(event.kind.value, event.at_ms, data)

@@ -198,6 +198,7 @@ def settle(world: World, side: int) -> Iterable[Operation[Any]]:
                     account_id=key[0],
                     message_id=key[1],
                     n=side,
+                    address="+41790000000",
                     status=Status.SENT if sent else Status.FAILED,
                     attempts=1,
                     next_attempt_ms=NOW_MS,

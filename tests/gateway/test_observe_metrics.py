@@ -74,6 +74,7 @@ def attempt(observer: MetricsObserver, status: Status, outcome: Outcome, **field
     sent = message(3, 5, **fields.pop("message", {}))
     defaults = {"attempts": 1, "kind": EventKind.DELIVERED, "at_ms": NOW_MS + 2500}
     settlement = Settlement(
+        address="ada@example.net",
         account_id=ACCOUNT,
         message_id=sent.id,
         n=0,
@@ -155,6 +156,7 @@ def test_a_call_of_the_observer_costs_microseconds(metrics: Metrics) -> None:
     sent = message(1)
     work = Work(sent, "mx/example.net", sent.deliveries)
     settlement = Settlement(
+        address="ada@example.net",
         account_id=ACCOUNT,
         message_id=sent.id,
         n=0,

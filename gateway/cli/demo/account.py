@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.accounts.credentials import Credential, Credentials, Issued
-from gateway.accounts.secrets import CredentialKind, key_prefix, matches
+from gateway.accounts.secrets import CredentialKind, key_prefix
 from gateway.accounts.service import Account, Accounts, AccountStatus
 from gateway.credits import ledger
 from gateway.credits.service import Credits
@@ -23,11 +23,6 @@ SMS_CREDITS = 100
 SENDER_NAME = "DemoCo"
 DOMAIN = "demo.example"
 _LABEL = "demo"
-
-_OPEN_ACCOUNT = "SELECT id FROM account WHERE name = ? AND status <> 'closed' ORDER BY id LIMIT 1"
-_HASH = """
-SELECT account_id, secret_hash FROM credential WHERE kind = ? AND username = ? AND revoked_ms IS NULL
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +65,9 @@ async def furnish(ground: Ground, known: Secrets) -> Furnished:
 
 
 async def _account(ground: Ground) -> Account:
-    row = await ground.store.read(lambda tx: tx.one(_OPEN_ACCOUNT, (ACCOUNT,)))
-    if row is None:
+    found = await ground[Accounts].named(ACCOUNT)
+    if found is None:
         return await ground[Accounts].create(ACCOUNT, grants=_grants(ground))
-    found = await ground[Accounts].get(row[0])
     if found.status is AccountStatus.SUSPENDED:
         return await ground[Accounts].activate(found.id)
     return found
@@ -159,5 +153,4 @@ async def _own(ground: Ground, account: Account, kind: CredentialKind) -> list[C
 async def _is_good(
     ground: Ground, account: Account, kind: CredentialKind, username: str, secret: str
 ) -> bool:
-    row = await ground.store.read(lambda tx: tx.one(_HASH, (kind.value, username)))
-    return row is not None and row[0] == account.id and matches(row[1], secret)
+    return await ground[Credentials].opens(account.id, kind, username, secret)

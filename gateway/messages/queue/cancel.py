@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from gateway.clock import Clock
 from gateway.credits import ledger
-from gateway.events.record import EventKind
+from gateway.events.record import EventKind, recipients_with
 from gateway.messages.model import Channel, Status
 from gateway.messages.settle.effects import finish_messages, refund, write_events
 from gateway.messages.settle.retry import Rules
@@ -19,10 +19,8 @@ from gateway.store.store import Store
 from gateway.store.tx import Tx
 
 _OPEN = """
-SELECT n, attempts FROM delivery d
-WHERE account_id = ? AND message_id = ? AND status = 'queued' AND holder IS NULL AND NOT EXISTS (
-  SELECT 1 FROM event e WHERE e.account_id = d.account_id AND e.message_id = d.message_id AND e.n = d.n
-  AND e.kind = 'message.unknown')
+SELECT n, attempts, address FROM delivery
+WHERE account_id = ? AND message_id = ? AND status = 'queued' AND holder IS NULL
 """
 _CANCEL = """
 UPDATE delivery SET status = 'cancelled', updated_ms = ?
@@ -47,14 +45,16 @@ def cancel(
     """Cancels every delivery of the message that still waits; how many."""
     tx.require(Locks(messages=frozenset([(account_id, message_id)])))
     cancelled = []
-    for n, attempts in tx.rows(_OPEN, (account_id, message_id)):
-        if tx.run(_CANCEL, (now_ms, account_id, message_id, n)) != 1:
+    unknown = recipients_with(tx, account_id, message_id, EventKind.UNKNOWN)
+    for n, attempts, address in tx.rows(_OPEN, (account_id, message_id)):
+        if n in unknown or tx.run(_CANCEL, (now_ms, account_id, message_id, n)) != 1:
             continue
         cancelled.append(
             Settlement(
                 account_id=account_id,
                 message_id=message_id,
                 n=n,
+                address=address,
                 status=Status.CANCELLED,
                 attempts=attempts,
                 next_attempt_ms=now_ms,

@@ -23,8 +23,8 @@ from gateway.store.operation import Operation
 from gateway.store.tx import Tx, placeholders
 
 _FIND = """
-SELECT p.upstream_id, p.account_id, p.message_id, p.n, p.status, d.status, d.attempts, m.recipients,
-  m.accepted_ms, m.ingress, CASE WHEN m.ingress = 'smpp' THEN m.envelope END,
+SELECT p.upstream_id, p.account_id, p.message_id, p.n, p.status, d.address, d.status, d.attempts,
+  m.recipients, m.accepted_ms, m.ingress, CASE WHEN m.ingress = 'smpp' THEN m.envelope END,
   (SELECT count(*) FROM sms_part s
    WHERE s.account_id = p.account_id AND s.message_id = p.message_id AND s.n = p.n)
 FROM sms_part p
@@ -50,6 +50,9 @@ _UNPARK_SAME = _UNPARK + " AND receipt = ?"
 _ANY_PARKED = "SELECT 1 FROM parked_receipt LIMIT 1"
 _COUNT_PARKED = "SELECT count(*) FROM parked_receipt"
 _OLDEST_PARKED = "SELECT upstream, upstream_id FROM parked_receipt ORDER BY received_ms LIMIT ?{skip_locked}"
+_SUBMITTED = (
+    "SELECT upstream_id, message_id FROM sms_part WHERE upstream = ? AND account_id = ? AND upstream_id IN "
+)
 _PURGE_PARTS = """
 DELETE FROM sms_part WHERE (upstream, upstream_id) IN (
   SELECT upstream, upstream_id FROM sms_part WHERE submitted_ms < ? LIMIT ?{skip_locked})
@@ -85,6 +88,7 @@ class _Part(NamedTuple):
     message_id: str
     n: int
     status: str
+    address: str
     delivery_status: str | None
     attempts: int
     recipients: int
@@ -315,6 +319,7 @@ def _settlement(
         account_id=part.account_id,
         message_id=part.message_id,
         n=part.n,
+        address=part.address,
         status=Status.DELIVERED if delivered else Status.FAILED,
         attempts=part.attempts,
         next_attempt_ms=receipt.received_ms,
@@ -411,6 +416,16 @@ def _park(tx: Tx, receipts: Sequence[PartReceipt], parked_max: int) -> None:
     over = int((tx.one(_COUNT_PARKED) or (0,))[0]) - parked_max
     if over > 0:
         tx.run_many(_UNPARK, tx.rows(_OLDEST_PARKED.format(skip_locked=tx.skip_locked), (over,)))
+
+
+def submitted(tx: Tx, upstream: str, ids: Sequence[str], account_id: str) -> dict[str, str]:
+    """Those of an upstream's message `ids` that are the account's, with the message of each."""
+    found: dict[str, str] = {}
+    for start in range(0, len(ids), _AT_ONCE[-1]):
+        some = ids[start : start + _AT_ONCE[-1]]
+        sql = _SUBMITTED + placeholders(some)
+        found.update((str(one), str(message)) for one, message in tx.rows(sql, (upstream, account_id, *some)))
+    return found
 
 
 def purge_parts(tx: Tx, *, before_ms: int, limit: int) -> int:

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 import msgspec
 
+from gateway.events.record import EventKind, last_detail
 from gateway.messages.model import SmsEnvelope, Source, Status
 from gateway.messages.settle.settlement import Settlement
 from gateway.store.locks import Locks, named
@@ -55,10 +56,7 @@ DELETE FROM client_receipt WHERE (account_id, system_id, message_id) IN (
   SELECT account_id, system_id, message_id FROM client_receipt WHERE queued_ms < ? LIMIT ?{skip_locked})
 """
 _STATE = """
-SELECT m.status, m.finished_ms, d.reply,
-  (SELECT e.detail FROM event e
-   WHERE e.account_id = m.account_id AND e.message_id = m.id AND e.kind = 'message.failed'
-   ORDER BY e.id DESC LIMIT 1)
+SELECT m.status, m.finished_ms, d.reply
 FROM message m JOIN delivery d ON d.account_id = m.account_id AND d.message_id = m.id AND d.n = 0
 WHERE m.account_id = ? AND m.id = ? AND m.channel = 'sms'
 """
@@ -288,6 +286,8 @@ def message_state(tx: Tx, account_id: str, message_id: str) -> tuple[MessageStat
     row = tx.one(_STATE, (account_id, message_id))
     if row is None:
         return None
-    status, finished_ms, reply, detail = row
-    reason = msgspec.json.decode(detail).get("reason") if detail else None
+    status, finished_ms, reply = row
+    reason = None
+    if status == Status.FAILED:
+        reason = last_detail(tx, account_id, message_id, EventKind.FAILED).get("reason")
     return state_of(status, reason, reply)[0], finished_ms

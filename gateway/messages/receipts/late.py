@@ -45,6 +45,7 @@ class TakeLateAnswer(Operation[bool]):
             account_id=message.account_id,
             message_id=message.id,
             n=delivery.n,
+            address=delivery.address,
             status=Status.SENT,
             attempts=delivery.attempts,
             next_attempt_ms=now_ms + receipt_timeout_ms,

@@ -57,6 +57,7 @@ def record_events(tx: Tx, settlements: Sequence[Settlement]) -> None:
                 id=tx.new_id(one.at_ms),
                 kind=one.kind,
                 n=one.n,
+                address=one.address,
                 at_ms=one.at_ms,
                 detail=one.detail or None,
             )
@@ -98,6 +99,7 @@ def refund(tx: Tx, one: Settlement) -> None:
                 id=tx.new_id(one.at_ms),
                 kind=EventKind.REFUNDED,
                 n=one.n,
+                address=one.address,
                 at_ms=one.at_ms,
                 detail={"credits": price, "product": product},
             )

@@ -45,6 +45,7 @@ def judge(
         account_id=message.account_id,
         message_id=message.id,
         n=delivery.n,
+        address=delivery.address,
         status=Status.QUEUED,
         attempts=attempts,
         next_attempt_ms=now_ms,

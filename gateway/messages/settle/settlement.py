@@ -14,6 +14,8 @@ class Settlement(msgspec.Struct, kw_only=True):
     account_id: str
     message_id: str
     n: int
+    address: str
+    """The recipient."""
     status: Status
     attempts: int
     next_attempt_ms: int

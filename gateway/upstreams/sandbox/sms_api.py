@@ -5,18 +5,17 @@ The simulator knows no accounts; whose a message is, the parts that were submitt
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
-from sqlalchemy import select
 
 from gateway.http.gate import cursors
 from gateway.http.gate.operation import Operation
 from gateway.http.gate.paging import Page, given, one_of
 from gateway.http.wire.call import Call, Reply, json_reply
 from gateway.messages.ports import Upstreams
-from gateway.messages.tables import sms_part
-from gateway.store.tx import Tx
+from gateway.messages.receipts import apply as receipts
 from gateway.upstreams.sandbox import examples
 from smpp.receipt import normalise
 
@@ -73,16 +72,8 @@ async def list_sms(call: Call) -> Reply:
 
 async def _sms_of(call: Call, upstream: SmsCapture) -> list[CapturedSms]:
     received = {normalise(one.message_ids[0]): one for one in upstream.messages() if one.message_ids}
-    query = select(sms_part.c.upstream_id, sms_part.c.message_id).where(
-        sms_part.c.upstream == upstream.name,
-        sms_part.c.upstream_id.in_(received),
-        sms_part.c.account_id == call.account_id,
-    )
-
-    def own(tx: Tx) -> dict[str, str]:
-        return {row["upstream_id"]: row["message_id"] for row in tx.mappings(query)}
-
-    owners = await call.site.ground.store.read(own)
+    find = partial(receipts.submitted, upstream=upstream.name, ids=list(received), account_id=call.account_id)
+    owners = await call.site.ground.store.read(find)
     return [
         CapturedSms(
             id=upstream_id,
