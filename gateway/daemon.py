@@ -30,6 +30,7 @@ from gateway.ingress.smtp import SmtpIngress
 from gateway.ingress.trusted import Trusted
 from gateway.jobs.chores import Chores
 from gateway.jobs.loop import Job, Loop
+from gateway.listeners import Ports, that_need_tls
 from gateway.logs import log as logs
 from gateway.observe.metrics import Metrics
 from gateway.observe.observer import MetricsObserver
@@ -38,7 +39,7 @@ from gateway.observe.readings import Readings
 from gateway.observe.server import MetricsServer
 from gateway.road import Road
 from gateway.road import build as build_road
-from gateway.starting import Ports, StartError, naming, open_store
+from gateway.starting import StartError, naming, open_store
 from gateway.store.errors import StoreError
 from gateway.tree import Tree
 from gateway.webhooks.post import Poster
@@ -290,19 +291,14 @@ class Gateway:
         self.tree.add("probes", start, stop)
 
     def _port(self, **ports: int) -> None:
-        self.ports = replace(self.ports, **ports)
+        self.ports.update(ports)
 
     # --- the certificate and SIGHUP ----------------------------------------------------------------------
 
     def _tls_context(self) -> ssl.SSLContext | None:
         """The doors' context; None where no door needs one and no certificate is there."""
         settings = self.settings
-        needed = (
-            (settings.smtp.enabled and settings.smtp.tls_port)
-            or (settings.http.enabled and settings.http.tls)
-            or (settings.smpp.enabled and settings.smpp.tls_port)
-        )
-        if not needed and not settings.tls.certificate.exists():
+        if not any(that_need_tls(settings)) and not settings.tls.certificate.exists():
             return None
         try:
             return tls.server_context(settings.tls, now=datetime.now(UTC))

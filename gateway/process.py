@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred
 from config.schema import Settings
 from gateway import memory, notify
 from gateway.daemon import Gateway
+from gateway.listeners import Ports
 from gateway.observe.stalls import LoopWatch
-from gateway.starting import Ports
 from gateway.supervisor import Supervisor
 from gateway.worker import READY_FD, Birth, tell_alive, tell_ready, when_orphaned
 
@@ -33,7 +33,7 @@ def run(
         worker = Gateway(settings, config_path=config_path, birth=birth)
         os.set_blocking(READY_FD, False)
         process = _Process(
-            reactor, worker, lambda ports: tell_ready(worker.holder, ports.metrics), tell_alive
+            reactor, worker, lambda ports: tell_ready(worker.holder, ports["metrics"]), tell_alive
         )
         when_orphaned(asyncio.get_event_loop(), process.end)
     elif settings.server.workers > 1 and config_path is not None:

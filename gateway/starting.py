@@ -1,7 +1,6 @@
 """What every start shares: where the doors are, the store, and errors that say what to do."""
 
 import errno
-from dataclasses import dataclass
 
 from config.schema import Settings
 from gateway.observe.metrics import Metrics
@@ -12,18 +11,6 @@ from gateway.verticals import LISTENERS
 
 class StartError(Exception):
     """The daemon cannot start; the text says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ports:
-    """Where the doors really are; 0 for a door that is closed."""
-
-    smtp: int = 0
-    smtps: int = 0
-    http: int = 0
-    smpp: int = 0
-    smpps: int = 0
-    metrics: int = 0
 
 
 def open_store(settings: Settings, metrics: Metrics, *, exclusive: bool = True) -> Store:

@@ -29,11 +29,12 @@ from twisted.python.failure import Failure
 from config.schema import Settings
 from gateway.accounts.probe_key import ProbeKey
 from gateway.clock import SystemClock
+from gateway.listeners import LISTENERS, Ports
 from gateway.observe.merged import MergedCollector
 from gateway.observe.metrics import Metrics
 from gateway.observe.probes import Probes
 from gateway.observe.server import MetricsServer
-from gateway.starting import Ports, StartError, naming, open_store
+from gateway.starting import StartError, naming, open_store
 from gateway.store import leases
 from gateway.store.integrity import BackgroundCheck
 from gateway.store.operation import Call
@@ -253,11 +254,7 @@ class Supervisor:
         birth = Birth(
             index=worker.index,
             workers=len(self._workers),
-            smtp=self.ports.smtp,
-            smtps=self.ports.smtps,
-            http=self.ports.http,
-            smpp=self.ports.smpp,
-            smpps=self.ports.smpps,
+            ports=self.ports,
             probe_system_id=self._probe_key.system_id,
             probe_password=self._probe_key.password,
         )
@@ -278,18 +275,12 @@ class Supervisor:
 
     def _reserve(self) -> Ports:
         """Takes every port before a worker does, so that a port that is taken is said once, and clearly."""
-        smtp, http, smpp = self.settings.smtp, self.settings.http, self.settings.smpp
-        return Ports(
-            smtp=self._hold("smtp.port", smtp.host, smtp.port) if smtp.enabled else 0,
-            smtps=self._hold("smtp.tls_port", smtp.host, smtp.tls_port)
-            if smtp.enabled and smtp.tls_port
-            else 0,
-            http=self._hold("http.port", http.host, http.port) if http.enabled else 0,
-            smpp=self._hold("smpp.port", smpp.host, smpp.port) if smpp.enabled else 0,
-            smpps=self._hold("smpp.tls_port", smpp.host, smpp.tls_port)
-            if smpp.enabled and smpp.tls_port
-            else 0,
-        )
+        ports = Ports()
+        for one in LISTENERS:
+            address = one.address(self.settings)
+            if address is not None:
+                ports[one.name] = self._hold(one.key_path, *address)
+        return ports
 
     def _hold(self, key: str, host: str, port: int) -> int:
         with naming(key, host, port):
@@ -322,11 +313,4 @@ class Supervisor:
         self._server = MetricsServer(registry, settings.host, settings.port)
         with naming("metrics.port", settings.host, settings.port):
             self._server.startService()
-        self.ports = Ports(
-            smtp=self.ports.smtp,
-            smtps=self.ports.smtps,
-            http=self.ports.http,
-            smpp=self.ports.smpp,
-            smpps=self.ports.smpps,
-            metrics=self._server.port,
-        )
+        self.ports["metrics"] = self._server.port

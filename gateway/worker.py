@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from config.schema import Settings
 from gateway.accounts.probe_key import ProbeKey
+from gateway.listeners import placed
 
 VARIABLE = "GATEWAY_WORKER"
 READY_FD = 3
@@ -23,15 +24,11 @@ ALIVE = b"."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Birth:
-    """What a worker is told. Ports are the real ones, 0 for a door that is closed."""
+    """What a worker is told. `ports` are the real ones, by the names of `gateway.listeners`."""
 
     index: int
     workers: int
-    smtp: int
-    smtps: int
-    http: int
-    smpp: int
-    smpps: int
+    ports: Mapping[str, int]
     probe_system_id: str
     probe_password: str
 
@@ -52,12 +49,11 @@ class Birth:
 
     def settings(self, settings: Settings) -> Settings:
         """The configuration as this worker follows it: shared ports, its share of the rates, own metrics."""
+        settings = placed(settings, self.ports)
         return replace(
             settings,
             server=replace(settings.server, workers=1),
-            smtp=replace(settings.smtp, port=self.smtp, tls_port=self.smtps),
-            http=replace(settings.http, port=self.http, rate_per_s=settings.http.rate_per_s / self.workers),
-            smpp=replace(settings.smpp, port=self.smpp, tls_port=self.smpps),
+            http=replace(settings.http, rate_per_s=settings.http.rate_per_s / self.workers),
             metrics=replace(settings.metrics, enabled=True, host="127.0.0.1", port=0),
             probe=replace(settings.probe, enabled=False),
         )

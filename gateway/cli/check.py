@@ -17,6 +17,7 @@ from config import ConfigError, Fault, Settings, load
 from config.schema_upstreams import RelayUpstream, SmppUpstream
 from gateway import tls
 from gateway.cli.db import database
+from gateway.listeners import that_need_tls
 from gateway.store import schema
 from gateway.store.errors import StoreError
 from gateway.terminal.output import complain, say
@@ -65,15 +66,7 @@ def examine(settings: Settings, *, now: datetime) -> Iterator[Fault | Note]:
 
 def _certificate(settings: Settings, now: datetime) -> Iterator[Fault | Note]:
     tls_settings = settings.tls
-    needed = [
-        key
-        for key, used in (
-            ("smtp.tls_port", settings.smtp.enabled and settings.smtp.tls_port),
-            ("http.tls", settings.http.enabled and settings.http.tls),
-            ("smpp.tls_port", settings.smpp.enabled and settings.smpp.tls_port),
-        )
-        if used
-    ]
+    needed = [one.tls_key_path for one in that_need_tls(settings)]
     if not tls_settings.certificate.exists():
         if tls_settings.certificate.is_relative_to(settings.server.data_dir):
             yield Note(

@@ -8,7 +8,7 @@ only a probe from elsewhere can tell.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from twisted.internet.defer import Deferred
@@ -18,35 +18,15 @@ from twisted.python.failure import Failure
 from config.schema import Settings
 from gateway.accounts.probe_key import ProbeKey
 from gateway.clock import Clock
+from gateway.listeners import Ports
 from gateway.observe import dialogues
 from gateway.observe.dialogues import ProbeFailed
 from gateway.observe.metrics import Metrics
 from gateway.observe.probed import Probed
 
-__all__ = ["Ports", "ProbeKey", "Probes"]
-
 log = structlog.get_logger(__name__)
 
 Probe = Callable[[], Awaitable[None]]
-
-
-class Ports(Protocol):
-    """Where the doors really are; 0 for a door that is closed."""
-
-    @property
-    def smtp(self) -> int:
-        """SMTP submission with STARTTLS."""
-        ...
-
-    @property
-    def http(self) -> int:
-        """The API."""
-        ...
-
-    @property
-    def smpp(self) -> int:
-        """SMPP without TLS."""
-        ...
 
 
 class Probes:
@@ -98,14 +78,14 @@ class Probes:
         settings, timeout_s = self._settings, self._settings.probe.timeout_s
         reachable = dialogues.reachable
         found: dict[str, Probe] = {}
-        if ports.smtp:
-            found["smtp"] = lambda: dialogues.smtp(reachable(settings.smtp.host), ports.smtp)
-        if ports.http:
+        if ports["smtp"]:
+            found["smtp"] = lambda: dialogues.smtp(reachable(settings.smtp.host), ports["smtp"])
+        if ports["http"]:
             http = settings.http
-            found["api"] = lambda: dialogues.api(reachable(http.host), ports.http, tls=http.tls)
-        if ports.smpp:
+            found["api"] = lambda: dialogues.api(reachable(http.host), ports["http"], tls=http.tls)
+        if ports["smpp"]:
             host = reachable(settings.smpp.host)
-            found["sms"] = lambda: dialogues.sms(host, ports.smpp, self._key, timeout_s)
+            found["sms"] = lambda: dialogues.sms(host, ports["smpp"], self._key, timeout_s)
         return found
 
     async def round(self, probes: Mapping[str, Probe]) -> dict[str, Probed]:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from twisted.logger import Logger
 from config.schema import Log, Probe, Settings
 from gateway.accounts.probe_key import ProbeKey
 from gateway.clock import SystemClock
+from gateway.listeners import Ports
 from gateway.logs import log as logs
 from gateway.messages.model import Deferred, Delivered, Failed, Outcome, Submitted, Unknown, Work
 from gateway.observe.metrics import Metrics
@@ -47,15 +48,6 @@ WORDS = "the-words-of-the-message"
 SECRET = "hunter2-hunter2"
 PROBE_INTERVAL_S = 0.03
 log = structlog.get_logger("tests.observed")
-
-
-@dataclass
-class Ports:
-    """Where the doors are."""
-
-    smtp: int
-    http: int
-    smpp: int
 
 
 class Operator(FakeUpstream):
@@ -137,7 +129,9 @@ async def observe(folder: Path) -> None:
         http = await asyncio.start_server(api.answer, "127.0.0.1", 0)
         stack.callback(http.close)
         smpp = await stack.enter_async_context(smpp_servers.serving(KeyedApplication(key)))
-        ports = Ports(await smtp.start("127.0.0.1", 0), http.sockets[0].getsockname()[1], smpp.port)
+        ports = Ports(
+            smtp=await smtp.start("127.0.0.1", 0), http=http.sockets[0].getsockname()[1], smpp=smpp.port
+        )
 
         rounds = asyncio.Event()
         settings = replace(Settings(), probe=Probe(interval_s=PROBE_INTERVAL_S, timeout_s=5.0))

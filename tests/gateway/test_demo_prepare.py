@@ -22,8 +22,8 @@ from gateway.credits.service import Credits
 from gateway.domains import keys
 from gateway.domains.service import Domains
 from gateway.ground import Ground
+from gateway.listeners import Ports
 from gateway.sendernames.service import SenderNames
-from gateway.starting import Ports
 from gateway.store.errors import StoreError
 from gateway.store.writer import Writer
 

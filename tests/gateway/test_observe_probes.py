@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from config.schema import Probe, Settings
 from gateway.accounts.probe_key import ProbeKey
 from gateway.clock import SystemClock
+from gateway.listeners import Ports
 from gateway.observe import dialogues
 from gateway.observe.dialogues import ProbeFailed
 from gateway.observe.metrics import Metrics
@@ -208,15 +209,6 @@ def test_a_probe_key_fits_the_fields_of_a_bind_and_matches_only_itself() -> None
 
 
 # --- rounds ------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Ports:
-    """Where the doors are."""
-
-    smtp: int = 0
-    http: int = 0
-    smpp: int = 0
 
 
 def make_probes(

@@ -14,7 +14,7 @@ from gateway.cli.db import upgrade_store
 from gateway.cli.demo import certificate, envfile, hints
 from gateway.cli.demo.account import Furnished, furnish
 from gateway.cli.opening import opened
-from gateway.starting import Ports
+from gateway.listeners import Ports
 from gateway.store.errors import StoreError
 from gateway.terminal.output import complain, say
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from config import Settings
 from gateway.cli.demo.account import Furnished, Secrets
 from gateway.files import write_private
-from gateway.starting import Ports
+from gateway.listeners import Ports
 
 
 def values(settings: Settings, ports: Ports, demo: Furnished) -> dict[str, str]:
@@ -15,18 +15,18 @@ def values(settings: Settings, ports: Ports, demo: Furnished) -> dict[str, str]:
     secrets = demo.secrets
     scheme = "https" if http.tls else "http"
     return {
-        "GATEWAY_URL": f"{scheme}://{in_url(reachable(http.host))}:{ports.http}",
+        "GATEWAY_URL": f"{scheme}://{in_url(reachable(http.host))}:{ports['http']}",
         "GATEWAY_API_KEY": secrets.api_key,
         "SMTP_HOST": reachable(smtp.host),
-        "SMTP_PORT": str(ports.smtp),
+        "SMTP_PORT": str(ports["smtp"]),
         "SMTP_USER": secrets.smtp_user,
         "SMTP_PASSWORD": secrets.smtp_password,
         "SMPP_HOST": reachable(smpp.host),
-        "SMPP_PORT": str(ports.smpp),
+        "SMPP_PORT": str(ports["smpp"]),
         "SMPP_SYSTEM_ID": secrets.smpp_system_id,
         "SMPP_PASSWORD": secrets.smpp_password,
-        "METRICS_URL": f"http://{in_url(reachable(metrics.host))}:{ports.metrics}/metrics",
-        "SMTPS_PORT": str(ports.smtps),
+        "METRICS_URL": f"http://{in_url(reachable(metrics.host))}:{ports['metrics']}/metrics",
+        "SMTPS_PORT": str(ports["smtps"]),
         "DEMO_SENDER_DOMAIN": demo.domain,
         "DEMO_SENDERNAME": demo.sender_name,
     }

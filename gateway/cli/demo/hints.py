@@ -6,7 +6,7 @@ from pathlib import Path
 from config import Settings
 from gateway.cli.demo import envfile
 from gateway.cli.demo.account import Furnished
-from gateway.starting import Ports
+from gateway.listeners import Ports
 
 _TEMPLATE = """
 The gateway is ready; everything it sends is {fate}. Ctrl-C stops it.
