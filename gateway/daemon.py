@@ -26,7 +26,7 @@ from gateway.ground import Ground
 from gateway.health import Readiness
 from gateway.http.wire.server import HttpServer
 from gateway.ingress.smpp import SmppIngress
-from gateway.ingress.smtp import SmtpIngress
+from gateway.ingress.smtp import SmtpIngress, server_config
 from gateway.ingress.trusted import Trusted
 from gateway.jobs.chores import Chores
 from gateway.jobs.loop import Job, Loop
@@ -48,11 +48,10 @@ from gateway.worker import Birth
 from policy.countries import CountryTable, CountryTableError
 from policy.countries import parse as parse_countries
 from policy.data import shipped_countries
-from smtp.server import ServerConfig, SmtpServer
+from smtp.server import SmtpServer
 
 log = structlog.get_logger(__name__)
 
-_TLS_HANDSHAKE_S = 30.0
 _RELOADABLE = ("log.",)  # besides the certificate; SIGHUP says what else would need a restart
 
 
@@ -168,20 +167,7 @@ class Gateway:
             idempotency_ms=self.settings.retention.idempotency_h * 3_600_000,
         )
         server = SmtpServer(
-            ServerConfig(
-                hostname=self.settings.server.name,
-                size_limit_octets=settings.size_limit_octets,
-                max_recipients=settings.max_recipients,
-                tls_context=parts.context,
-                auth_required=not settings.trusted,  # the ingress asks whoever is not trusted to log in
-                allow_plain_auth_on_loopback=settings.plain_auth_on_loopback,
-                line_endings=settings.line_ends,
-                idle_timeout_s=settings.idle_timeout_s,
-                data_timeout_s=settings.data_timeout_s,
-                tls_handshake_timeout_s=min(_TLS_HANDSHAKE_S, settings.idle_timeout_s),
-                max_inflight_octets=settings.in_flight_octets,
-                auth_failure_limit=settings.auth_failures_max,
-            ),
+            server_config(self.settings, parts.context),
             ingress,
             parts.doors.smtp(trusted.account),
         )

@@ -4,7 +4,7 @@ A service is asked for by its type (`ground[Credits]`): who asks imports what it
 who makes it (`gateway.verticals`) puts it here once.
 """
 
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 from config.schema import Settings
 from gateway.clock import Clock
@@ -34,7 +34,7 @@ class Ground:
         self.dns: Dns = dns or SystemDns()
         self.ids = IdFactory()
         self.caches = caches or Caches(store)
-        self._made: dict[type, object] = {}
+        self._made: dict[type, Any] = {}
 
     def add(self, made: T) -> T:
         """Keeps `made`, to be asked for by its type. Raises ValueError for a second one of a type."""
@@ -45,11 +45,13 @@ class Ground:
 
     def find(self, wanted: type[T]) -> T | None:
         """The one of this type, None where none was made."""
-        return cast(T | None, self._made.get(wanted))
+        found: T | None = self._made.get(wanted)
+        return found
 
     def __getitem__(self, wanted: type[T]) -> T:
         """The one of this type. Raises LookupError where none was made."""
         try:
-            return cast(T, self._made[wanted])
+            found: T = self._made[wanted]
         except KeyError:
             raise LookupError(f"no {wanted.__module__}.{wanted.__name__} was made here") from None
+        return found

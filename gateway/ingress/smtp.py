@@ -6,26 +6,30 @@ and a verdict a reply. Texts to clients say what to do and tell nothing of anybo
 
 import asyncio
 import hashlib
+import ssl
 from collections.abc import Awaitable
 from functools import partial
 
+from config.schema import Settings
 from gateway.accounts.auth import Authenticator, AuthRefused, Principal
 from gateway.accounts.secrets import CredentialKind
 from gateway.clock import Clock
 from gateway.credits.service import Credits
 from gateway.ingress.trusted import Trusted
-from gateway.messages.accept.accepting import IdempotencyKey, KeyReused
 from gateway.messages.accept.acceptor import Acceptor, KeyInUse
 from gateway.messages.model import Verdict
 from gateway.messages.observer import Observer
 from gateway.messages.route import Router
 from gateway.messages.shape.mail import MailShaper, MailSubmission
 from gateway.store.errors import StoreBusy, StoreDamaged, StoreFailed
+from gateway.store.idempotency import IdempotencyKey, KeyReused
 from smtp.address import Mailbox
 from smtp.codes import Code, Reply, Status
+from smtp.server import ServerConfig
 from smtp.server_api import Answer, Envelope, Identity, MailParameters, Session
 
 INGRESS = "smtp"
+_TLS_HANDSHAKE_S = 30.0
 
 _WRONG = Reply(Code.AUTH_INVALID, Status.CREDENTIALS_INVALID, "Username or password is wrong")
 _BUSY = Reply(Code.LOCAL_ERROR, Status.SYSTEM_ERROR, "The store is busy, try again in a moment")
@@ -284,3 +288,22 @@ def _reply(verdict: Verdict) -> Reply:
 def _refusal(verdict: Verdict) -> Reply:
     code, status = _CODES.get(verdict.refused or "", (Code.FAILED, Status.POLICY))
     return Reply(code, status, (verdict.detail or "Refused").replace("\n", " "))
+
+
+def server_config(settings: Settings, tls_context: ssl.SSLContext | None) -> ServerConfig:
+    """What the submission server is told, from the configuration."""
+    smtp = settings.smtp
+    return ServerConfig(
+        hostname=settings.server.name,
+        size_limit_octets=smtp.size_limit_octets,
+        max_recipients=smtp.max_recipients,
+        tls_context=tls_context,
+        auth_required=not smtp.trusted,  # the ingress asks whoever is not trusted to log in
+        allow_plain_auth_on_loopback=smtp.plain_auth_on_loopback,
+        line_endings=smtp.line_ends,
+        idle_timeout_s=smtp.idle_timeout_s,
+        data_timeout_s=smtp.data_timeout_s,
+        tls_handshake_timeout_s=min(_TLS_HANDSHAKE_S, smtp.idle_timeout_s),
+        max_inflight_octets=smtp.in_flight_octets,
+        auth_failure_limit=smtp.auth_failures_max,
+    )

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from config.schema import Settings
-from gateway.messages.accept.accepting import IdempotencyKey, KeyReused
 from gateway.messages.accept.acceptor import KeyInUse
 from gateway.messages.model import Deferred, Delivered, Failed, Message, Outcome, Submitted, Unknown, Work
 from gateway.messages.queue import cancel
+from gateway.store.idempotency import IdempotencyKey, KeyReused
 from tests.gateway.fakes import FakeClock, FakeUpstream
 from tests.gateway.rig import ACCOUNT, rig
 

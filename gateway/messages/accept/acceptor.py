@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 
 from gateway.clock import Clock
 from gateway.credits.terms import Terms
-from gateway.messages.accept.accepting import AcceptMessages, IdempotencyKey
+from gateway.messages.accept.accepting import AcceptMessages
 from gateway.messages.deliver.dispatcher import Dispatcher
 from gateway.messages.model import Message, Verdict
 from gateway.messages.observer import Observer
+from gateway.store.idempotency import IdempotencyKey
 from gateway.store.store import Store
 
 
