@@ -44,25 +44,27 @@ _PARKED_MAX = 10_000
 
 
 class Road:
-    """Everything between an ingress and the upstreams of one process."""
+    """Everything between an ingress and the upstreams of one process.
+
+    `domains` and `sender_names` are the ground's, unless others are given.
+    """
 
     def __init__(
         self,
-        *,
-        settings: Settings,
-        store: Store,
-        clock: Clock,
-        ids: IdFactory,
-        credits: Credits,
-        domains: SenderDomains,
-        sender_names: ApprovedNames,
-        countries: CountryTable,
+        ground: Ground,
         upstreams: Upstreams,
+        *,
+        countries: CountryTable,
         observer: Observer,
         tenure: Tenure | None = None,
         offers: Offers | None = None,
         watch: Watch | None = None,
+        domains: SenderDomains | None = None,
+        sender_names: ApprovedNames | None = None,
     ) -> None:
+        settings, store, clock, ids = ground.settings, ground.store, ground.clock, ground.ids
+        credits = ground[Credits]
+        domains = domains or ground[Signers]
         self.upstreams = upstreams
         self.tenure = tenure or make_tenure(settings, store, clock, ids)
         self.offers = offers or Offers()
@@ -135,7 +137,7 @@ class Road:
             sender_settings=settings.sender_name,
             countries=countries,
             router=self.router,
-            sender_names=sender_names,
+            sender_names=sender_names or ground[SenderNames],
             policies=policies,
             ids=ids,
         )
@@ -200,15 +202,9 @@ def build(ground: Ground, countries: CountryTable, observer: Observer, watch: Wa
         may_send=tenure.may_send,
     )
     return Road(
-        settings=settings,
-        store=store,
-        clock=clock,
-        ids=ground.ids,
-        credits=ground[Credits],
-        domains=ground[Signers],
-        sender_names=ground[SenderNames],
+        ground,
+        registry.build(tools),
         countries=countries,
-        upstreams=registry.build(tools),
         observer=observer,
         tenure=tenure,
         offers=offers,

@@ -21,7 +21,6 @@ from gateway.accounts.secrets import CredentialKind
 from gateway.accounts.service import Accounts
 from gateway.clock import Clock, SystemClock
 from gateway.credits.service import Credits
-from gateway.domains.signers import Signers
 from gateway.doors.door import Doors
 from gateway.ground import Ground
 from gateway.http.wire.server import HttpServer
@@ -152,18 +151,8 @@ async def world(
     store = Store.open(f"sqlite:{folder}/gateway.db", exclusive=True, listeners=LISTENERS)
     dns = FakeDns()
     ground = verticals.make(settings, store, clock, dns=dns)
-    road = Road(
-        settings=settings,
-        store=store,
-        clock=clock,
-        ids=ground.ids,
-        credits=ground[Credits],
-        domains=ground[Signers],
-        sender_names=ground[SenderNames],
-        countries=shipped_countries(),
-        upstreams=Upstreams({one.name: one for one in (mail, sms, *upstreams)}),
-        observer=Observer(),
-    )
+    ways_out = Upstreams({one.name: one for one in (mail, sms, *upstreams)})
+    road = Road(ground, ways_out, countries=shipped_countries(), observer=Observer())
     readiness = FakeReadiness()
     context = server_context(settings.tls, now=datetime.now(UTC)) if settings.http.tls else None
     refusals = Refusals()

@@ -9,10 +9,9 @@ from pathlib import Path
 import msgspec
 
 from config.schema import Settings
+from gateway import verticals
 from gateway.clock import Clock
-from gateway.credits.providers import Invoice
 from gateway.credits.service import Credits
-from gateway.credits.terms import Terms
 from gateway.ids import IdFactory
 from gateway.messages import query
 from gateway.messages.model import Message, Verdict
@@ -118,11 +117,7 @@ async def rig(
     """A road over `upstreams`: the first serves mail, the last SMS. `shared`: one of several processes'."""
     clock = clock or FakeClock()
     settings = settings or make_settings()
-    ids = IdFactory()
     store = Store.open(database_url(folder), upgrade=True, exclusive=not shared, listeners=LISTENERS)
-    credits = Credits(
-        store, clock, Terms(settings=settings.credits), {"invoice": Invoice(settings.credits.invoice_confirm)}
-    )
     directory = FakeDirectory({"example.org"}, {"Acme"})
     by_name = Upstreams({upstream.name: upstream for upstream in upstreams})
     mail, sms = upstreams[0].name, upstreams[-1].name
@@ -131,22 +126,20 @@ async def rig(
         mail=replace(settings.mail, route=(replace(settings.mail.route[0], upstream=mail),)),
         sms=replace(settings.sms, route=(replace(settings.sms.route[0], upstream=sms),)),
     )
+    ground = verticals.make(settings, store, clock)
+    credits = ground[Credits]
     road = Road(
-        settings=settings,
-        store=store,
-        clock=clock,
-        ids=ids,
-        credits=credits,
+        ground,
+        by_name,
+        countries=shipped_countries(),
+        observer=observer or Observer(),
         domains=directory,
         sender_names=directory,
-        countries=shipped_countries(),
-        upstreams=by_name,
-        observer=observer or Observer(),
     )
     for product, amount in (("mail", mail_credits), ("sms", sms_credits)):
         if amount:
             await credits.grant(ACCOUNT, product, amount)
-    one = Rig(settings, store, road, credits, clock, ids, directory)
+    one = Rig(settings, store, road, credits, clock, ground.ids, directory)
     change(one)
     if start:
         await road.start()
@@ -156,6 +149,7 @@ async def rig(
         await road.stop(5.0)
         await credits.stop()
         assert await credits.unbalanced() == []
+        await ground.caches.close()
         await store.close()
 
 
