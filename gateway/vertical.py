@@ -1,6 +1,6 @@
 """A vertical: one capability of the gateway in a folder of its own, and what it adds to each part."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import typer
@@ -47,6 +47,8 @@ class Vertical:
     """The kinds of problems that it answers, besides those of everybody (`gateway.http.wire.kinds`)."""
     problems: Translations = field(default_factory=dict)
     """Which of its errors is which problem."""
+    event_kinds: Mapping[str, str] = field(default_factory=dict)
+    """Its kinds of events, each with the scope that a key needs to be told of them."""
     listens: Listener | None = None
     """Is told of events inside the transaction that writes them."""
     jobs: Callable[[Ground], Sequence[Chore]] = _no_jobs

@@ -17,6 +17,7 @@ from gateway.dns import Dns
 from gateway.domains.vertical import DOMAINS
 from gateway.events import record as events
 from gateway.events import tables as events_tables
+from gateway.events.record import EventKinds
 from gateway.ground import Ground
 from gateway.http.describe import catalogue
 from gateway.http.gate.app import App
@@ -62,6 +63,7 @@ TABLES: Mapping[str, Sequence[Table]] = {
 LISTENERS: Sequence[Listener] = [one.listens for one in VERTICALS if one.listens is not None]
 """Who is told of events, inside the transaction that writes them: every store is opened with these."""
 
+EVENT_KINDS = EventKinds((kind, scope) for one in VERTICALS for kind, scope in one.event_kinds.items())
 SCOPES = Scopes(scope for one in VERTICALS for scope in one.scopes)
 OPERATIONS: Sequence[Operation] = [
     *MESSAGES.operations,  # what most clients are here for
@@ -87,6 +89,7 @@ def make(
     """
     ground = Ground(settings, store, clock, dns=dns, caches=caches)
     ground.add(SCOPES)
+    ground.add(EVENT_KINDS)
     if login_key is not None:
         ground.add(login_key)
     for one in VERTICALS:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from gateway.credits import ledger, notices
+from gateway.credits import ledger
+from gateway.credits.events import CREDITS_RECHARGE
 from gateway.credits.placing import place
 from gateway.credits.tables import IS_OPEN, OPEN, OrderStatus, credit_order
 from gateway.credits.terms import PRODUCTS, Terms
 from gateway.errors import ServiceError
-from gateway.events.record import EventKind
+from gateway.events.record import of_account
 from gateway.store.tx import Tx
 
 _MOVE = f"""
@@ -102,5 +103,5 @@ def move(
         detail = {
             "product": order.product, "order": order.id, "credits": order.credits, "status": status
         }  # fmt: skip
-        notices.note(tx, order.account_id, EventKind.CREDITS_RECHARGE, now_ms, detail)
+        of_account(tx, order.account_id, CREDITS_RECHARGE, now_ms, detail)
     return True

@@ -4,11 +4,11 @@ The order is a row written with the debit; paying it is `gateway.credits.service
 unique index on open recharge orders makes "one in flight" hold whatever races.
 """
 
-from gateway.credits import notices
+from gateway.credits.events import CREDITS_LOW, CREDITS_RECHARGE
 from gateway.credits.placing import place
 from gateway.credits.tables import IS_OPEN, OPEN
 from gateway.credits.terms import DAY_MS, Terms
-from gateway.events.record import EventKind
+from gateway.events.record import of_account
 from gateway.ids import id_floor
 from gateway.store.tx import Tx
 from policy import recharge as policy
@@ -41,10 +41,10 @@ def after_debit(
     enabled, threshold, amount, daily_cap, low = setting or (0, None, None, None, None)
     limit = terms.settings.low_balance_threshold if low is None else low
     if balance < limit <= before:
-        notices.note(
+        of_account(
             tx,
             account_id,
-            EventKind.CREDITS_LOW,
+            CREDITS_LOW,
             now_ms,
             {"product": product, "balance": balance, "below": limit},
         )
@@ -77,7 +77,7 @@ def after_debit(
     ):
         return None  # another process was faster
     detail = {"product": product, "order": order_id, "credits": decision.credits, "status": "created"}
-    notices.note(tx, account_id, EventKind.CREDITS_RECHARGE, now_ms, detail)
+    of_account(tx, account_id, CREDITS_RECHARGE, now_ms, detail)
     return order_id
 
 

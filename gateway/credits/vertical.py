@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from gateway.credits import api, cli, problems, tables
+from gateway.credits.events import CREDITS_LOW, CREDITS_RECHARGE
 from gateway.credits.providers import Invoice
 from gateway.credits.service import Credits
 from gateway.credits.terms import Terms
@@ -34,6 +35,7 @@ CREDITS = Vertical(
     operations=api.OPERATIONS,
     commands=(cli.app,),
     scopes=("credits:read", "credits:write"),
+    event_kinds=dict.fromkeys((CREDITS_LOW, CREDITS_RECHARGE), "credits:read"),
     jobs=_jobs,
     problems=problems.TRANSLATIONS,
 )

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from config.schema_messages import Mail
 from gateway.accounts.service import open_account
@@ -20,11 +21,13 @@ from gateway.domains.keys import DkimKey
 from gateway.domains.records import DMARC_SUGGESTED, DnsRecord, spf_record
 from gateway.domains.spf import SpfJudge
 from gateway.errors import ConflictError, InvalidError, LimitError, NotFoundError
-from gateway.events.record import Event, EventKind, record
+from gateway.events.record import of_account
 from gateway.store.cache import Caches
 from gateway.store.tx import Tx
 from smtp.address import AddressError, parse_domain
 
+VERIFIED: Final = "domain.verified"
+"""The kind of event."""
 DOMAINS_MAX = 1000  # per account
 _LONGEST_NAME = 253 - len("._domainkey.") - 63  # room for any selector
 _KEYS_AT_ONCE = 1  # making an RSA key takes a core for a good while
@@ -198,16 +201,7 @@ class Domains:
         if not signs or domain.status is DomainStatus.VERIFIED:
             return domain
         tx.run(_VERIFY, (now_ms, account_id, name))
-        event_id = tx.new_id(now_ms)
-        event = Event(
-            account_id=account_id,
-            message_id=event_id,
-            id=event_id,
-            kind=EventKind.DOMAIN_VERIFIED,
-            at_ms=now_ms,
-            detail={"name": name},
-        )
-        record(tx, [event])
+        of_account(tx, account_id, VERIFIED, now_ms, {"name": name})
         return one(tx, account_id, name)
 
 

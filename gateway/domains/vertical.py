@@ -1,7 +1,7 @@
 """Sender domains: proved, checked, and signed for."""
 
 from gateway.domains import api, cli, tables
-from gateway.domains.service import Domains
+from gateway.domains.service import VERIFIED, Domains
 from gateway.domains.signers import Signers
 from gateway.domains.spf import judge_spf
 from gateway.ground import Ground
@@ -20,4 +20,5 @@ DOMAINS = Vertical(
     operations=api.OPERATIONS,
     commands=(cli.app,),
     scopes=("domains:read", "domains:write"),
+    event_kinds={VERIFIED: "domains:read"},
 )

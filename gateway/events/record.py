@@ -6,7 +6,6 @@ that did.
 """
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -30,35 +29,32 @@ DELETE FROM event WHERE (account_id, message_id, id) IN (
 _encode = msgspec.json.Encoder().encode
 
 
-class EventKind(StrEnum):
-    """Every kind of event. `message.accepted` is not a row: it is the message's own first line."""
-
-    ACCEPTED = "message.accepted"
-    SUBMITTED = "message.submitted"  # an SMSC took every part
-    DELIVERED = "message.delivered"
-    DEFERRED = "message.deferred"
-    FAILED = "message.failed"
-    UNKNOWN = "message.unknown"  # no answer at the end of an attempt: the next may be a duplicate
-    CANCELLED = "message.cancelled"
-    REFUNDED = "message.refunded"
-    CREDITS_LOW = "credits.low"
-    CREDITS_RECHARGE = "credits.recharge"  # a recharge was ordered, confirmed, declined or capped
-    SENDERNAME_DECIDED = "sendername.decided"
-    DOMAIN_VERIFIED = "domain.verified"
+class EventKinds(dict[str, str]):
+    """Every kind that somebody may ask to be told of, with the scope that reading the same takes."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One event. `message_id` equals `id` for an event of the account itself."""
+    """One event. `message_id` equals `id` for an event of the account itself (`of_account`)."""
 
     account_id: str
     message_id: str
     id: str
-    kind: EventKind
+    kind: str
+    """`noun.verb`, one of the kinds that its vertical declares."""
     at_ms: int
     n: int | None = None
     address: str | None = None
     """The recipient that it is about; told to the listeners, and not kept: the delivery has it."""
     detail: dict[str, Any] | None = None
+
+
+def of_account(tx: Tx, account_id: str, kind: str, now_ms: int, detail: dict[str, Any]) -> None:
+    """Records an event of the account itself."""
+    event_id = tx.new_id(now_ms)
+    event = Event(
+        account_id=account_id, message_id=event_id, id=event_id, kind=kind, at_ms=now_ms, detail=detail
+    )
+    record(tx, [event])
 
 
 def record(tx: Tx, events: Sequence[Event]) -> None:
@@ -72,7 +68,7 @@ def record(tx: Tx, events: Sequence[Event]) -> None:
                 event.account_id,
                 event.message_id,
                 event.id,
-                event.kind.value,
+                event.kind,
                 event.n,
                 event.at_ms,
                 None if event.detail is None else _encode(event.detail).decode(),
@@ -95,14 +91,14 @@ def of_message(tx: Tx, account_id: str, message_id: str) -> list[RowMapping]:
     )
 
 
-def recipients_with(tx: Tx, account_id: str, message_id: str, kind: EventKind) -> set[int]:
+def recipients_with(tx: Tx, account_id: str, message_id: str, kind: str) -> set[int]:
     """The recipients (`n`) of the message to whom an event of this kind has happened."""
-    return {n for (n,) in tx.rows(_WITH, (account_id, message_id, kind.value))}
+    return {n for (n,) in tx.rows(_WITH, (account_id, message_id, kind))}
 
 
-def last_detail(tx: Tx, account_id: str, message_id: str, kind: EventKind) -> dict[str, Any]:
+def last_detail(tx: Tx, account_id: str, message_id: str, kind: str) -> dict[str, Any]:
     """The detail of the message's last event of this kind; empty where there is none."""
-    row = tx.one(_LAST_DETAIL, (account_id, message_id, kind.value))
+    row = tx.one(_LAST_DETAIL, (account_id, message_id, kind))
     return msgspec.json.decode(row[0]) if row is not None and row[0] else {}
 
 

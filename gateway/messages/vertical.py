@@ -7,6 +7,7 @@ from gateway.ground import Ground
 from gateway.jobs.retention import Purge, older_than, sweeping
 from gateway.messages import cli, tables
 from gateway.messages.api import messages, problems, submit
+from gateway.messages.events import TOLD
 from gateway.messages.queue.cancel import Cancelling
 from gateway.messages.receipts import apply, client
 from gateway.messages.receipts.tables import client_receipt
@@ -47,6 +48,7 @@ MESSAGES = Vertical(
     operations=(*submit.OPERATIONS, *messages.OPERATIONS),
     commands=(cli.app,),
     scopes=("mail:send", "sms:send", "messages:read", "messages:write"),
+    event_kinds=dict.fromkeys(TOLD, "messages:read"),
     kinds=problems.EVERY,
     problems=problems.TRANSLATIONS,
     purges=_purges,

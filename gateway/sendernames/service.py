@@ -8,18 +8,20 @@ errors of `gateway.errors`.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from config.schema_messages import SenderName as Rules
 from gateway.accounts.service import open_account, plain_text
 from gateway.clock import Clock
 from gateway.errors import ConflictError, InvalidError, LimitError, NotFoundError
-from gateway.events.record import Event, EventKind, record
+from gateway.events.record import of_account
 from gateway.store.cache import Caches
 from gateway.store.tx import Tx
 from policy import sender_name as policy
 from policy.verdict import Refuse
 
+DECIDED: Final = "sendername.decided"
+"""The kind of event."""
 NAMES_MAX = 100  # per account
 DOCUMENT_MAX_OCTETS = 5 * 1024 * 1024
 _FILENAME_MAX = 200
@@ -222,17 +224,8 @@ class SenderNames:
     def _decide(self, tx: Tx, account_id: str, name: str, status: NameStatus, note: str | None) -> SenderName:
         now_ms = self._clock.now_ms()
         tx.run(_PUT, (account_id, name, status.value, note, now_ms, now_ms))
-        event_id = tx.new_id(now_ms)
         detail = {"name": name, "status": status.value} | ({"note": note} if note else {})
-        event = Event(
-            account_id=account_id,
-            message_id=event_id,
-            id=event_id,
-            kind=EventKind.SENDERNAME_DECIDED,
-            at_ms=now_ms,
-            detail=detail,
-        )
-        record(tx, [event])
+        of_account(tx, account_id, DECIDED, now_ms, detail)
         return one(tx, account_id, name)
 
     def _send(self, tx: Tx, account_id: str, name: str, documents: Sequence[Document]) -> SenderName:

@@ -2,7 +2,7 @@
 
 from gateway.ground import Ground
 from gateway.sendernames import api, cli, tables
-from gateway.sendernames.service import SenderNames
+from gateway.sendernames.service import DECIDED, SenderNames
 from gateway.vertical import Vertical
 
 
@@ -17,4 +17,5 @@ SENDERNAMES = Vertical(
     operations=api.OPERATIONS,
     commands=(cli.app,),
     scopes=("sendernames:read", "sendernames:write"),
+    event_kinds={DECIDED: "sendernames:read"},
 )

@@ -15,7 +15,7 @@ from gateway.http.wire import kinds
 from gateway.http.wire.call import NO_CONTENT, Call, Reply, json_reply
 from gateway.http.wire.problem import Problem, invalid
 from gateway.webhooks import examples
-from gateway.webhooks.service import Issued, Webhook, WebhookDelivery, Webhooks, checked_events, scopes_told
+from gateway.webhooks.service import Issued, Webhook, WebhookDelivery, Webhooks
 
 _LIST = "deliveries"
 _Url = Annotated[str, msgspec.Meta(max_length=2000)]
@@ -117,7 +117,7 @@ async def list_webhooks(call: Call) -> Reply:
 async def add_webhook(call: Call) -> Reply:
     """A new webhook with its secret."""
     request = await call.json(_REQUEST)
-    _may_tell(call, checked_events(request.events))
+    _may_tell(call, call.service(Webhooks).checked_events(request.events))
     issued = await call.service(Webhooks).create(call.account_id, request.url, request.events)
     location = f"/v1/webhooks/{issued.webhook.id}".encode()
     return json_reply(_issued(issued), 201, [(b"location", location)])
@@ -192,7 +192,8 @@ async def ping(call: Call) -> Reply:
 def _may_tell(call: Call, events: Sequence[str]) -> None:
     """A key subscribes to what it may read, and sends nothing else to another address."""
     principal = call.principal
-    missing = [] if principal is None else [one for one in scopes_told(events) if not principal.allows(one)]
+    told = call.service(Webhooks).scopes_told(events)
+    missing = [] if principal is None else [one for one in told if not principal.allows(one)]
     if missing:
         raise Problem(
             kinds.SCOPE_MISSING,

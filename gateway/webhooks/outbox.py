@@ -45,7 +45,7 @@ def enqueue(tx: Tx, events: Sequence[Event]) -> None:
     for event in events:
         body = None
         for webhook_id, kinds in hooks.get(event.account_id, ()):
-            if EVERY_EVENT in kinds or event.kind.value in kinds:
+            if EVERY_EVENT in kinds or event.kind in kinds:
                 body = body or _body(event)
                 rows.append(_row(tx, event.account_id, webhook_id, body, event.at_ms))
     tx.run_many(_INSERT, rows)
@@ -90,7 +90,7 @@ def _body(event: Event) -> str:
             data["address"] = event.address
     if event.detail is not None:
         data["detail"] = event.detail
-    return _encoded(event.kind.value, event.at_ms, data)
+    return _encoded(event.kind, event.at_ms, data)
 
 
 def _encoded(kind: str, at_ms: int, data: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from config.schema import Webhooks as Settings
 from gateway.accounts.service import open_account
 from gateway.clock import Clock
 from gateway.errors import ConflictError, InvalidError, LimitError, NotFoundError
-from gateway.events.record import EventKind
+from gateway.events.record import EventKinds
 from gateway.ids import IdFactory, id_floor
 from gateway.store.cache import Caches
 from gateway.store.tx import Tx
@@ -27,7 +27,6 @@ from gateway.webhooks.targets import TargetError, check_url
 TEST_EVENT = "webhook.test"
 REPLAYED_MAX = 10_000  # by one call
 # That a message was accepted is the answer to its submission; it is no event of its own.
-EVENTS = frozenset(kind.value for kind in EventKind) - {EventKind.ACCEPTED.value}
 _SCOPES = {
     "message": "messages:read",
     "credits": "credits:read",
@@ -111,6 +110,7 @@ class Webhooks:
         clock: Clock,
         ids: IdFactory,
         settings: Settings,
+        kinds: EventKinds,
         *,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
@@ -118,7 +118,24 @@ class Webhooks:
         self._clock = clock
         self._ids = ids
         self._settings = settings
+        self._kinds = kinds
         self._random_bytes = random_bytes
+
+    def checked_events(self, events: Iterable[str]) -> tuple[str, ...]:
+        """The kinds, sorted; raises InvalidError for unknown ones and for none at all."""
+        wanted = set(events)
+        unknown = sorted(wanted - self._kinds.keys() - {EVERY_EVENT})
+        if unknown:
+            known = ", ".join([EVERY_EVENT, *sorted(self._kinds)])
+            raise InvalidError("events", f"{', '.join(unknown)[:100]} is unknown; use some of {known}")
+        if not wanted:
+            raise InvalidError("events", "must name at least one; * for all")
+        return (EVERY_EVENT,) if EVERY_EVENT in wanted else tuple(sorted(wanted))
+
+    def scopes_told(self, events: Iterable[str]) -> list[str]:
+        """The scopes that reading the same over the API takes: `message.delivered` tells of messages."""
+        kinds = set(events)
+        return sorted({self._kinds[kind] for kind in (self._kinds if EVERY_EVENT in kinds else kinds)})
 
     async def create(self, account_id: str, url: str, events: Iterable[str] = (EVERY_EVENT,)) -> Issued:
         """A new, active webhook with its secret."""
@@ -127,7 +144,7 @@ class Webhooks:
             account_id=account_id,
             id=self._ids.new(now_ms),
             url=self._checked_url(url),
-            events=checked_events(events),
+            events=self.checked_events(events),
             status=WebhookStatus.ACTIVE,
             note=None,
             created_ms=now_ms,
@@ -170,7 +187,7 @@ class Webhooks:
         `may_tell` raises where the new address, or the new events, would tell more than they may.
         """
         new_url = None if url is None else self._checked_url(url)
-        new_events = None if events is None else checked_events(events)
+        new_events = None if events is None else self.checked_events(events)
 
         def change(tx: Tx) -> Webhook:
             webhook = one(tx, account_id, webhook_id)
@@ -268,25 +285,6 @@ class Webhooks:
         except TargetError as error:
             raise InvalidError("url", str(error)) from error
         return url
-
-
-def checked_events(events: Iterable[str]) -> tuple[str, ...]:
-    """The kinds, sorted; raises InvalidError for unknown ones and for none at all."""
-    wanted = set(events)
-    unknown = sorted(wanted - EVENTS - {EVERY_EVENT})
-    if unknown:
-        known = ", ".join([EVERY_EVENT, *sorted(EVENTS)])
-        raise InvalidError("events", f"{', '.join(unknown)[:100]} is unknown; use some of {known}")
-    if not wanted:
-        raise InvalidError("events", "must name at least one; * for all")
-    return (EVERY_EVENT,) if EVERY_EVENT in wanted else tuple(sorted(wanted))
-
-
-def scopes_told(events: Iterable[str]) -> list[str]:
-    """The scopes that reading the same over the API takes: `message.delivered` tells of messages."""
-    kinds = set(events)
-    nouns = {kind.partition(".")[0] for kind in (EVENTS if EVERY_EVENT in kinds else kinds)}
-    return sorted(_SCOPES[noun] for noun in nouns)
 
 
 def one(tx: Tx, account_id: str, webhook_id: str) -> Webhook:

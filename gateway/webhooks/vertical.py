@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from config.schema import Settings
+from gateway.events.record import EventKinds
 from gateway.ground import Ground
 from gateway.jobs.retention import Purge, older_than, sweeping
 from gateway.vertical import Vertical
@@ -12,7 +13,9 @@ from policy.retention import DAY_MS
 
 
 def _make(ground: Ground) -> None:
-    ground.add(Webhooks(ground.caches, ground.clock, ground.ids, ground.settings.webhooks))
+    ground.add(
+        Webhooks(ground.caches, ground.clock, ground.ids, ground.settings.webhooks, ground[EventKinds])
+    )
 
 
 def _purges(settings: Settings) -> Sequence[Purge]:

@@ -16,10 +16,10 @@ from gateway.accounts.known import Remember
 from gateway.credits import ledger, orders
 from gateway.credits.terms import Terms
 from gateway.events import record as events
-from gateway.events.record import EventKind
 from gateway.ids import IdFactory
 from gateway.messages import retention
 from gateway.messages.accept.accepting import AcceptMessages
+from gateway.messages.events import EventKind
 from gateway.messages.model import Channel, Delivery, Message, SmsEnvelope, Status, Submitted, Work
 from gateway.messages.queue import cancel, claim, clock_set_back, held
 from gateway.messages.queue.claim import LaneKey

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from gateway.events.record import EventKind
 from gateway.messages import query
+from gateway.messages.events import EventKind
 from gateway.messages.model import (
     Channel,
     Deferred,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from gateway.events.record import EventKind
+from gateway.messages.events import EventKind
 from gateway.messages.model import Status
 from smpp.limit import Counted, Limit, Spaced
 from tests import virtual

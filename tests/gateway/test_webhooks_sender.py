@@ -15,6 +15,7 @@ from structlog.typing import EventDict
 from config.schema import Webhooks as Settings
 from gateway.ids import IdFactory
 from gateway.store.tx import Tx
+from gateway.verticals import EVENT_KINDS
 from gateway.webhooks import outbox, queue
 from gateway.webhooks.post import Poster
 from gateway.webhooks.queue import START, Places
@@ -27,7 +28,7 @@ SETTINGS = Settings(allow_private_targets=True, timeout_s=5.0, retry_first_s=10.
 
 
 def hooks_of(rig: Services, settings: Settings = SETTINGS) -> Webhooks:
-    return Webhooks(rig.caches, rig.clock, IdFactory(), settings)
+    return Webhooks(rig.caches, rig.clock, IdFactory(), settings, EVENT_KINDS)
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from gateway.events.record import EventKind
 from gateway.http.gate import cursors
 from gateway.http.gate.operation import Operation
 from gateway.http.gate.paging import Page, given, one_of
@@ -16,6 +15,7 @@ from gateway.http.wire.call import Call, Reply, json_reply
 from gateway.http.wire.problem import Problem
 from gateway.ids import is_id
 from gateway.messages.api import examples
+from gateway.messages.events import EventKind
 from gateway.messages.model import Channel
 from gateway.messages.query import Filter, MessageView, RecipientView, find, listing
 from gateway.messages.queue.cancel import Cancelling

@@ -15,8 +15,8 @@ from typing import Any
 import structlog
 
 from gateway.clock import Clock
-from gateway.events.record import EventKind
 from gateway.messages.deliver.lanes import Lane, Lanes
+from gateway.messages.events import EventKind
 from gateway.messages.model import Channel, Deferred, Failed, Message, Outcome, Status, Unknown, Work
 from gateway.messages.observer import Observer
 from gateway.messages.ports import Upstream

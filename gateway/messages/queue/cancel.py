@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from gateway.clock import Clock
 from gateway.credits import ledger
-from gateway.events.record import EventKind, recipients_with
+from gateway.events.record import recipients_with
+from gateway.messages.events import EventKind
 from gateway.messages.model import Channel, Status
 from gateway.messages.settle.effects import finish_messages, refund, write_events
 from gateway.messages.settle.retry import Rules

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from gateway.credits import ledger
-from gateway.events.record import EventKind
+from gateway.messages.events import EventKind
 from gateway.messages.model import Channel, Status
 from gateway.messages.receipts import client as client_receipts
 from gateway.messages.receipts.client import Due

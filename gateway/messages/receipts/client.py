@@ -12,7 +12,8 @@ from functools import lru_cache
 
 import msgspec
 
-from gateway.events.record import EventKind, last_detail
+from gateway.events.record import last_detail
+from gateway.messages.events import EventKind
 from gateway.messages.model import SmsEnvelope, Source, Status
 from gateway.messages.settle.settlement import Settlement
 from gateway.store.locks import Locks, named

@@ -8,7 +8,7 @@ changes.
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.events.record import EventKind
+from gateway.messages.events import EventKind
 from gateway.messages.model import Status, Submitted, Work
 from gateway.messages.receipts import apply as receipts
 from gateway.messages.settle import effects

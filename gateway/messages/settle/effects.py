@@ -8,7 +8,8 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from gateway.credits import ledger
-from gateway.events.record import Event, EventKind, record
+from gateway.events.record import Event, record
+from gateway.messages.events import EventKind
 from gateway.messages.model import Status
 from gateway.messages.receipts import client as client_receipts
 from gateway.messages.settle.settlement import Settlement

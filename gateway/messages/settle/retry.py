@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from config.schema import Settings
-from gateway.events.record import EventKind
+from gateway.messages.events import EventKind
 from gateway.messages.model import (
     Channel,
     Deferred,

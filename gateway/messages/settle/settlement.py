@@ -4,7 +4,6 @@ from typing import Any
 
 import msgspec
 
-from gateway.events.record import EventKind
 from gateway.messages.model import Status
 
 
@@ -21,7 +20,7 @@ class Settlement(msgspec.Struct, kw_only=True):
     next_attempt_ms: int
     at_ms: int
     reply: str | None = None
-    kind: EventKind | None = None
+    kind: str | None = None
     detail: dict[str, Any] = {}
     refund: bool = False
     upstream: str = ""
