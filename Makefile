@@ -57,7 +57,7 @@ lock: $(VENV)/bin/python ## Renew the hashes of the versions in the locks (asks 
 	$(BIN)/python tests/security/lock.py
 
 migration: $(VENV)/.development ## Write the next migration from what the tables declare (NAME=accounts_language)
-	@$(BIN)/python -m gateway.store.migrations.new "$(NAME)"
+	@$(BIN)/python -m gateway.cli.new_migration "$(NAME)"
 
 lint: $(VENV)/.development ## ruff, mypy and the import contract
 	$(BIN)/ruff check .

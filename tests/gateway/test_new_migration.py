@@ -11,16 +11,16 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Index, Table, create_engine, text
 
+from gateway.cli import new_migration as new
 from gateway.store import schema
 from gateway.store.metadata import CLUSTERED, id_column, int_column, metadata, ms_column
-from gateway.store.migrations import new
 from tests.gateway.catalogue import Catalogue, catalogue
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A copy of the migrations."""
-    return Path(shutil.copytree(Path(new.__file__).parent, tmp_path / "migrations"))
+    return Path(shutil.copytree(Path(schema.__file__).parent / "migrations", tmp_path / "migrations"))
 
 
 @pytest.fixture

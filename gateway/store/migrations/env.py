@@ -9,6 +9,6 @@ context.configure(
     connection=connection,
     target_metadata=metadata,
     transaction_per_migration=False,
-    compare_server_default=True,  # for gateway/store/migrations/new.py
+    compare_server_default=True,  # for `make migration`
 )
 context.run_migrations()

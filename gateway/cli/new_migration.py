@@ -16,9 +16,10 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-import gateway
+import gateway.store
+from gateway.verticals import TABLES
 
-_MIGRATIONS = Path(__file__).parent
+_MIGRATIONS = Path(gateway.store.__file__).parent / "migrations"
 _NAME = re.compile(r"([a-z]+)_[a-z0-9]+(_[a-z0-9]+)*")
 _FORMAT = {
     "hooks": "ruff",
@@ -53,12 +54,12 @@ def write(name: str, folder: Path = _MIGRATIONS) -> Path:
 
 
 def _check(name: str) -> None:
-    verticals = sorted({path.parent.name for path in Path(gateway.__file__).parent.glob("*/tables.py")})
+    verticals = sorted(TABLES)
     match = _NAME.fullmatch(name)
     if match is None or match[1] not in verticals:
         raise BadName(
             f"NAME={name}: give <vertical>_<what> in small letters, as in NAME=accounts_language. "
-            f"The vertical is the folder in gateway/ whose tables change: {', '.join(verticals)}."
+            f"The vertical is the one whose tables change: {', '.join(verticals)}."
         )
 
 
