@@ -15,8 +15,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from config.fault import Fault
 from config.kinds import Secret, is_loopback
 from config.schema import Settings
-from config.schema_messages import MailRoute, SmsRoute
-from config.schema_upstreams import CHANNEL_OF, Channel, RelayUpstream, SmppUpstream
+from config.sections.messages import MailRoute, SmsRoute
+from config.sections.upstreams import CHANNEL_OF, Channel, RelayUpstream, SmppUpstream
 
 _SILENT_LEAST_S = 3
 

@@ -6,7 +6,7 @@
 from collections.abc import Callable
 
 from config.schema import Settings
-from config.schema_upstreams import SmppUpstream
+from config.sections.upstreams import SmppUpstream
 from gateway.clock import Clock
 from gateway.credits.service import Credits
 from gateway.domains.signers import Signers

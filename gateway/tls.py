@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from config.schema_listeners import Tls
+from config.sections.listeners import Tls
 
 # For TLS 1.2: forward secrecy and authenticated encryption only (RFC 9325 section 4.2); named here, because
 # what a system's Python allows by default differs.

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import structlog
 
-from config.schema import Limits
+from config.sections.limits import Limits
 from gateway.accounts import known
 from gateway.accounts.credentials import ALL_SCOPES, scopes_of
 from gateway.accounts.guessing import Guessing, Pair

@@ -20,7 +20,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from config.schema import Limits
+from config.sections.limits import Limits
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

@@ -14,7 +14,7 @@ from pathlib import Path
 import typer
 
 from config import ConfigError, Fault, Settings, load
-from config.schema_upstreams import RelayUpstream, SmppUpstream
+from config.sections.upstreams import RelayUpstream, SmppUpstream
 from gateway import tls
 from gateway.cli.db import database
 from gateway.listeners import that_need_tls

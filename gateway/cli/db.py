@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from sqlalchemy import Engine
 
 from config import load
-from config.schema import Store
+from config.sections.store import Store
 from gateway.store import copy as copying
 from gateway.store import integrity, leases, postgresql, schema, sqlite
 from gateway.store.damage import RESTORE

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from config.schema_messages import Credit
+from config.sections.credits import Credit
 
 DAY_MS = 86_400_000
 PRODUCTS = ("mail", "sms", "validation", "query")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from config.schema_messages import Mail
+from config.sections.messages import Mail
 from gateway.accounts.service import open_account
 from gateway.clock import Clock
 from gateway.dns import Dns

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import structlog
 
 from config.schema import Settings
-from config.schema_listeners import Http, Smpp, Smtp
+from config.sections.listeners import Http, Smpp, Smtp
 from gateway.clock import Clock
 from gateway.doors.admission import DOOR_LIMIT, Room
 from gateway.doors.entrance import Entrance, Factory, Listening

@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Sequence
 from functools import lru_cache
 
-from config.schema_listeners import SmtpTrusted
+from config.sections.listeners import SmtpTrusted
 from gateway.accounts.auth import Principal, principal_of
 from gateway.accounts.service import AccountStatus
 from gateway.store.cache import Caches

@@ -22,7 +22,7 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from config.schema import Log
+from config.sections.observe import Log
 from gateway.logs.mask import mask_event
 from gateway.logs.sink import Sink
 

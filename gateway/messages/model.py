@@ -155,7 +155,7 @@ class Deferred(Outcome, frozen=True, kw_only=True):
 
 
 class Failed(Outcome, frozen=True, kw_only=True):
-    """A permanent failure. `reason` (bounded set, `config.schema_messages.Refund`) decides about a refund."""
+    """A permanent failure. `reason` (one of `config.sections.messages.Refund`) decides about a refund."""
 
     reason: str = "rejected"
 

@@ -6,7 +6,7 @@ readers, in steps along the key: a million queued messages to pass over would ho
 
 from functools import partial
 
-from config.schema import Retention as Keep
+from config.sections.retention import Retention as Keep
 from gateway.ids import id_floor
 from gateway.jobs.retention import SLICE, accounts_in, whole_days
 from gateway.store.locks import Locks

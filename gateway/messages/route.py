@@ -7,7 +7,7 @@ from typing import cast
 
 import msgspec
 
-from config.schema_messages import MailRoute, SmsRoute
+from config.sections.messages import MailRoute, SmsRoute
 from gateway.messages.model import Channel
 from gateway.messages.ports import SmsUpstream, Upstream
 

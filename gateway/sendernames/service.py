@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
-from config.schema_messages import SenderName as Rules
+from config.sections.sendernames import SenderName as Rules
 from gateway.accounts.service import open_account, plain_text
 from gateway.clock import Clock
 from gateway.errors import ConflictError, InvalidError, LimitError, NotFoundError

@@ -8,7 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from config.schema_upstreams import MxUpstream
+from config.sections.upstreams import MxUpstream
 from gateway.messages.model import Deferred, Failed, Outcome, Work
 from gateway.messages.ports import Links
 from gateway.upstreams.mail_outcomes import envelope_of, outcomes_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from config.schema import Settings
-from config.schema_upstreams import (
+from config.sections.upstreams import (
     MxUpstream,
     RelayUpstream,
     SandboxMailUpstream,

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
-from config.schema_upstreams import RelayUpstream
+from config.sections.upstreams import RelayUpstream
 from gateway.messages.model import Deferred, Outcome, Work
 from gateway.messages.ports import Links
 from gateway.upstreams.mail_outcomes import begin, envelope_of, outcomes_of

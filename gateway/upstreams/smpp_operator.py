@@ -13,7 +13,7 @@ from functools import partial
 
 import structlog
 
-from config.schema_upstreams import SmppUpstream
+from config.sections.upstreams import SmppUpstream
 from gateway.clock import Clock
 from gateway.messages.model import Deferred, Failed, Outcome, Submitted, Unknown, Work
 from gateway.messages.ports import Links

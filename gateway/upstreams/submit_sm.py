@@ -7,7 +7,7 @@ message_payload ("payload"); what an SMPP client gave as user data leaves as it 
 from collections.abc import Sequence
 from functools import lru_cache
 
-from config.schema_upstreams import SmppUpstream
+from config.sections.upstreams import SmppUpstream
 from gateway.messages.model import Delivery, Message, SmsEnvelope, Source
 from smpp import text as sms_text
 from smpp.concatenation import parse_user_data

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from config.schema import Webhooks as Settings
+from config.sections.webhooks import Webhooks as Settings
 from gateway.clock import Clock
 from gateway.jobs.loop import Job, Loop, Watch
 from gateway.store.cache import Caches

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from config.schema import Webhooks as Settings
+from config.sections.webhooks import Webhooks as Settings
 from gateway.accounts.service import open_account
 from gateway.clock import Clock
 from gateway.errors import ConflictError, InvalidError, LimitError, NotFoundError

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from config import ConfigError, Fault, Settings, from_mapping
-from config.schema_upstreams import SmppUpstream
+from config.sections.upstreams import SmppUpstream
 from tests.config.conftest import Faults, Loader
 
 OPERATOR = """

@@ -8,9 +8,9 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from config import Settings, from_mapping, load
-from config.schema_listeners import SmtpTrusted
-from config.schema_messages import MailRoute, SmsRoute
-from config.schema_upstreams import Upstream
+from config.sections.listeners import SmtpTrusted
+from config.sections.messages import MailRoute, SmsRoute
+from config.sections.upstreams import Upstream
 
 FILE = Path(__file__).parents[2] / "gateway.toml"
 KEY_LINE = re.compile(r"#?(?P<key>[a-z][a-z0-9_]*) = (?P<value>\"[^\"]*\"|\[[^]]*\]|\S+)\s+# (?P<text>\S.+)")

@@ -15,7 +15,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from config import Settings
-from config.schema_upstreams import Upstream
+from config.sections.upstreams import Upstream
 from smtp.limits import MailLimits
 
 ROOT = Path(__file__).parents[2]
@@ -226,7 +226,7 @@ def test_people_are_told_what_nothing_reads_yet() -> None:
         ("def f(smtp: Smtp, other: Other): return smtp.port, other.host", {"Smtp.port"}),
         ("class A:\n  def f(self, s: Settings): self._x = s.retention\n  def g(self): self._x.event_days",
          {"Settings.retention", "Retention.event_days"}),
-        ("from config.schema_messages import SenderName as Rules\ndef f(r: 'Rules | None'): r.max_length",
+        ("from config.sections.messages import SenderName as Rules\ndef f(r: 'Rules | None'): r.max_length",
          {"SenderName.max_length"}),
         ("def f(s: Settings):\n  a, b = s.mail, s.sms\n  return [one.upstream for one in b.route]",
          {"Settings.mail", "Settings.sms", "Sms.route", "SmsRoute.upstream"}),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from config import Secret, differences
-from config.schema_upstreams import SmppUpstream
+from config.sections.upstreams import SmppUpstream
 from tests.config.conftest import Faults, Loader
 
 OPERATOR = "[upstream.a]\ntype = 'smpp'\nhost = 'smpp.example.org'\nsystem_id = 'gateway'\n"

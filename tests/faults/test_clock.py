@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.schema import Settings
-from config.schema_messages import Retry
+from config.sections.messages import Retry
 from gateway.ids import IdFactory
 from gateway.store import leases
 from gateway.store.tx import Tx

@@ -5,8 +5,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from config.schema import Limits
-from config.schema_upstreams import MxUpstream, RelayUpstream
+from config.sections.limits import Limits
+from config.sections.upstreams import MxUpstream, RelayUpstream
 from tests.faults.world import World, settings_for, world
 from tests.smtp.fake_mx import DROP, HANG, FakeMx, Script
 

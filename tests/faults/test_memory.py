@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from config.schema_upstreams import RelayUpstream
+from config.sections.upstreams import RelayUpstream
 from gateway.messages.model import Message
 from tests.faults.test_smsc import GOOD, operator, simulator
 from tests.faults.world import settings_for, world

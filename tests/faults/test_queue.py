@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from config.schema import Limits
+from config.sections.limits import Limits
 from gateway.store.errors import StoreBusy
 from tests.faults.test_mail_relays import relay
 from tests.faults.world import settings_for, world

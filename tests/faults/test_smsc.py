@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from config.kinds import Secret
-from config.schema import Limits
-from config.schema_messages import Retry
-from config.schema_upstreams import SmppUpstream
+from config.sections.limits import Limits
+from config.sections.messages import Retry
+from config.sections.upstreams import SmppUpstream
 from gateway.upstreams.smpp_operator import UNKNOWN_MAX
 from smpp.pdu import BindTransceiverResp, DeliverSm, EnquireLink, encode
 from smpp.simulator import Simulator, SimulatorConfig

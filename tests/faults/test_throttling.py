@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from config.schema_messages import Retry
+from config.sections.messages import Retry
 from gateway.messages.queue import cancel
 from smpp.limit import Counted
 from smpp.simulator import Simulator, SimulatorConfig

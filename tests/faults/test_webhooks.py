@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from config.schema import Webhooks
-from config.schema_upstreams import SandboxMailUpstream
+from config.sections.upstreams import SandboxMailUpstream
+from config.sections.webhooks import Webhooks
 from gateway.dns import SystemDns
 from gateway.webhooks.post import Poster
 from gateway.webhooks.sender import PLACES, WebhookSender

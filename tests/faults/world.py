@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from config.schema import Settings
-from config.schema_messages import Mail, MailRoute, Retry, Sms, SmsRoute
-from config.schema_upstreams import Upstream
+from config.sections.messages import Mail, MailRoute, Retry, Sms, SmsRoute
+from config.sections.upstreams import Upstream
 from gateway import verticals
 from gateway.accounts.service import Accounts
 from gateway.clock import Clock, SystemClock

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 
 from config.schema import Settings
-from config.schema_messages import MailRoute, SmsRoute
+from config.sections.messages import MailRoute, SmsRoute
 from gateway import verticals
 from gateway.accounts.credentials import Credentials
 from gateway.accounts.secrets import CredentialKind

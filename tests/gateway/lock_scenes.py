@@ -10,7 +10,7 @@ from functools import partial
 from itertools import count, product
 from typing import Any
 
-from config.schema_messages import Credit
+from config.sections.credits import Credit
 from gateway.accounts import known
 from gateway.accounts.known import Remember
 from gateway.credits import ledger, orders

@@ -21,7 +21,8 @@ from prometheus_client import CollectorRegistry
 from twisted.internet import asyncioreactor
 from twisted.logger import Logger
 
-from config.schema import Log, Probe, Settings
+from config.schema import Settings
+from config.sections.observe import Log, Probe
 from gateway.accounts.probe_key import ProbeKey
 from gateway.clock import SystemClock
 from gateway.listeners import Ports

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from config.kinds import Secret
-from config.schema_upstreams import SmppUpstream
+from config.sections.upstreams import SmppUpstream
 from gateway.messages.deliver.dispatcher import Dispatcher
 from gateway.messages.deliver.lanes import Lanes
 from gateway.messages.model import Channel, Delivery, Message, SmsEnvelope, Status

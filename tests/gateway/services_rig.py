@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from config.schema import Limits, Settings
-from config.schema_messages import Mail
+from config.schema import Settings
+from config.sections.limits import Limits
+from config.sections.messages import Mail
 from gateway.accounts.auth import Authenticator
 from gateway.accounts.credentials import Credentials
 from gateway.accounts.service import Account, Accounts

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from config.schema import Limits
+from config.sections.limits import Limits
 from gateway.accounts import auth as auth_module
 from gateway.accounts.auth import AuthRefused, Principal
 from gateway.accounts.secrets import CredentialKind, matches

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from config.schema_upstreams import SandboxMailUpstream
+from config.sections.upstreams import SandboxMailUpstream
 from gateway.clock import SystemClock
 from gateway.messages.tables import sms_part
 from gateway.upstreams.sandbox.mail import SandboxMail, _Capture

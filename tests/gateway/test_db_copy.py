@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine
 
-from config.schema import Store as StoreSettings
+from config.sections.store import Store as StoreSettings
 from gateway.cli import db
 from gateway.messages.model import Failed
 from gateway.store import copy, leases, postgresql

@@ -1,6 +1,6 @@
 """The delays of `gateway.accounts.guessing`: they grow, end, never lock anybody out, and stay bounded."""
 
-from config.schema import Limits
+from config.sections.limits import Limits
 from gateway.accounts.guessing import LOOKS_PER_S, LOOKS_SAVED, Guessing, Pair
 
 LIMITS = Limits(

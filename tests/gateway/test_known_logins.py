@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from config.schema import Limits, Settings
+from config.schema import Settings
+from config.sections.limits import Limits
 from gateway.accounts import auth as auth_module
 from gateway.accounts import known
 from gateway.accounts.auth import AuthRefused

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import Engine
 
-from config.schema_messages import Credit
+from config.sections.credits import Credit
 from gateway.credits import ledger, orders
 from gateway.credits.tables import OrderStatus
 from gateway.credits.terms import Terms

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from config.kinds import Secret
-from config.schema_upstreams import MxUpstream, RelayUpstream, SandboxMailUpstream
+from config.sections.upstreams import MxUpstream, RelayUpstream, SandboxMailUpstream
 from gateway.clock import SystemClock
 from gateway.messages.ports import Upstream
 from gateway.upstreams.mx import Mx

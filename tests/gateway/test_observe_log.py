@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from config.schema import Log
+from config.sections.observe import Log
 from gateway.logs import log as logs
 from gateway.logs.sink import Sink
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from config.schema import Probe, Settings
+from config.schema import Settings
+from config.sections.observe import Probe
 from gateway.accounts.probe_key import ProbeKey
 from gateway.clock import SystemClock
 from gateway.listeners import Ports

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from config.schema_messages import Refund
+from config.sections.messages import Refund
 from gateway.messages.model import Channel, Deferred, Message, Outcome, Submitted, Unknown, Work
 from gateway.messages.receipts.apply import ApplyReceipts, PartReceipt
 from gateway.messages.receipts.late import TakeLateAnswer

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from config.schema_upstreams import SandboxSmsUpstream
+from config.sections.upstreams import SandboxSmsUpstream
 from gateway.clock import SystemClock
 from gateway.messages.receipts.apply import ApplyReceipts, PartReceipt
 from gateway.upstreams.sandbox.sms import SandboxSms

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from config.schema import Store
+from config.sections.store import Store
 from gateway.store.tx import Tx
 from tests.gateway.fakes import FakeUpstream
 from tests.gateway.rig import ACCOUNT, make_settings, rig

@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from config.schema_upstreams import CHANNEL_OF, Upstream
+from config.sections.upstreams import CHANNEL_OF, Upstream
 from gateway.upstreams.registry import BUILDERS
 
 KINDS = {one.__dataclass_fields__["type"].default: one for one in get_args(Upstream)}
@@ -12,6 +12,6 @@ KINDS = {one.__dataclass_fields__["type"].default: one for one in get_args(Upstr
 
 @pytest.mark.parametrize("kind", sorted({*KINDS, *BUILDERS}))
 def test_a_kind_of_upstream_is_whole(kind: str) -> None:
-    assert kind in KINDS, f"config.schema_upstreams.Upstream lacks the settings of {kind}"
+    assert kind in KINDS, f"config.sections.upstreams.Upstream lacks the settings of {kind}"
     assert kind in BUILDERS, f"gateway.upstreams.registry.BUILDERS lacks {kind}"
     assert CHANNEL_OF[kind] in ("mail", "sms"), f"the settings of {kind} lack their channel"

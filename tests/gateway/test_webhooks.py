@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from config.schema import Webhooks as Settings
+from config.sections.webhooks import Webhooks as Settings
 from gateway.errors import ConflictError, InvalidError, LimitError, NotFoundError
 from gateway.events.record import Event, record
 from gateway.ids import IdFactory

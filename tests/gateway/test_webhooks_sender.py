@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from structlog.typing import EventDict
 
-from config.schema import Webhooks as Settings
+from config.sections.webhooks import Webhooks as Settings
 from gateway.ids import IdFactory
 from gateway.store.tx import Tx
 from gateway.verticals import EVENT_KINDS

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from config.schema import Limits
+from config.sections.limits import Limits
 from gateway.accounts import auth, secrets
 from gateway.accounts.auth import Authenticator, AuthRefused
 from gateway.accounts.credentials import Credentials

@@ -19,7 +19,7 @@ from typing import Protocol
 import httptools
 import structlog
 
-from config.schema_listeners import Http
+from config.sections.listeners import Http
 from gateway.doors.door import Door
 from gateway.http.wire import answer, header, kinds
 from gateway.http.wire.call import Call, Gone

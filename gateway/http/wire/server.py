@@ -9,7 +9,7 @@ import time
 
 import structlog
 
-from config.schema_listeners import Http
+from config.sections.listeners import Http
 from gateway.doors.door import Door
 from gateway.doors.entrance import Listening
 from gateway.http.wire.connection import Application, Connection, Shared

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from config.schema_messages import SenderName, Sms
+from config.sections.messages import Sms
+from config.sections.sendernames import SenderName
 from gateway.ids import IdFactory
 from gateway.messages.model import Channel, Delivery, Message, SmsEnvelope, Source, Verdict
 from gateway.messages.route import Router

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import msgspec
 from sqlalchemy import select
 
-from config.schema_upstreams import SandboxMailUpstream
+from config.sections.upstreams import SandboxMailUpstream
 from gateway.clock import Clock
 from gateway.messages.model import Deferred, Delivered, Delivery, Failed, MailEnvelope, Outcome, Unknown, Work
 from gateway.messages.ports import Links

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from config.kinds import Secret
-from config.schema_upstreams import SandboxSmsUpstream, SmppUpstream
+from config.sections.upstreams import SandboxSmsUpstream, SmppUpstream
 from gateway.clock import Clock
 from gateway.messages.model import Outcome, Work
 from gateway.messages.ports import Links

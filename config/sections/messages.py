@@ -4,23 +4,19 @@ Pure data. Numbers that come from a rule of the contract have its id beside them
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Literal
 
 from config.kinds import (
     Between,
-    Count,
-    Credits,
     Fraction,
     IpAddress,
     OptionalCountry,
-    OptionalNumber,
     Positive,
     Seconds,
     Text,
     WholeSeconds,
 )
-from config.schema_upstreams import Channel
+from config.sections.upstreams import Channel
 
 Refund = Literal["cancelled", "rejected", "undelivered", "expired", "unknown"]
 """Why a message ended unsent or undelivered: by its sender, the other side, a receipt, its lifetime, or for
@@ -94,35 +90,6 @@ class Sms:
     price_credits: Positive = 1  # per segment where no route is written, R12
     refund_on: tuple[Refund, ...] = ("cancelled", "rejected", "expired")
     default_country: OptionalCountry = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credit:
-    """`[credits]`: gifts, lives of lots, recharge and purchases."""
-
-    free_mail_credits: Credits = 500  # R11
-    mail_life_days: Count = 0  # R1: none unless the operator sets one
-    sms_life_days: Count = 0  # R1: none unless the operator sets one
-    validation_life_days: Count = 60  # R1
-    query_life_days: Count = 30  # R1
-    recharge_threshold: Credits = 100  # R13
-    recharge_amount: Positive = 2000  # R13
-    recharge_daily_cap: Positive = 20_000  # R13
-    recharge_backoff_first_s: WholeSeconds = 3600  # R13
-    recharge_backoff_max_s: WholeSeconds = 86_400  # R13
-    low_balance_threshold: Credits = 200  # R8
-    quote_above: Positive = 2_000_000  # R9
-    invoice_confirm: Literal["operator", "at-once"] = "operator"  # R5, R18
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SenderName:
-    """`[sender_name]`: names shown as the sender of an SMS."""
-
-    max_length: Annotated[int, Between(1, 11)] = 10  # R22; 11 is what GSM allows (3GPP TS 23.040, 9.1.2.5)
-    countries_file: Path | None = None  # R25; None: the table that is shipped
-    fallback_number: OptionalNumber = ""  # R25
-    numbers_need_approval: bool = True  # R23
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

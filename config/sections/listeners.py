@@ -61,15 +61,6 @@ class Http:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Metrics:
-    """`[metrics]`: Prometheus, at `/metrics`."""
-
-    enabled: bool = True
-    host: Host = "127.0.0.1"
-    port: Port = 9464
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Smpp:
     """`[smpp]`: clients' binds; here we are the SMSC."""
 
