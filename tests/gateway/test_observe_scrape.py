@@ -185,8 +185,11 @@ def test_every_line_of_the_log_is_an_event(seen: Seen) -> None:
 
 def test_every_call_of_the_observer_is_answered_by_a_metric(seen: Seen) -> None:
     calls = {name for name in vars(Observer) if not name.startswith("_")}
-    assert calls == {"accepted", "refused", "attempted", "receipted", "auth_failed", "connection_refused"}
+    assert calls == {
+        *("accepted", "refused", "attempted", "receipted", "auth_failed", "connection_refused", "lease_lost"),
+    }
     for name in (
+        "lease_lost_total",
         "accepted_total",
         "refused_total",
         "deliveries_total",

@@ -14,10 +14,14 @@ from gateway.errors import ConflictError, InvalidError, LimitError, NotFoundErro
 from gateway.events.record import Event, record
 from gateway.ids import IdFactory
 from gateway.messages.events import EventKind
+from gateway.messages.model import Channel
+from gateway.messages.queue.cancel import Cancelling
 from gateway.store.tx import Tx
 from gateway.verticals import EVENT_KINDS
 from gateway.webhooks import outbox, signature
 from gateway.webhooks.service import Webhooks, WebhookStatus
+from tests.gateway.fakes import FakeUpstream
+from tests.gateway.rig import ACCOUNT, rig
 from tests.gateway.services_rig import Services, services
 
 URL = "https://hooks.example.com/in"
@@ -28,7 +32,9 @@ def webhooks(rig: Services, settings: Settings | None = None) -> Webhooks:
     return Webhooks(rig.caches, rig.clock, IdFactory(), settings or Settings(), EVENT_KINDS)
 
 
-async def happens(rig: Services, account_id: str, *kinds: str, n: int | None = 0) -> None:
+async def happens(
+    rig: Services, account_id: str, *kinds: str, n: int | None = 0, address: str | None = None
+) -> None:
     """Events of one message, recorded as the road does."""
 
     def happen(tx: Tx) -> None:
@@ -42,6 +48,7 @@ async def happens(rig: Services, account_id: str, *kinds: str, n: int | None = 0
                     kind=kind,
                     at_ms=rig.clock.now_ms(),
                     n=n,
+                    address=address,
                     detail={"reply": "250 Ok"},
                 )
                 for kind in kinds
@@ -157,12 +164,8 @@ async def test_a_body_says_what_happened_to_whom(tmp_path: Path) -> None:
     async with services(tmp_path) as rig:
         account = await rig.account()
         hook = (await webhooks(rig).create(account.id, URL)).webhook.id
-        row = (account.id, MESSAGE, 0, "bob@example.org", "example.org", "delivered", 1, 0, 0)
-        columns = "account_id, message_id, n, address, destination, status, price_credits, next_attempt_ms"
-        insert = f"INSERT INTO delivery ({columns}, updated_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        await rig.store.write(lambda tx: tx.run(insert, row))
         rig.clock.time_ms = 1_790_000_000_123
-        await happens(rig, account.id, EventKind.DELIVERED)
+        await happens(rig, account.id, EventKind.DELIVERED, address="bob@example.org")
         await happens(rig, account.id, EventKind.FAILED, n=7)
         known, unknown = await bodies(rig, account.id, hook)
         data = known["data"]
@@ -365,3 +368,24 @@ def test_the_signature_is_that_of_standard_webhooks() -> None:
     secret, message = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek"
     known = signature.headers(secret, message, b'{"test": 2432232314}', 1614265330)
     assert known["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+async def test_the_road_says_whom_each_event_is_about(tmp_path: Path) -> None:
+    insert = """
+    INSERT INTO webhook (account_id, id, url, events, secret, status, created_ms)
+    VALUES (?, 'w', 'https://hooks.example.com', '["*"]', 'whsec_', 'active', 0)
+    """
+    async with rig(tmp_path, [FakeUpstream()]) as one:
+        await one.store.write(lambda tx: tx.run(insert, (ACCOUNT,)))
+        sent = await one.send_mail("ada@example.net")
+        await one.settled(sent.id or "")
+        later = await one.send_mail("bob@example.net", send_at_ms=one.clock.now_ms() + 86_400_000)
+        cancelling = Cancelling(one.store, one.clock, one.road.rules, keep_content=False)
+        assert await cancelling.cancel(ACCOUNT, later.id or "", Channel.MAIL) == 1
+        rows = await one.store.read(lambda tx: tx.rows("SELECT body FROM webhook_delivery ORDER BY id"))
+    told = [msgspec.json.decode(body) for (body,) in rows]
+    assert {(one["type"], one["data"]["address"]) for one in told} == {
+        ("message.delivered", "ada@example.net"),
+        ("message.cancelled", "bob@example.net"),
+        ("message.refunded", "bob@example.net"),
+    }
