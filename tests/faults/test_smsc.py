@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import struct
 import time
 from collections.abc import AsyncIterator
@@ -218,7 +219,9 @@ async def test_an_smsc_that_floods_and_is_answered_leaves_the_others_their_pace(
 
 async def test_an_smsc_that_floods_and_reads_nothing_is_not_read_any_more(tmp_path: Path) -> None:
     flood = Flood(reads=False)
-    server = await asyncio.start_server(flood.serve, "127.0.0.1", 0)
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)  # else the system lets it grow at will
+    server = await asyncio.start_server(flood.serve, sock=listening)
     async with server, simulator() as good:
         settings = settings_for(
             sms={"+882990*": operator(server.sockets[0].getsockname()[1]), "*": operator(good.port)}
