@@ -24,7 +24,7 @@ from gateway.domains.service import Domains
 from gateway.ground import Ground
 from gateway.sendernames.service import SenderNames
 from gateway.store.store import Store
-from gateway.verticals import LISTENERS
+from gateway.verticals import EVENT_LISTENERS
 
 ACCOUNTS = 100
 QUEUED = 100_000
@@ -69,7 +69,7 @@ class Neighbours(Backlogged):
 async def _furnish(folder: Path) -> list[dict[str, str]]:
     """A quiet account and the others: their logins, made as the API and the command line make them."""
     settings = load(folder / "gateway.toml")
-    store = Store.open(settings.store.url, listeners=LISTENERS)
+    store = Store.open(settings.store.url, listeners=EVENT_LISTENERS)
     ground = verticals.make(settings, store, SystemClock())
     try:
         return [await _account(ground, number) for number in range(ACCOUNTS + 1)]

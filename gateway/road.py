@@ -90,7 +90,7 @@ class Road:
             clock=clock,
             tenure=self.tenure,
             unsettled_max=2 * settings.store.batch_max,  # one batch is written, one gathers
-            keep_content=keeps_content(settings),
+            keep_content=retry.keeps_content(settings),
             observer=observer,
             make_dsns=Dsns(
                 server_name=settings.server.name,
@@ -186,7 +186,7 @@ def build(ground: Ground, countries: CountryTable, observer: Observer, watch: Wa
         store,
         clock,
         retry.channel_rules(settings)[Channel.SMS],
-        keep_content=keeps_content(settings),
+        keep_content=retry.keeps_content(settings),
         parked_max=_parked_max(settings),
         observer=observer,
         offers=offers,
@@ -239,13 +239,8 @@ def mail_limits(settings: Settings) -> MailLimits:
     return MailLimits(**{name: getattr(limits, name) for name in MailLimits.__struct_fields__})
 
 
-def keeps_content(settings: Settings) -> bool:
-    """Whether content is kept after the last delivery."""
-    return settings.retention.content_hours > 0
-
-
 def _parked_max(settings: Settings) -> int:
     most = [
         one.max_unanswered_receipts for one in settings.upstream.values() if isinstance(one, SmppUpstream)
     ]
-    return max(most, default=_PARKED_MAX)
+    return max(most, default=0) or _PARKED_MAX

@@ -6,7 +6,7 @@ from config.schema import Settings
 from gateway.observe.metrics import Metrics
 from gateway.store.errors import StoreError
 from gateway.store.store import Store
-from gateway.verticals import LISTENERS
+from gateway.verticals import EVENT_LISTENERS
 
 
 class StartError(Exception):
@@ -24,7 +24,7 @@ def open_store(settings: Settings, metrics: Metrics, *, exclusive: bool = True) 
             lease_s=settings.store.lease_s,
             busy_timeout_s=settings.store.busy_timeout_s,
             exclusive=exclusive,
-            listeners=LISTENERS,
+            listeners=EVENT_LISTENERS,
             observe=metrics.commit,
         )
     except StoreError as error:

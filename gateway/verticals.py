@@ -60,7 +60,7 @@ TABLES: Mapping[str, Sequence[Table]] = {
 }
 """Every table by its owner."""
 
-LISTENERS: Sequence[Listener] = [one.listens for one in VERTICALS if one.listens is not None]
+EVENT_LISTENERS: Sequence[Listener] = [one.listens for one in VERTICALS if one.listens is not None]
 """Who is told of events, inside the transaction that writes them: every store is opened with these."""
 
 EVENT_KINDS = EventKinds((kind, scope) for one in VERTICALS for kind, scope in one.event_kinds.items())

@@ -21,7 +21,9 @@ from smtp.address import AddressError, parse_address
 _COLUMNS = "id, name, status, email, rate_per_s, note, created_ms, status_ms"
 _INSERT = f"INSERT INTO account ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants only
 _ONE = f"SELECT {_COLUMNS} FROM account WHERE id = ?"  # noqa: S608 - constants only
-_OPEN_BY_NAME = "SELECT id FROM account WHERE name = ? AND status <> 'closed' ORDER BY id LIMIT 1"
+_BY_NAME = f"""
+SELECT {_COLUMNS} FROM account WHERE name = ? ORDER BY status = 'closed', id LIMIT ?
+"""  # noqa: S608 - constants only
 _PAGE = f"SELECT {_COLUMNS} FROM account WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608 - constants only
 _SET_STATUS = "UPDATE account SET status = ?, note = ?, status_ms = ? WHERE id = ?"
 _SET_RATE = "UPDATE account SET rate_per_s = ? WHERE id = ?"
@@ -91,10 +93,10 @@ class Accounts:
         """The account, or NotFoundError."""
         return await self._caches.store.read(lambda tx: account_of(tx, account_id))
 
-    async def named(self, name: str) -> Account | None:
-        """The oldest account with this name that is not closed."""
-        row = await self._caches.store.read(lambda tx: tx.one(_OPEN_BY_NAME, (name,)))
-        return None if row is None else await self.get(row[0])
+    async def named(self, name: str, *, limit: int = 2) -> "list[Account]":
+        """Up to `limit` accounts of this name: those that are not closed before the others, by age."""
+        rows = await self._caches.store.read(lambda tx: tx.rows(_BY_NAME, (name, limit)))
+        return [_account(row) for row in rows]
 
     async def list(self, *, after: str = "", limit: int = 100) -> "list[Account]":
         """Up to `limit` accounts in the order they were made, from the one behind id `after`."""

@@ -23,7 +23,7 @@ async def opened(settings: Settings) -> AsyncIterator[Ground]:
         password=settings.store.password,
         lease_s=settings.store.lease_s,
         busy_timeout_s=settings.store.busy_timeout_s,
-        listeners=verticals.LISTENERS,
+        listeners=verticals.EVENT_LISTENERS,
     )
     ground = verticals.make(settings, store, SystemClock())
     try:

@@ -1,7 +1,7 @@
 """Examples for the description: what a newcomer would send, and what comes back. Tests decode every one."""
 
-ID = "01jd3v9k2xq6b7m8n9p0r1s2t3"
-_AT = "2026-11-16T09:30:00Z"
+from gateway.http.describe.example import AT, ID
+
 RECHARGE = {"enabled": True, "threshold": 100, "amount": 2000, "daily_cap": 20000, "low_balance": 200}
 CREDITS = {
     "balances": {"mail": 500, "sms": 100, "validation": 0, "query": 0},
@@ -13,7 +13,7 @@ LOT = {
     "source": "free",
     "granted": 500,
     "remaining": 499,
-    "released_at": _AT,
+    "released_at": AT,
     "expires_at": None,
     "order_id": None,
 }
@@ -25,7 +25,7 @@ POSTING = {
     "credits": -1,
     "messages": 1,
     "note": None,
-    "at": _AT,
+    "at": AT,
 }
 PURCHASE = {"product": "sms", "credits": 1000}
 ORDER = {
@@ -36,6 +36,6 @@ ORDER = {
     "reason": "purchase",
     "status": "pending",
     "note": None,
-    "created_at": _AT,
+    "created_at": AT,
     "settled_at": None,
 }

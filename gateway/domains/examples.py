@@ -1,6 +1,7 @@
 """Examples for the description: what a newcomer would send, and what comes back. Tests decode every one."""
 
-_AT = "2026-11-16T09:30:00Z"
+from gateway.http.describe.example import AT
+
 RECORD = {
     "purpose": "dkim",
     "type": "TXT",
@@ -10,9 +11,9 @@ RECORD = {
 DOMAIN = {
     "name": "example.org",
     "status": "pending",
-    "created_at": _AT,
+    "created_at": AT,
     "verified_at": None,
-    "keys": [{"selector": "gw1", "algorithm": "rsa-sha256", "state": "new", "created_at": _AT}],
+    "keys": [{"selector": "gw1", "algorithm": "rsa-sha256", "state": "new", "created_at": AT}],
     "records": [RECORD],
 }
 CHECK_ROW = {"what": "SPF", "state": "ok", "name": "example.org", "found": "v=spf1 -all", "publish": ""}

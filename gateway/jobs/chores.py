@@ -11,6 +11,7 @@ from gateway.store.store import Store
 HOURLY_S = 3600.0
 _RETRY_FIRST_S = 10.0
 _RETRY_MOST_S = 600.0
+_LEASE_PERIODS, _LEASE_MOST_S = 3, 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,14 @@ class Chores:
             Loop(
                 Job(
                     name=one.name,
-                    work=leased(one.name, one.work, store=store, clock=clock, holder=holder),
+                    work=leased(
+                        one.name,
+                        one.work,
+                        store=store,
+                        clock=clock,
+                        holder=holder,
+                        lease_ms=int(min(_LEASE_MOST_S, _LEASE_PERIODS * one.every_s) * 1000),
+                    ),
                     every_s=one.every_s,
                     retry_first_s=min(_RETRY_FIRST_S, one.every_s),
                     retry_most_s=min(_RETRY_MOST_S, one.every_s),

@@ -12,15 +12,15 @@ from gateway.messages.queue.cancel import Cancelling
 from gateway.messages.receipts import apply, client
 from gateway.messages.receipts.tables import client_receipt
 from gateway.messages.retention import FinalMessages
-from gateway.messages.settle.retry import channel_rules
+from gateway.messages.settle import retry
 from gateway.vertical import Vertical
 from policy.retention import DAY_MS
 
 
 def _make(ground: Ground) -> None:
     settings = ground.settings
-    keep_content = settings.retention.content_hours > 0
-    ground.add(Cancelling(ground.store, ground.clock, channel_rules(settings), keep_content=keep_content))
+    rules, keep_content = retry.channel_rules(settings), retry.keeps_content(settings)
+    ground.add(Cancelling(ground.store, ground.clock, rules, keep_content=keep_content))
 
 
 def _purges(settings: Settings) -> Sequence[Purge]:

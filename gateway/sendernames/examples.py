@@ -1,6 +1,7 @@
 """Examples for the description: what a newcomer would send, and what comes back. Tests decode every one."""
 
-_AT = "2026-11-16T09:30:00Z"
+from gateway.http.describe.example import AT
+
 DOCUMENTS = [
     {
         "kind": "company_registration",
@@ -20,6 +21,6 @@ SENDERNAME = {
     "status": "pending",
     "note": None,
     "documents": ["company_registration", "identity"],
-    "created_at": _AT,
+    "created_at": AT,
     "decided_at": None,
 }

@@ -311,7 +311,7 @@ class Writer:
                 return [StoreFailed(_AWAY)] * len(batch)
         self.away = self.failing = False
         away_s = time.monotonic() - gone_s
-        log.warning("store_found_again", away_s=away_s)
+        log.warning("store_found_again", away_s=round(away_s, 1))
         if lost.committing and self._session.confirmed():
             return lost.results
         again = [one for one in batch if one.urgent or away_s <= _PATIENCE_S]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from gateway.http.describe.example import ID
 from gateway.http.gate import cursors
 from gateway.http.gate.operation import Operation
 from gateway.http.gate.paging import Page, given, one_of
@@ -351,7 +352,7 @@ OPERATIONS = (
         description="One delivery by its id, or all that failed since a time.",
         params=_IDS,
         body=ReplayRequest,
-        body_examples={"one": {"delivery_id": examples.ID}, "failed": {"since": "2026-11-16T00:00:00Z"}},
+        body_examples={"one": {"delivery_id": ID}, "failed": {"since": "2026-11-16T00:00:00Z"}},
         status=202,
         answer=ReplayAnswer,
         answer_example={"replayed": 1},
@@ -368,7 +369,7 @@ OPERATIONS = (
         params=_IDS,
         status=202,
         answer=PingAnswer,
-        answer_example={"delivery_id": examples.ID},
+        answer_example={"delivery_id": ID},
         problems=(404, 409),
     ),
 )

@@ -14,7 +14,7 @@ from gateway.domains.service import Domains
 from gateway.ground import Ground
 from gateway.sendernames.service import SenderNames
 from gateway.store.store import Store
-from gateway.verticals import LISTENERS
+from gateway.verticals import EVENT_LISTENERS
 
 SENDER_NAME = "Crash"
 PRODUCTS = ("mail", "sms")
@@ -35,7 +35,7 @@ class Account:
 async def make_accounts(config: Path, wanted: dict[str, tuple[str, int]]) -> dict[str, Account]:
     """The database with an account for each name, with its domain and so many credits of each product."""
     settings = load(config)
-    store = Store.open(settings.store.url, upgrade=True, listeners=LISTENERS)
+    store = Store.open(settings.store.url, upgrade=True, listeners=EVENT_LISTENERS)
     ground = verticals.make(settings, store, SystemClock())
     try:
         return {

@@ -27,7 +27,7 @@ from gateway.credits.service import Credits
 from gateway.domains.service import Domains
 from gateway.sendernames.service import SenderNames
 from gateway.store.store import Store
-from gateway.verticals import LISTENERS
+from gateway.verticals import EVENT_LISTENERS
 from smpp.simulator import Simulator, SimulatorConfig
 from smpp.smsc import SmscConfig
 from tests.installation_toml import installation_toml
@@ -84,7 +84,7 @@ class Installation:
     async def furnish(self) -> Logins:
         """Makes the database and the account with its logins, credits, domain and name."""
         settings = load(self.config)
-        store = Store.open(settings.store.url, upgrade=True, listeners=LISTENERS)
+        store = Store.open(settings.store.url, upgrade=True, listeners=EVENT_LISTENERS)
         ground = verticals.make(settings, store, SystemClock())
         try:
             account = await ground[Accounts].create("faults")

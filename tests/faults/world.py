@@ -32,7 +32,7 @@ from gateway.road import build as build_road
 from gateway.sendernames.service import SenderNames
 from gateway.store.store import Store
 from gateway.store.tx import Tx
-from gateway.verticals import LISTENERS
+from gateway.verticals import EVENT_LISTENERS
 from policy.data import shipped_countries
 from tests.faults.installation import DOMAIN, NAME
 
@@ -172,7 +172,7 @@ async def world(
     """
     clock = clock or SystemClock()
     store = Store.open(
-        f"sqlite:{folder / 'gateway.db'}", upgrade=True, exclusive=not shared, listeners=LISTENERS
+        f"sqlite:{folder / 'gateway.db'}", upgrade=True, exclusive=not shared, listeners=EVENT_LISTENERS
     )
     ground = verticals.make(settings, store, clock)
     road = build_road(ground, shipped_countries(), MetricsObserver(Metrics()))

@@ -32,7 +32,7 @@ from gateway.store import schema, sqlite
 from gateway.store.store import Store
 from gateway.store.tx import Tx
 from gateway.tls import server_context
-from gateway.verticals import LISTENERS
+from gateway.verticals import EVENT_LISTENERS
 from policy.data import shipped_countries
 from tests.doors.support import Refusals
 from tests.gateway.fakes import FakeUpstream
@@ -148,7 +148,7 @@ async def world(
     )
     clock = clock or SystemClock()
     (folder / "gateway.db").write_bytes(_empty_database())
-    store = Store.open(f"sqlite:{folder}/gateway.db", exclusive=True, listeners=LISTENERS)
+    store = Store.open(f"sqlite:{folder}/gateway.db", exclusive=True, listeners=EVENT_LISTENERS)
     dns = FakeDns()
     ground = verticals.make(settings, store, clock, dns=dns)
     ways_out = Upstreams({one.name: one for one in (mail, sms, *upstreams)})

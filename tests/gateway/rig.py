@@ -22,7 +22,7 @@ from gateway.messages.shape.mail import MailSubmission
 from gateway.messages.shape.sms import SmsSubmission
 from gateway.road import Road
 from gateway.store.store import Store
-from gateway.verticals import LISTENERS
+from gateway.verticals import EVENT_LISTENERS
 from policy.data import shipped_countries
 from tests.gateway.databases import database_url
 from tests.gateway.fakes import FakeClock, FakeDirectory
@@ -117,7 +117,7 @@ async def rig(
     """A road over `upstreams`: the first serves mail, the last SMS. `shared`: one of several processes'."""
     clock = clock or FakeClock()
     settings = settings or make_settings()
-    store = Store.open(database_url(folder), upgrade=True, exclusive=not shared, listeners=LISTENERS)
+    store = Store.open(database_url(folder), upgrade=True, exclusive=not shared, listeners=EVENT_LISTENERS)
     directory = FakeDirectory({"example.org"}, {"Acme"})
     by_name = Upstreams({upstream.name: upstream for upstream in upstreams})
     mail, sms = upstreams[0].name, upstreams[-1].name

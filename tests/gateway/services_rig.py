@@ -22,7 +22,7 @@ from gateway.sendernames.service import SenderNames
 from gateway.store.cache import Caches
 from gateway.store.store import Store
 from gateway.store.tx import Tx
-from gateway.verticals import LISTENERS, SCOPES
+from gateway.verticals import EVENT_LISTENERS, SCOPES
 from smtp.resolver import LookupFailedError
 from smtp.spf import SpfVerdict
 from tests.gateway.databases import database_url
@@ -158,7 +158,7 @@ async def services(
         limits=limits or Limits(),
         mail=mail or replace(Settings().mail, egress_ips=EGRESS),
     )
-    store = Store.open(database_url(folder), upgrade=True, listeners=LISTENERS)
+    store = Store.open(database_url(folder), upgrade=True, listeners=EVENT_LISTENERS)
     caches = Caches(store, poll_s=0.02)
     clock, ids, dns = FakeClock(), IdFactory(), FakeDns()
     try:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import pytest
 
 from config.schema import Settings
-from gateway.credits.orders import OrderError
+from gateway.credits.orders import Order, OrderError
+from gateway.credits.tables import OrderStatus
 from gateway.store.tx import Tx
 from tests.gateway.fakes import FakeClock, FakeUpstream
 from tests.gateway.rig import ACCOUNT, Rig, rig
@@ -137,3 +138,38 @@ async def test_more_than_two_million_at_once_needs_a_quote(tmp_path: Path) -> No
             await one.credits.purchase(ACCOUNT, "mail", 2_000_001)
         with pytest.raises(OrderError, match="positive"):
             await one.credits.purchase(ACCOUNT, "mail", -5)
+
+
+class Silent:
+    """A provider that gives no answer so many times, and has charged all the same."""
+
+    name = "invoice"
+
+    def __init__(self, silences: int) -> None:
+        self._silences = silences
+        self.asked: list[str] = []
+
+    async def charge(self, order: Order) -> OrderStatus:
+        self.asked.append(order.id)
+        return "unknown" if len(self.asked) <= self._silences else "confirmed"
+
+
+async def test_an_order_without_an_answer_is_asked_for_again_until_there_is_one(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with rig(
+        tmp_path, [FakeUpstream()], settings=settings("at-once"), mail_credits=50, clock=clock
+    ) as one:
+        provider = Silent(2)
+        one.credits._providers = {"invoice": provider}
+        await one.credits.set_recharge(ACCOUNT, "mail", enabled=True)
+        await one.send_mail()
+        await charged(one)
+        statuses = []
+        for _ in range(3):
+            statuses.append((await one.credits.orders(ACCOUNT))[0].status)
+            clock.advance(60)
+            await one.credits.reconcile()
+        assert statuses == ["unknown", "unknown", "confirmed"]
+        assert len(provider.asked) == 3, "what is confirmed is not asked for"
+        assert len(set(provider.asked)) == 1, "under one id, by which a provider knows it"
+        assert await one.balance() == 2049

@@ -89,3 +89,22 @@ async def test_a_chore_is_one_processs_at_a_time(tmp_path: Path) -> None:
     assert done
     assert not watched.failed
     await store.close()
+
+
+async def test_a_dead_processs_lease_holds_up_nobody_who_is_alone(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:{tmp_path / 'gateway.db'}", upgrade=True, exclusive=True)
+    now_ms = SystemClock().now_ms()
+    await store.write(
+        lambda tx: leases.take(tx, "retention", "dead", now_ms=now_ms, lease_ms=60_000),
+        locks=leases.locks("retention"),
+    )
+    watched = Watched()
+
+    async def ours() -> None: ...
+
+    chores = Chores([Chore(name="retention", work=ours)], store, SystemClock(), holder="here", watch=watched)
+    await chores.start()
+    await watched.until(1)
+    await chores.stop()
+    assert watched.succeeded == ["retention"]
+    await store.close()

@@ -65,9 +65,10 @@ async def furnish(ground: Ground, known: Secrets) -> Furnished:
 
 
 async def _account(ground: Ground) -> Account:
-    found = await ground[Accounts].named(ACCOUNT)
-    if found is None:
+    named = await ground[Accounts].named(ACCOUNT, limit=1)
+    if not named or named[0].status is AccountStatus.CLOSED:
         return await ground[Accounts].create(ACCOUNT, grants=_grants(ground))
+    (found,) = named
     if found.status is AccountStatus.SUSPENDED:
         return await ground[Accounts].activate(found.id)
     return found

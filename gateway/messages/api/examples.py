@@ -2,8 +2,8 @@
 
 from typing import Any
 
-ID = "01jd3v9k2xq6b7m8n9p0r1s2t3"
-_AT = "2026-11-16T09:30:00Z"
+from gateway.http.describe.example import AT, ID
+
 MAIL: dict[str, Any] = {
     "simple": {
         "from": "Shop <shop@demo.example>",
@@ -86,7 +86,7 @@ SUMMARY: dict[str, Any] = {
     "ingress": "http",
     "tags": [],
     "metadata": {},
-    "accepted_at": _AT,
+    "accepted_at": AT,
     "send_at": None,
     "finished_at": "2026-11-16T09:30:01Z",
 }
@@ -105,6 +105,6 @@ MESSAGE = {
         }
     ],
     "events": [
-        {"id": ID, "type": "message.accepted", "at": _AT, "recipient": None, "detail": {"ingress": "http"}}
+        {"id": ID, "type": "message.accepted", "at": AT, "recipient": None, "detail": {"ingress": "http"}}
     ],
 }

@@ -125,3 +125,8 @@ def channel_rules(settings: Settings) -> dict[Channel, Rules]:
             receipt_timeout_ms=sms.receipt_timeout_s * 1000,
         ),
     }
+
+
+def keeps_content(settings: Settings) -> bool:
+    """Whether content is kept after the last delivery."""
+    return settings.retention.content_hours > 0

@@ -1,7 +1,7 @@
 """Examples for the description: what a newcomer would send, and what comes back. Tests decode every one."""
 
-ID = "01jd3v9k2xq6b7m8n9p0r1s2t3"
-_AT = "2026-11-16T09:30:00Z"
+from gateway.http.describe.example import AT, ID
+
 CAPTURED_MAIL = {
     "id": ID,
     "message_id": ID,
@@ -10,7 +10,7 @@ CAPTURED_MAIL = {
     "recipients": ["ada@example.net"],
     "subject": "Your order 4711",
     "size_octets": 1500,
-    "received_at": _AT,
+    "received_at": AT,
 }
 CAPTURED_MAIL_DETAILS = {
     **CAPTURED_MAIL,
@@ -29,5 +29,5 @@ CAPTURED_SMS = {
     "text": "Your code is 123456.",
     "parts": 1,
     "complete": True,
-    "received_at": _AT,
+    "received_at": AT,
 }
