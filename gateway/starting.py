@@ -1,12 +1,19 @@
-"""What every start shares: where the doors are, the store, and errors that say what to do."""
+"""What a start needs before anything runs: store, certificate, countries; errors say what to do."""
 
 import errno
+import ssl
+from datetime import UTC, datetime
 
 from config.schema import Settings
+from gateway import tls
+from gateway.listeners import that_need_tls
 from gateway.observe.metrics import Metrics
 from gateway.store.errors import StoreError
 from gateway.store.store import Store
 from gateway.verticals import EVENT_LISTENERS
+from policy.countries import CountryTable, CountryTableError
+from policy.countries import parse as parse_countries
+from policy.data import shipped_countries
 
 
 class StartError(Exception):
@@ -31,7 +38,28 @@ def open_store(settings: Settings, metrics: Metrics, *, exclusive: bool = True) 
         raise StartError(str(error)) from error
 
 
-class naming:  # noqa: N801 - reads as a word in `with _naming(…)`
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """The doors' context; None where no door needs one and no certificate is there. Raises StartError."""
+    if not any(that_need_tls(settings)) and not settings.tls.certificate.exists():
+        return None
+    try:
+        return tls.server_context(settings.tls, now=datetime.now(UTC))
+    except tls.CertificateError as error:
+        raise StartError(str(error)) from error
+
+
+def country_table(settings: Settings) -> CountryTable:
+    """The shipped table, the operator's laid over it (R25). Raises StartError."""
+    path = settings.sender_name.countries_file
+    if path is None:
+        return shipped_countries()
+    try:
+        return parse_countries(path.read_text(encoding="utf-8")).over(shipped_countries())
+    except (OSError, UnicodeDecodeError, CountryTableError) as error:
+        raise StartError(f"sender_name.countries_file: {path}: {error}") from error
+
+
+class naming:  # noqa: N801 - reads as a word in `with naming(…)`
     """Turns the OSError of a listener into a StartError that names the key."""
 
     def __init__(self, key: str, host: str, port: int) -> None:
