@@ -6,6 +6,7 @@ that did.
 """
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -33,11 +34,20 @@ class EventKinds(dict[str, str]):
     """Every kind that somebody may ask to be told of, with the scope that reading the same takes."""
 
 
+class Subject(StrEnum):
+    """What an event happened to."""
+
+    MESSAGE = "message"
+    ACCOUNT = "account"
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One event. `message_id` equals `id` for an event of the account itself (`of_account`)."""
+    """One event."""
 
     account_id: str
-    message_id: str
+    subject_kind: Subject
+    subject_id: str
+    """The message's id, or the account's."""
     id: str
     kind: str
     """`noun.verb`, one of the kinds that its vertical declares."""
@@ -50,9 +60,14 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 def of_account(tx: Tx, account_id: str, kind: str, now_ms: int, detail: dict[str, Any]) -> None:
     """Records an event of the account itself."""
-    event_id = tx.new_id(now_ms)
     event = Event(
-        account_id=account_id, message_id=event_id, id=event_id, kind=kind, at_ms=now_ms, detail=detail
+        account_id=account_id,
+        subject_kind=Subject.ACCOUNT,
+        subject_id=account_id,
+        id=tx.new_id(now_ms),
+        kind=kind,
+        at_ms=now_ms,
+        detail=detail,
     )
     record(tx, [event])
 
@@ -66,7 +81,7 @@ def record(tx: Tx, events: Sequence[Event]) -> None:
         [
             (
                 event.account_id,
-                event.message_id,
+                event.subject_id if event.subject_kind is Subject.MESSAGE else event.id,
                 event.id,
                 event.kind,
                 event.n,

@@ -1,10 +1,10 @@
 """Look-ups held in memory: bounded, and emptied as soon as anything they hold has changed.
 
 A hit reads no database. Our own changes go through `Caches.write`, which empties the caches right after
-COMMIT; those of other processes (the command line, another daemon) are seen by `Caches.run`, which polls
-the revision. So what was revoked stops within the poll's interval. "Not there" is never held: a miss always
-asks the database, and a caller that needs certainty about a "no" awaits `Caches.fresh` first, so what was
-made a moment ago works at once.
+COMMIT; those of other processes (the command line, another daemon) are seen by `Caches.poll`, which reads the
+revision. What the writer remembers (`gateway.store.remembered`) goes with them. So what was revoked stops
+within the poll's interval. "Not there" is never held: a miss always asks the database, and a caller that
+needs certainty about a "no" awaits `Caches.fresh` first, so what was made a moment ago works at once.
 
 A look-up that was under way while the caches were emptied is answered, but not held: it may be older than the
 change. All of this happens on the event loop, except `load`, which runs in a reader's thread.
@@ -179,5 +179,6 @@ class Caches:
 
     def _empty(self) -> None:
         self.generation += 1
+        self.store.writer.forget()
         for cache in self._caches:
             cache.clear()

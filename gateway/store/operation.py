@@ -75,6 +75,7 @@ class Call(Operation[T]):
                 with tx.connection.begin_nested():
                     results.append(operation.function(tx))
             except Exception as error:
+                tx.remembered.forget()
                 if tx.is_database_error(error) or isinstance(error, Conflict):
                     raise
                 results.append(error)  # it belongs to the caller, who gets it whole

@@ -259,6 +259,7 @@ class PostgresqlSession(Session):
                 committing = True
                 transaction.commit()
         except Exception as error:
+            self.tx.remembered.forget()
             if self.tx.lost or _sqlstate(error) in _GONE:
                 raise Lost(error, committing=committing and self.tx.lost, results=results) from error
             raise

@@ -51,6 +51,11 @@ class Session(ABC):
             raise RuntimeError("the session is not open")
         return self._tx
 
+    def forget(self) -> None:
+        """Has the next transaction read again what it remembers; from any thread."""
+        if self._tx is not None:
+            self._tx.remembered.forget()
+
     def open(self) -> None:
         """Connects. Raises what the driver raises."""
         self._connection = self._engine.connect()

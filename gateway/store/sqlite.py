@@ -145,6 +145,7 @@ class SqliteSession(Session):
     def _roll_back(self, transaction: Transaction) -> None:
         """Ends it on both sides: a COMMIT that SQLite refuses leaves its transaction open."""
         transaction.rollback()
+        self.tx.remembered.forget()
         connection = self.tx.connection.connection.driver_connection
         if connection is not None and connection.in_transaction:
             connection.rollback()

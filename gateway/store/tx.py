@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway.ids import IdFactory
 from gateway.store.locks import NOTHING, Locks, Unforeseen
+from gateway.store.remembered import Remembered
 
 Row = tuple[Any, ...]
 Listener = Callable[["Tx", Sequence[Any]], None]
@@ -48,6 +49,8 @@ class Tx:
         self._format = _percent if self.shared else _identity
         self.skip_locked = " FOR UPDATE SKIP LOCKED" if self.shared else ""
         """Ends a SELECT that passes over rows which another process is at."""
+        self.remembered = Remembered()
+        """What the writer need not read again."""
         self._locks = NOTHING
         self.new_id = IdFactory().new
         """Makes an id for a time in epoch milliseconds (rows that are born inside a transaction)."""

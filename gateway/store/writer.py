@@ -127,6 +127,10 @@ class Writer:
             self._writing = True
             loop.call_soon(self._next)  # and with it all else that this turn of the loop brings
 
+    def forget(self) -> None:
+        """What caches hold has changed: the writer reads it again as well."""
+        self._session.forget()
+
     async def stop(self) -> None:
         """Commits what was submitted, then ends the thread."""
         if self._thread is None:

@@ -3,6 +3,8 @@
 import base64
 import hashlib
 import hmac
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,13 @@ import pytest
 
 from config.sections.webhooks import Webhooks as Settings
 from gateway.errors import ConflictError, InvalidError, LimitError, NotFoundError
-from gateway.events.record import Event, record
+from gateway.events.record import Event, Subject, record
 from gateway.ids import IdFactory
 from gateway.messages.events import EventKind
 from gateway.messages.model import Channel
 from gateway.messages.queue.cancel import Cancelling
+from gateway.store.errors import StoreFailed
+from gateway.store.operation import Operation
 from gateway.store.tx import Tx
 from gateway.verticals import EVENT_KINDS
 from gateway.webhooks import outbox, signature
@@ -43,7 +47,8 @@ async def happens(
             [
                 Event(
                     account_id=account_id,
-                    message_id=MESSAGE,
+                    subject_kind=Subject.MESSAGE,
+                    subject_id=MESSAGE,
                     id=tx.new_id(rig.clock.now_ms()),
                     kind=kind,
                     at_ms=rig.clock.now_ms(),
@@ -56,6 +61,18 @@ async def happens(
         )
 
     await rig.store.write(happen)
+
+
+def failed(account_id: str) -> Event:
+    """The event of a message that failed."""
+    return Event(
+        account_id=account_id,
+        subject_kind=Subject.MESSAGE,
+        subject_id="m",
+        id="e",
+        kind=EventKind.FAILED,
+        at_ms=0,
+    )
 
 
 async def bodies(rig: Services, account_id: str, webhook_id: str) -> list[dict[str, object]]:
@@ -201,9 +218,7 @@ async def test_an_event_that_is_rolled_back_is_not_told(tmp_path: Path) -> None:
         hook = (await webhooks(rig).create(account.id, URL)).webhook.id
 
         def fail(tx: Tx) -> None:
-            at_ms = rig.clock.now_ms()
-            event = Event(account_id=account.id, message_id="m", id="e", kind=EventKind.FAILED, at_ms=at_ms)
-            record(tx, [event])
+            record(tx, [failed(account.id)])
             raise ConflictError("no")
 
         with pytest.raises(ConflictError):
@@ -211,29 +226,107 @@ async def test_an_event_that_is_rolled_back_is_not_told(tmp_path: Path) -> None:
         assert await bodies(rig, account.id, hook) == []
 
 
-async def test_without_webhooks_an_event_costs_one_look(tmp_path: Path) -> None:
+@contextmanager
+def statements(tx: Tx) -> Iterator[list[str]]:
+    """The statements that run meanwhile."""
+    seen: list[str] = []
+    real = tx._cursor
+
+    def spy(sql: str, row: Sequence[Any]) -> Any:
+        seen.append(sql)
+        return real(sql, row)
+
+    tx._cursor = spy  # type: ignore[method-assign]  # a spy on one instance
+    try:
+        yield seen
+    finally:
+        del tx._cursor
+
+
+async def test_an_account_without_a_webhook_costs_no_query(tmp_path: Path) -> None:
     async with services(tmp_path) as rig:
-        account = await rig.account()
+        told, untold = await rig.account(), await rig.account(name="Other")
+        hook = (await webhooks(rig).create(told.id, URL)).webhook.id
+        await happens(rig, untold.id, EventKind.FAILED)
 
         def count(tx: Tx) -> int:
-            looks = 0
-            real = tx.one
+            with statements(tx) as seen:
+                outbox.enqueue(tx, [failed(untold.id) for _ in range(100)])
+            return len(seen)
 
-            def one(sql: str, row: tuple[object, ...] = ()) -> object:
-                nonlocal looks
-                looks += 1
-                return real(sql, row)
+        assert await rig.store.write(count) == 0
+        assert await bodies(rig, told.id, hook) == []
 
-            tx.one = one  # type: ignore[method-assign, assignment]  # a spy on one instance
-            try:
-                common: Any = {"account_id": account.id, "message_id": "m", "at_ms": rig.clock.now_ms()}
-                made = [Event(id=f"e{n}", kind=EventKind.FAILED, **common) for n in range(100)]
-                outbox.enqueue(tx, made)
-            finally:
-                del tx.one
-            return looks
 
-        assert await rig.store.write(count) == 1
+async def test_a_webhook_is_told_from_its_answer_on(tmp_path: Path) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        await happens(rig, account.id, EventKind.FAILED)  # that there is none is remembered
+        hook = (await webhooks(rig).create(account.id, URL)).webhook.id
+        await happens(rig, account.id, EventKind.FAILED)
+        await webhooks(rig).update(account.id, hook, active=False)
+        await happens(rig, account.id, EventKind.FAILED)
+        await webhooks(rig).update(account.id, hook, active=True)
+        await happens(rig, account.id, EventKind.DELIVERED)
+        kinds = [body["type"] for body in await bodies(rig, account.id, hook)]
+        assert kinds == [EventKind.FAILED, EventKind.DELIVERED]
+
+
+async def test_another_processs_webhook_is_told_once_the_revision_was_read(
+    tmp_path: Path, engine: str
+) -> None:
+    async with services(tmp_path) as rig, services(tmp_path) as other:
+        account = await rig.account()
+        await rig.caches.poll()
+        await happens(rig, account.id, EventKind.FAILED)
+        hook = (await webhooks(other).create(account.id, URL)).webhook.id
+        await rig.caches.poll()
+        await happens(rig, account.id, EventKind.DELIVERED)
+        assert [body["type"] for body in await bodies(rig, account.id, hook)] == [EventKind.DELIVERED]
+
+
+class Failing(Operation[None]):
+    """Deletes the account's webhooks, has an event told to nobody, and fails with its whole transaction."""
+
+    def __init__(self, account_id: str) -> None:
+        self.account_id = account_id
+
+    @classmethod
+    def run_batch(cls, tx: Tx, operations: Sequence["Failing"]) -> list[Any]:
+        for one in operations:
+            tx.run("DELETE FROM webhook WHERE account_id = ?", (one.account_id,))
+            record(tx, [failed(one.account_id)])
+        raise ConflictError("no")
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["savepoint", "transaction"])
+async def test_a_deletion_that_is_rolled_back_leaves_the_webhook_told(
+    tmp_path: Path, engine: str, *, whole: bool
+) -> None:
+    async with services(tmp_path) as rig:
+        account = await rig.account()
+        hook = (await webhooks(rig).create(account.id, URL)).webhook.id
+        failing = Failing(account.id)
+        if whole:
+            with pytest.raises(StoreFailed):
+                await rig.store.submit(failing)
+        else:
+            with pytest.raises(ConflictError):
+                await rig.store.write(lambda tx: Failing.run_batch(tx, [failing]))
+        await happens(rig, account.id, EventKind.FAILED)
+        assert len(await bodies(rig, account.id, hook)) == 1
+
+
+async def test_more_webhooks_than_are_remembered_are_told_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "_REMEMBERED_MAX", 1)
+    async with services(tmp_path) as rig:
+        for name in ("One", "Two", "Three"):
+            account = await rig.account(name=name)
+            hook = (await webhooks(rig).create(account.id, URL)).webhook.id
+            await happens(rig, account.id, EventKind.FAILED)
+            assert len(await bodies(rig, account.id, hook)) == 1
 
 
 async def test_a_batch_of_many_accounts_finds_each_webhook(tmp_path: Path) -> None:
@@ -245,10 +338,7 @@ async def test_a_batch_of_many_accounts_finds_each_webhook(tmp_path: Path) -> No
         def happen(tx: Tx) -> None:
             outbox.enqueue(
                 tx,
-                [
-                    Event(account_id=one, message_id="m", id="e", kind=EventKind.FAILED, at_ms=0)
-                    for one in [*others, account.id]
-                ],
+                [failed(one) for one in [*others, account.id]],
             )
 
         await rig.store.write(happen)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from gateway.credits import ledger
-from gateway.events.record import Event, record
+from gateway.events.record import Event, Subject, record
 from gateway.messages.events import EventKind
 from gateway.messages.model import Status
 from gateway.messages.receipts import client as client_receipts
@@ -54,7 +54,8 @@ def record_events(tx: Tx, settlements: Sequence[Settlement]) -> None:
         [
             Event(
                 account_id=one.account_id,
-                message_id=one.message_id,
+                subject_kind=Subject.MESSAGE,
+                subject_id=one.message_id,
                 id=tx.new_id(one.at_ms),
                 kind=one.kind,
                 n=one.n,
@@ -96,7 +97,8 @@ def refund(tx: Tx, one: Settlement) -> None:
         [
             Event(
                 account_id=one.account_id,
-                message_id=one.message_id,
+                subject_kind=Subject.MESSAGE,
+                subject_id=one.message_id,
                 id=tx.new_id(one.at_ms),
                 kind=EventKind.REFUNDED,
                 n=one.n,
