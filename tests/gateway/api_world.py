@@ -5,16 +5,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
 from config.schema import Settings
-from config.sections.messages import MailRoute, SmsRoute
 from gateway import verticals
 from gateway.accounts.credentials import Credentials
 from gateway.accounts.secrets import CredentialKind
@@ -28,14 +25,12 @@ from gateway.messages.observer import Observer
 from gateway.messages.ports import Upstream, Upstreams
 from gateway.road import Road
 from gateway.sendernames.service import SenderNames
-from gateway.store import schema, sqlite
-from gateway.store.store import Store
 from gateway.store.tx import Tx
 from gateway.tls import server_context
-from gateway.verticals import EVENT_LISTENERS
 from policy.data import shipped_countries
 from tests.doors.support import Refusals
 from tests.gateway.fakes import FakeUpstream
+from tests.gateway.rig import opened_ground, routed
 from tests.gateway.services_rig import FakeDns
 
 DOMAIN = "example.org"
@@ -140,68 +135,45 @@ async def world(
 ) -> AsyncIterator[World]:
     """The API, started. Two accounts: the client's, with `credits` of each kind, and another."""
     mail, sms = FakeUpstream("mail"), FakeUpstream("sms", recipients_per_work=1)
-    settings = settings or make_settings()
-    settings = replace(
-        settings,
-        mail=replace(settings.mail, route=(MailRoute(upstream="mail"),)),
-        sms=replace(settings.sms, route=(SmsRoute(upstream="sms"),)),
-    )
-    clock = clock or SystemClock()
-    (folder / "gateway.db").write_bytes(_empty_database())
-    store = Store.open(f"sqlite:{folder}/gateway.db", exclusive=True, listeners=EVENT_LISTENERS)
-    dns = FakeDns()
-    ground = verticals.make(settings, store, clock, dns=dns)
-    ways_out = Upstreams({one.name: one for one in (mail, sms, *upstreams)})
-    road = Road(ground, ways_out, countries=shipped_countries(), observer=Observer())
-    readiness = FakeReadiness()
-    context = server_context(settings.tls, now=datetime.now(UTC)) if settings.http.tls else None
-    refusals = Refusals()
-    door = Doors(settings, refusals, clock).http()
-    road.offer(ground)
-    server = HttpServer(verticals.api(ground, readiness), settings.http, door, tls_context=context)
-    account_id, key = await _account(ground, "Ada", credits)
-    other_id, other_key = await _account(ground, "Grace", credits)
-    await road.start()
-    await server.start()
-    made = World(
-        settings=settings,
-        ground=ground,
-        road=road,
-        server=server,
-        readiness=readiness,
-        mail=mail,
-        sms=sms,
-        dns=dns,
-        account_id=account_id,
-        key=key,
-        other_id=other_id,
-        other_key=other_key,
-        client=httpx.AsyncClient(),
-        refusals=refusals,
-    )
-    made.client = made.client_with(key, verify=verify)
-    try:
-        yield made
-    finally:
-        await made.client.aclose()
-        await server.stop(5.0)
-        await road.stop(5.0)
-        await ground[Credits].stop()
-        assert await ground[Credits].unbalanced() == []
-        await ground.caches.close()
-        await store.close()
-
-
-@cache
-def _empty_database() -> bytes:
-    """A database without rows at the newest version; made once, since migrating takes its time."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "gateway.db"
-        engines = sqlite.open_engines(path, busy_timeout_s=1)
-        schema.upgrade(engines[0])
-        for engine in engines:
-            engine.dispose()
-        return path.read_bytes()
+    settings = routed(settings or make_settings(), mail="mail", sms="sms")
+    dns, readiness, refusals = FakeDns(), FakeReadiness(), Refusals()
+    async with opened_ground(folder, settings, clock or SystemClock(), dns=dns, exclusive=True) as ground:
+        ways_out = Upstreams({one.name: one for one in (mail, sms, *upstreams)})
+        road = Road(ground, ways_out, countries=shipped_countries(), observer=Observer())
+        road.offer(ground)
+        server = HttpServer(
+            verticals.api(ground, readiness),
+            settings.http,
+            Doors(settings, refusals, ground.clock).http(),
+            tls_context=server_context(settings.tls, now=datetime.now(UTC)) if settings.http.tls else None,
+        )
+        account_id, key = await _account(ground, "Ada", credits)
+        other_id, other_key = await _account(ground, "Grace", credits)
+        await road.start()
+        await server.start()
+        made = World(
+            settings=settings,
+            ground=ground,
+            road=road,
+            server=server,
+            readiness=readiness,
+            mail=mail,
+            sms=sms,
+            dns=dns,
+            account_id=account_id,
+            key=key,
+            other_id=other_id,
+            other_key=other_key,
+            client=httpx.AsyncClient(),
+            refusals=refusals,
+        )
+        made.client = made.client_with(key, verify=verify)
+        try:
+            yield made
+        finally:
+            await made.client.aclose()
+            await server.stop(5.0)
+            await road.stop(5.0)
 
 
 async def _account(ground: Ground, name: str, credits: int) -> tuple[str, str]:

@@ -1,17 +1,27 @@
-"""A road on a temporary database: what most tests of the application stand on."""
+"""What tests of the gateway stand on: the ground of all verticals on a temporary database, and a road on it.
+
+It is put together as the daemon does it (`gateway.verticals.make`, `gateway.road.Road`), with a clock, DNS
+and upstreams of the test's own.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 
 from config.schema import Settings
 from gateway import verticals
+from gateway.accounts.known import LoginKey
+from gateway.cli.db import upgrade_to_head
 from gateway.clock import Clock
 from gateway.credits.service import Credits
+from gateway.dns import Dns
+from gateway.ground import Ground
 from gateway.ids import IdFactory
 from gateway.messages import query
 from gateway.messages.model import Message, Verdict
@@ -21,6 +31,7 @@ from gateway.messages.query import MessageView
 from gateway.messages.shape.mail import MailSubmission
 from gateway.messages.shape.sms import SmsSubmission
 from gateway.road import Road
+from gateway.store.cache import POLL_S, Caches
 from gateway.store.store import Store
 from gateway.verticals import EVENT_LISTENERS
 from policy.data import shipped_countries
@@ -101,6 +112,44 @@ class Rig:
 
 
 @asynccontextmanager
+async def opened_ground(
+    folder: Path,
+    settings: Settings,
+    clock: Clock,
+    *,
+    dns: Dns | None = None,
+    login_key: bytes | None = None,
+    exclusive: bool = False,
+    poll_s: float = POLL_S,
+) -> AsyncIterator[Ground]:
+    """The services on `folder`'s database; opened twice they are two processes on it, unless `exclusive`.
+
+    With the `login_key` of an earlier one it is the same machine after a restart. At the end every credit
+    must be where the ledger says.
+    """
+    url = database_url(folder)
+    path = folder / "gateway.db"
+    if url.endswith(str(path)) and not path.exists():
+        path.write_bytes(_empty_database())
+    store = Store.open(url, upgrade=True, exclusive=exclusive, listeners=EVENT_LISTENERS)
+    ground = verticals.make(
+        settings,
+        store,
+        clock,
+        dns=dns,
+        login_key=None if login_key is None else LoginKey(login_key),
+        caches=Caches(store, poll_s=poll_s),
+    )
+    try:
+        yield ground
+    finally:
+        await ground[Credits].stop()
+        assert await ground[Credits].unbalanced() == []
+        await ground.caches.close()
+        await store.close()
+
+
+@asynccontextmanager
 async def rig(
     folder: Path,
     upstreams: Sequence[Upstream],
@@ -115,44 +164,49 @@ async def rig(
     change: Callable[[Rig], None] = lambda _rig: None,
 ) -> AsyncIterator[Rig]:
     """A road over `upstreams`: the first serves mail, the last SMS. `shared`: one of several processes'."""
-    clock = clock or FakeClock()
-    settings = settings or make_settings()
-    store = Store.open(database_url(folder), upgrade=True, exclusive=not shared, listeners=EVENT_LISTENERS)
-    directory = FakeDirectory({"example.org"}, {"Acme"})
-    by_name = Upstreams({upstream.name: upstream for upstream in upstreams})
-    mail, sms = upstreams[0].name, upstreams[-1].name
-    settings = replace(
-        settings,
-        mail=replace(settings.mail, route=(replace(settings.mail.route[0], upstream=mail),)),
-        sms=replace(settings.sms, route=(replace(settings.sms.route[0], upstream=sms),)),
-    )
-    ground = verticals.make(settings, store, clock)
-    credits = ground[Credits]
-    road = Road(
-        ground,
-        by_name,
-        countries=shipped_countries(),
-        observer=observer or Observer(),
-        domains=directory,
-        sender_names=directory,
-    )
-    for product, amount in (("mail", mail_credits), ("sms", sms_credits)):
-        if amount:
-            await credits.grant(ACCOUNT, product, amount)
-    one = Rig(settings, store, road, credits, clock, ground.ids, directory)
-    change(one)
-    if start:
-        await road.start()
-    try:
-        yield one
-    finally:
-        await road.stop(5.0)
-        await credits.stop()
-        assert await credits.unbalanced() == []
-        await ground.caches.close()
-        await store.close()
+    settings = routed(settings or make_settings(), mail=upstreams[0].name, sms=upstreams[-1].name)
+    async with opened_ground(folder, settings, clock or FakeClock(), exclusive=not shared) as ground:
+        directory = FakeDirectory({"example.org"}, {"Acme"})
+        road = Road(
+            ground,
+            Upstreams({upstream.name: upstream for upstream in upstreams}),
+            countries=shipped_countries(),
+            observer=observer or Observer(),
+            domains=directory,
+            sender_names=directory,
+        )
+        credits = ground[Credits]
+        for product, amount in (("mail", mail_credits), ("sms", sms_credits)):
+            if amount:
+                await credits.grant(ACCOUNT, product, amount)
+        one = Rig(settings, ground.store, road, credits, ground.clock, ground.ids, directory)
+        change(one)
+        if start:
+            await road.start()
+        try:
+            yield one
+        finally:
+            await road.stop(5.0)
 
 
 def make_settings() -> Settings:
     """The defaults."""
     return Settings()
+
+
+def routed(settings: Settings, *, mail: str, sms: str) -> Settings:
+    """The settings with all mail to one upstream, and all SMS to another."""
+    return replace(
+        settings,
+        mail=replace(settings.mail, route=(replace(settings.mail.route[0], upstream=mail),)),
+        sms=replace(settings.sms, route=(replace(settings.sms.route[0], upstream=sms),)),
+    )
+
+
+@cache
+def _empty_database() -> bytes:
+    """A SQLite database without rows at the newest version; made once, since migrating takes its time."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "gateway.db"
+        upgrade_to_head(path, busy_timeout_s=5)
+        return path.read_bytes()

@@ -1,4 +1,4 @@
-"""The services of an account's own things on a real SQLite store, with a clock that tests move."""
+"""The services of an account's own things, with a clock that tests move and DNS that they fill."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -16,18 +16,17 @@ from gateway.dns import DnsUnavailableError
 from gateway.domains.service import Domain, Domains
 from gateway.domains.signers import Signers
 from gateway.domains.spf import judge_spf
-from gateway.ids import IdFactory
 from gateway.jobs.loop import Job, Loop
 from gateway.sendernames.service import SenderNames
 from gateway.store.cache import Caches
 from gateway.store.store import Store
 from gateway.store.tx import Tx
-from gateway.verticals import EVENT_LISTENERS, SCOPES
 from smtp.resolver import LookupFailedError
 from smtp.spf import SpfVerdict
-from tests.gateway.databases import database_url
 from tests.gateway.fakes import FakeClock
+from tests.gateway.rig import opened_ground
 
+_POLL_S = 0.02  # as a daemon does it, and faster
 EGRESS = ("192.0.2.10", "2001:db8::10")
 
 
@@ -158,28 +157,23 @@ async def services(
         limits=limits or Limits(),
         mail=mail or replace(Settings().mail, egress_ips=EGRESS),
     )
-    store = Store.open(database_url(folder), upgrade=True, listeners=EVENT_LISTENERS)
-    caches = Caches(store, poll_s=0.02)
-    clock, ids, dns = FakeClock(), IdFactory(), FakeDns()
-    try:
+    clock, dns = FakeClock(), FakeDns()
+    async with opened_ground(folder, settings, clock, dns=dns, login_key=login_key, poll_s=_POLL_S) as ground:
         yield Services(
-            store=store,
-            caches=caches,
+            store=ground.store,
+            caches=ground.caches,
             clock=clock,
             settings=settings,
-            accounts=Accounts(caches, clock, ids),
-            credentials=Credentials(caches, clock, ids, SCOPES),
-            auth=Authenticator(caches, clock, settings.limits, login_key=login_key),
+            accounts=ground[Accounts],
+            credentials=ground[Credentials],
+            auth=ground[Authenticator],
             domains=Domains(
-                caches, clock, settings.mail, dns=dns, spf=FakeSpf(dns), random_below=random_below
+                ground.caches, clock, settings.mail, dns=dns, spf=FakeSpf(dns), random_below=random_below
             ),
-            signers=Signers(caches),
-            sendernames=SenderNames(caches, clock, settings.sender_name),
+            signers=ground[Signers],
+            sendernames=ground[SenderNames],
             dns=dns,
         )
-    finally:
-        await caches.close()
-        await store.close()
 
 
 def polling(caches: Caches) -> Loop:

@@ -168,9 +168,10 @@ async def test_the_watch_sees_changes_while_the_readers_are_flooded(
         async def flooded(_store: Store, _function: object) -> object:
             raise StoreBusy("Too many reads wait for the database.")
 
-        monkeypatch.setattr(Store, "read", flooded)
-        assert await rig.caches.fresh() is True
-        assert await rig.caches.fresh() is False
+        with monkeypatch.context() as patched:
+            patched.setattr(Store, "read", flooded)
+            assert await rig.caches.fresh() is True
+            assert await rig.caches.fresh() is False
 
 
 async def test_when_nobody_can_say_whether_it_changed_nothing_is_held(
