@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+pytest_plugins = ("tests.support.fixtures",)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds `--no-skips`."""

@@ -62,7 +62,10 @@ def test_a_vertical_is_a_folder_two_lines_its_place_and_a_migration(copy: Path) 
     (folder / "__init__.py").touch()
     for part in (ROOT / "tests/recipes/greetings").glob("*.py.txt"):
         shutil.copy(part, folder / part.stem)
-    shutil.move(folder / "test_greetings.py", copy / "tests/gateway/test_greetings.py")
+    tests = copy / "tests/greetings"
+    tests.mkdir()
+    (tests / "__init__.py").touch()
+    shutil.move(folder / "test_api.py", tests / "test_api.py")
     for name, changes in _LINES.items():
         text = (copy / name).read_text()
         for before, after in changes:
@@ -70,9 +73,9 @@ def test_a_vertical_is_a_folder_two_lines_its_place_and_a_migration(copy: Path) 
             text = text.replace(before, after)
         (copy / name).write_text(text)
     run(copy, python, "-m", "gateway.cli.new_migration", "greetings_first")
-    run(copy, "ruff", "check", "gateway", "tests/gateway/test_greetings.py")
+    run(copy, "ruff", "check", "gateway", "tests/greetings")
     run(copy, "lint-imports")
-    run(copy, python, "-m", "pytest", "-p", "no:cacheprovider", "tests/gateway/test_greetings.py")
+    run(copy, python, "-m", "pytest", "-p", "no:cacheprovider", "tests/greetings")
     (copy / "gateway.toml").write_text('[store]\nurl = "sqlite:gateway.db"\n')
     run(copy, python, "-m", "gateway", "db", "upgrade")
     run(copy, python, "-m", "gateway", "account", "create", "shop")

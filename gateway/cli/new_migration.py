@@ -3,7 +3,7 @@
 The file is `NNNN_<vertical>_<what>.py`, after the last one. What it does is Alembic's guess at how a migrated
 SQLite database comes to the tables as they are declared now: a place to begin. Nothing differs: it does
 nothing yet. Alembic sees no changed check and no changed condition of an index, and does not know what the
-rows that are there need; tests/gateway/test_migrations.py says whether both engines got the declared tables.
+rows that are there need; tests/store/test_migrations.py says whether both engines got the declared tables.
 """
 
 import re

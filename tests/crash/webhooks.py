@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tests.crash.world import World
-from tests.gateway.receiver import OK, Request, answer, receiver
+from tests.support.receiver import OK, Request, answer, receiver
 
 _FAILS, _SILENT = 0.01, 0.005
 

@@ -1,4 +1,4 @@
-"""SMSCs that throttle, over real sockets and a real database; the rest is in `tests/gateway`."""
+"""SMSCs that throttle, over real sockets and a real database; the rest is in `tests/upstreams`."""
 
 import asyncio
 import time

@@ -14,7 +14,7 @@ from gateway.webhooks.post import Poster
 from gateway.webhooks.sender import PLACES, WebhookSender
 from gateway.webhooks.service import Webhooks as WebhookService
 from tests.faults.world import World, settings_for, world
-from tests.gateway.receiver import OK, Receiver, Request
+from tests.support.receiver import OK, Receiver, Request
 
 _COUNT = 100
 

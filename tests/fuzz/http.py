@@ -17,7 +17,7 @@ from gateway.http.wire.connection import Connection
 from gateway.http.wire.server import HttpServer
 from tests.fuzz.loop import Peer, loop, no_faults_logged, run
 from tests.fuzz.octets import Octets
-from tests.gateway.api_world import DOMAIN, World, make_settings, world
+from tests.http.world import DOMAIN, World, make_settings, world
 
 _CREDITS = 1_000_000_000
 _BODY_MAX_OCTETS = 4_000

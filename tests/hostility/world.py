@@ -23,7 +23,7 @@ from gateway.cli import demo
 from gateway.cli.demo.account import Furnished
 from gateway.cli.opening import opened
 from gateway.credits.service import Credits
-from tests.gateway.cli_rig import environment
+from tests.support.cli import environment
 
 _START_S = 60.0
 _CREDITS = 1_000_000_000

@@ -9,7 +9,7 @@ from gateway.clock import SystemClock
 from gateway.jobs.chores import Chore, Chores
 from gateway.store import leases
 from gateway.store.store import Store
-from tests.gateway.databases import database_url
+from tests.support.databases import database_url
 
 
 class Watched:

@@ -15,7 +15,7 @@ from gateway.accounts.credentials import Credentials
 from gateway.accounts.secrets import CredentialKind
 from gateway.clock import SystemClock
 from gateway.store.cache import Caches
-from tests.gateway.api_world import world
+from tests.http.world import world
 
 ROOT = Path(__file__).parents[2]
 # Names that hold secrets, or what is as good as one.

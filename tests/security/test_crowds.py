@@ -10,9 +10,9 @@ import httpx
 
 from smpp.constants import CommandStatus
 from smpp.pdu import GenericNack, decode
-from tests.gateway.api_world import World, make_settings, world
-from tests.gateway.smpp_rig import bind, door
 from tests.hostility.world import is_closed, raise_descriptor_limit
+from tests.http.world import World, make_settings, world
+from tests.ingress.smpp_rig import bind, door
 from tests.smpp.servers import BareClient, bare_client
 from tests.smtp.submission_support import until
 

@@ -23,7 +23,7 @@ from bench.ports import free_port
 from config import load
 from gateway.cli import demo
 from smpp.pdu import BindTransceiver, BindTransceiverResp, Splitter, SubmitSm, decode, encode
-from tests.gateway.daemon_process import STARTED, Daemon
+from tests.support.daemon_process import STARTED, Daemon
 
 _BOUND_S = 10
 CONFIG = """

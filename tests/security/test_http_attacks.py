@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.gateway.api_world import MAIL, SMS, World, make_settings, world
+from tests.http.world import MAIL, SMS, World, make_settings, world
 
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3})")
 _HOST = b"Host: x\r\n"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from config.kinds import Secret
 from gateway.store import sqlite
-from tests.gateway.cli_rig import gateway
-from tests.gateway.daemon_process import Daemon, configure
+from tests.support.cli import gateway
+from tests.support.daemon_process import Daemon, configure
 
 PUBLIC = {"localhost.pem"}  # a certificate is for everybody; its key is not
 

@@ -15,8 +15,8 @@ from gateway.http.describe import openapi
 from gateway.http.describe.catalogue import about
 from gateway.sendernames.service import SenderNames
 from gateway.verticals import OPERATIONS, SCOPES
-from tests.gateway.api_world import DOMAIN, MAIL, SMS, World, make_settings, world
-from tests.gateway.test_api_sandbox import CapturingMail
+from tests.http.world import DOMAIN, MAIL, SMS, World, make_settings, world
+from tests.upstreams.test_sandbox_api import CapturingMail
 
 DESCRIBED = about(OPERATIONS)
 DOCUMENT: dict[str, Any] = openapi.document(DESCRIBED, server="/")

@@ -10,7 +10,7 @@ from gateway.http.wire.connection import Connection, Shared
 from tests.fuzz import http, mail
 from tests.fuzz.cost.entry import KIB, Entry
 from tests.fuzz.loop import Peer, run
-from tests.gateway.api_world import DOMAIN, World, make_settings, world
+from tests.http.world import DOMAIN, World, make_settings, world
 from tests.smtp.submission_support import PLAIN
 
 _CREDITS = 1_000_000_000
