@@ -142,7 +142,7 @@ def _why_unparsed(error: phonenumbers.NumberParseException) -> str:
 def _refuse(why: str) -> Refuse:
     """A refusal; the number itself is not repeated, since texts of refusals reach logs."""
     return Refuse(
-        reason=Reason.NUMBER,
+        reason=Reason.BAD_NUMBER,
         text=f"the recipient's number {why}",
         advice="write it with its country code, for example +41791234567",
     )

@@ -1,7 +1,8 @@
 """The ledger: lots and postings, inside whatever transaction the caller has open (R2–R6, R12, R13).
 
 Every change of a lot is written together with the posting that explains it, so the postings of a lot always
-sum to what remains of it. The arithmetic is `policy.lots`; this module reads, writes, and decides nothing.
+sum to what remains of it. The arithmetic is `gateway.credits.rules.lots`; this module reads, writes, and
+decides nothing.
 """
 
 from collections.abc import Collection, Sequence
@@ -9,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.credits import recharge
+from gateway.credits.rules import lots as arithmetic
+from gateway.credits.rules.lots import Lot
 from gateway.credits.terms import Terms
 from gateway.store.locks import Locks, named
 from gateway.store.tx import Tx
-from policy import lots as arithmetic
-from policy.lots import Lot
 
 Parts = list[tuple[str, int]]
 """[(lot id, credits), …] in the order they were burnt."""

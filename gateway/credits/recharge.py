@@ -6,12 +6,12 @@ unique index on open recharge orders makes "one in flight" hold whatever races.
 
 from gateway.credits.events import CREDITS_LOW, CREDITS_RECHARGE
 from gateway.credits.placing import place
+from gateway.credits.rules import recharge as rules
 from gateway.credits.tables import IS_OPEN, OPEN
 from gateway.credits.terms import DAY_MS, Terms
 from gateway.events.record import of_account
 from gateway.ids import id_floor
 from gateway.store.tx import Tx
-from policy import recharge as policy
 
 _SETTING = """
 SELECT recharge_enabled, recharge_threshold, recharge_amount, recharge_daily_cap, low_balance
@@ -62,7 +62,7 @@ def after_debit(
         now_ms=now_ms,
         terms=terms,
     )
-    if not isinstance(decision, policy.Recharge):
+    if not isinstance(decision, rules.Recharge):
         return None
     order_id = tx.new_id(now_ms)
     if not place(
@@ -93,10 +93,10 @@ def _decide(
     shortfall: int,
     now_ms: int,
     terms: Terms,
-) -> policy.Recharge | policy.NoRecharge:
-    """Asks the policy, with what the orders of the last day (and all open ones) tell."""
+) -> rules.Recharge | rules.NoRecharge:
+    """Asks the rules, with what the orders of the last day (and all open ones) tell."""
     if balance >= threshold and shortfall == 0:
-        return policy.NoRecharge(because=policy.Because.ENOUGH)
+        return rules.NoRecharge(because=rules.Because.ENOUGH)
     orders = tx.rows(_ORDERS, (account_id, product, id_floor(now_ms - DAY_MS)))
     declined = 0
     last_declined_ms = None
@@ -106,7 +106,7 @@ def _decide(
             last_declined_ms = settled_ms or created_ms
         elif status == "confirmed":
             declined, last_declined_ms = 0, None
-    return policy.decide(
+    return rules.decide(
         balance=balance,
         threshold=threshold,
         amount=amount,

@@ -35,6 +35,7 @@ from gateway.road import Road
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.tx import Tx
 from policy.retention import DAY_MS
+from policy.verdict import Reason
 from smpp.application import Application, BindRequest, Bound
 from smpp.constants import INTERFACE_VERSION, CommandStatus
 from smpp.pdu import CancelSm, QuerySm, QuerySmResp, SubmitSm
@@ -297,7 +298,7 @@ class SmppApplication(Application):
         messages: list[Message] = []
         for pdu in pdus:
             if rate_per_s is not None and not self._has_token(principal.account_id, rate_per_s):
-                self._observer.refused(Channel.SMS, INGRESS, "rate")
+                self._observer.refused(Channel.SMS, INGRESS, Reason.RATE)
                 answers.append(_THROTTLED)
                 continue
             slot = await self._shape(principal, pdu, now_ms)

@@ -7,6 +7,7 @@ What cannot be taken is a `Refusal` with its command_status; nothing is repaired
 """
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
@@ -18,6 +19,7 @@ from gateway.messages.model import SmsEnvelope, Source
 from gateway.messages.receipts.client import INGRESS, ClientEnvelope
 from gateway.messages.shape.sms import SmsSubmission
 from policy import phone
+from policy.verdict import Reason
 from smpp import text as sms_text
 from smpp.concatenation import header, parse_user_data, user_data
 from smpp.constants import CommandStatus, EsmClass, RegisteredDelivery, Ton
@@ -30,15 +32,15 @@ ESME_RINVDCS: Final = 0x0104
 """data_coding cannot be read as such: SMPP v5.0 section 4.7.6; v3.4 has no word for it."""
 SCHEDULE_MAX_MS: Final = 30 * 86_400_000
 
-_STATUSES: Final = {
-    "insufficient_credits": INSUFFICIENT_CREDITS,
-    "sender_name": CommandStatus.ESME_RINVSRCADR,
-    "bad_number": CommandStatus.ESME_RINVDSTADR,
-    "no_route": CommandStatus.ESME_RINVDSTADR,
-    "no_recipients": CommandStatus.ESME_RINVDSTADR,
-    "empty_text": CommandStatus.ESME_RINVMSGLEN,
-    "bad_text": CommandStatus.ESME_RINVMSGLEN,
-    "too_long": CommandStatus.ESME_RINVMSGLEN,
+_STATUSES: Final[Mapping[str, int]] = {
+    Reason.INSUFFICIENT_CREDITS: INSUFFICIENT_CREDITS,
+    Reason.SENDER_NAME: CommandStatus.ESME_RINVSRCADR,
+    Reason.BAD_NUMBER: CommandStatus.ESME_RINVDSTADR,
+    Reason.NO_ROUTE: CommandStatus.ESME_RINVDSTADR,
+    Reason.NO_RECIPIENTS: CommandStatus.ESME_RINVDSTADR,
+    Reason.EMPTY_TEXT: CommandStatus.ESME_RINVMSGLEN,
+    Reason.BAD_TEXT: CommandStatus.ESME_RINVMSGLEN,
+    Reason.TOO_LONG: CommandStatus.ESME_RINVMSGLEN,
 }
 _CODECS: Final = {0x01: "ascii", 0x03: "latin-1", 0x08: "utf-16-be"}
 _READABLE: Final = frozenset({0, *_CODECS})
@@ -169,7 +171,7 @@ def _raw(octets: bytes, data_coding: int, head: int, *, udhi: bool) -> _Content 
     else:
         fits = len(octets) <= _MAX_OCTETS
     if not fits or len(octets) == head:
-        return Refusal(CommandStatus.ESME_RINVMSGLEN, "too_long" if not fits else "empty_text")
+        return Refusal(CommandStatus.ESME_RINVMSGLEN, "too_long" if not fits else Reason.EMPTY_TEXT)
     return _Content(user_data=octets, udhi=udhi)
 
 

@@ -7,7 +7,7 @@ and a verdict a reply. Texts to clients say what to do and tell nothing of anybo
 import asyncio
 import hashlib
 import ssl
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from functools import partial
 
 from config.schema import Settings
@@ -23,6 +23,7 @@ from gateway.messages.route import Router
 from gateway.messages.shape.mail import MailShaper, MailSubmission
 from gateway.store.errors import StoreBusy, StoreDamaged, StoreFailed
 from gateway.store.idempotency import IdempotencyKey, KeyReused
+from policy.verdict import Reason
 from smtp.address import Mailbox
 from smtp.codes import Code, Reply, Status
 from smtp.server import ServerConfig
@@ -40,14 +41,14 @@ _LOGIN_FIRST = Reply(Code.AUTH_REQUIRED, Status.POLICY, "Authentication required
 _REVOKED = Reply(Code.UNAVAILABLE, Status.POLICY_TEMPORARY, "These credentials are no longer valid")
 
 # The reply for each reason of refusal; reasons not named here are policy.
-_CODES = {
-    "insufficient_credits": (Code.INSUFFICIENT_STORAGE, Status.QUOTA),
-    "sender_not_allowed": (Code.REFUSED, Status.NOT_AUTHORISED),
-    "bad_sender": (Code.BAD_MAILBOX, Status.SENDER_SYNTAX),
-    "bad_header": (Code.FAILED, Status.CONTENT),
-    "bad_structure": (Code.FAILED, Status.CONTENT),
-    "field_too_large": (Code.TOO_BIG, Status.SYSTEM_TOO_BIG),
-    "no_route": (Code.REFUSED, Status.NO_SUCH_DOMAIN),
+_CODES: Mapping[str, tuple[Code, Status]] = {
+    Reason.INSUFFICIENT_CREDITS: (Code.INSUFFICIENT_STORAGE, Status.QUOTA),
+    Reason.SENDER_NOT_ALLOWED: (Code.REFUSED, Status.NOT_AUTHORISED),
+    Reason.BAD_SENDER: (Code.BAD_MAILBOX, Status.SENDER_SYNTAX),
+    Reason.BAD_HEADER: (Code.FAILED, Status.CONTENT),
+    Reason.BAD_STRUCTURE: (Code.FAILED, Status.CONTENT),
+    Reason.FIELD_TOO_LARGE: (Code.TOO_BIG, Status.SYSTEM_TOO_BIG),
+    Reason.NO_ROUTE: (Code.REFUSED, Status.NO_SUCH_DOMAIN),
 }
 _EXCUSES: dict[type[Exception], Reply] = {
     StoreBusy: _BUSY,
@@ -146,7 +147,7 @@ class SmtpIngress:
         del sender
         route = self._router.mail(str(recipient))
         if route is None:
-            self._observer.refused("mail", INGRESS, "no_route")
+            self._observer.refused("mail", INGRESS, Reason.NO_ROUTE)
             return Reply(Code.REFUSED, Status.NO_SUCH_DOMAIN, "No route of this gateway serves this domain")
         price = route.price_credits * (count_so_far + 1)
         principal = self._peek(session, identity)
@@ -162,7 +163,7 @@ class SmtpIngress:
             return _REVOKED
         if await self._credits.covers(principal.account_id, "mail", price_credits):
             return None
-        self._observer.refused("mail", INGRESS, "insufficient_credits")
+        self._observer.refused("mail", INGRESS, Reason.INSUFFICIENT_CREDITS)
         return Reply(
             Code.INSUFFICIENT_STORAGE,
             Status.QUOTA,

@@ -128,7 +128,7 @@ def test_r32_texts_are_refused_in_the_channels_configured(
 
 
 def test_policies_are_asked_in_order_until_the_first_refusal() -> None:
-    first = Refuse(reason=Reason.NUMBER, text="first", advice="a")
+    first = Refuse(reason=Reason.BAD_NUMBER, text="first", advice="a")
     second = Refuse(reason=Reason.IBAN, text="second", advice="b")
     verdict = judge([lambda _: ACCEPT, lambda _: first, lambda _: second], "view")
     assert verdict is first

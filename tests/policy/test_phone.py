@@ -69,7 +69,7 @@ def test_a_national_number_needs_a_default_country() -> None:
 def test_a_number_that_is_none_is_refused_with_the_reason(text: str, why: str) -> None:
     refused = parse(text)
     assert isinstance(refused, Refuse)
-    assert (refused.reason, refused.text) == (Reason.NUMBER, f"the recipient's number {why}")
+    assert (refused.reason, refused.text) == (Reason.BAD_NUMBER, f"the recipient's number {why}")
     assert "+41791234567" in refused.advice
 
 

@@ -19,6 +19,7 @@ from gateway.store.idempotency import IdempotencyKey, KeyReused
 from gateway.store.locks import Locks
 from gateway.store.operation import Operation
 from gateway.store.tx import Tx
+from policy.verdict import Reason
 
 __all__ = ["AcceptMessages", "IdempotencyKey", "KeyReused", "insert_free", "weight"]
 
@@ -245,7 +246,7 @@ def _verdict(slot: Message | Verdict, lots: dict[str, ledger.Parts | None]) -> V
     if lots[slot.id] is None:
         return Verdict(
             channel=slot.channel.value,
-            refused="insufficient_credits",
+            refused=Reason.INSUFFICIENT_CREDITS,
             price_credits=slot.price_credits,
             detail=f"This message costs {slot.price_credits} {slot.channel} credits and the balance does not "
             "cover it. Buy credits or turn on auto-recharge, then send it again.",

@@ -7,44 +7,47 @@ from gateway.http.wire.pointers import FieldError, of_path
 from gateway.http.wire.problem import Problem
 from gateway.messages.accept.acceptor import KeyInUse
 from gateway.messages.model import Verdict
+from policy.verdict import Reason
 
 _RETRY_S = 1
 
 FIELD_TOO_LARGE = Kind(
-    "field_too_large", 413, "A field of the mail is too large", "Shorten what `errors` points to."
+    Reason.FIELD_TOO_LARGE, 413, "A field of the mail is too large", "Shorten what `errors` points to."
 )
 INSUFFICIENT_CREDITS = Kind(
-    "insufficient_credits", 402, "Not enough credits", "Buy credits or turn on auto-recharge."
+    Reason.INSUFFICIENT_CREDITS, 402, "Not enough credits", "Buy credits or turn on auto-recharge."
 )
 SENDER_NOT_ALLOWED = Kind(
-    "sender_not_allowed",
+    Reason.SENDER_NOT_ALLOWED,
     403,
     "The sender is not allowed",
     "Add and verify the sender's domain under /v1/domains.",
 )
-BAD_SENDER = Kind("bad_sender", 422, "The sender is not an address", "Correct `from`.")
-BAD_HEADER = Kind("bad_header", 422, "The mail's header is faulty", "Correct what `detail` names.")
+BAD_SENDER = Kind(Reason.BAD_SENDER, 422, "The sender is not an address", "Correct `from`.")
+BAD_HEADER = Kind(Reason.BAD_HEADER, 422, "The mail's header is faulty", "Correct what `detail` names.")
 BAD_STRUCTURE = Kind(
-    "bad_structure", 422, "The mail has too many parts", "Send fewer parts, nested less deeply."
+    Reason.BAD_STRUCTURE, 422, "The mail has too many parts", "Send fewer parts, nested less deeply."
 )
 BAD_NUMBER = Kind(
-    "bad_number", 422, "Not a phone number", "Write it in international form, such as +41791234567."
+    Reason.BAD_NUMBER, 422, "Not a phone number", "Write it in international form, such as +41791234567."
 )
-BAD_TEXT = Kind("bad_text", 422, "The text cannot be sent", "Take out what `detail` names.")
-EMPTY_TEXT = Kind("empty_text", 422, "The text is empty", "Write at least one character.")
-TOO_LONG = Kind("too_long", 422, "The text is too long", "Shorten it, or send it as several messages.")
+BAD_TEXT = Kind(Reason.BAD_TEXT, 422, "The text cannot be sent", "Take out what `detail` names.")
+EMPTY_TEXT = Kind(Reason.EMPTY_TEXT, 422, "The text is empty", "Write at least one character.")
+TOO_LONG = Kind(Reason.TOO_LONG, 422, "The text is too long", "Shorten it, or send it as several messages.")
 SENDER_NAME = Kind(
-    "sender_name",
+    Reason.SENDER_NAME,
     422,
     "The sender cannot be used",
     "Use an approved SenderName or number (see /v1/sendernames).",
 )
-NO_RECIPIENTS = Kind("no_recipients", 422, "No recipient", "Name at least one recipient.")
-NO_ROUTE = Kind("no_route", 422, "No route to a recipient", "Ask the operator whether it can be served.")
+NO_RECIPIENTS = Kind(Reason.NO_RECIPIENTS, 422, "No recipient", "Name at least one recipient.")
+NO_ROUTE = Kind(Reason.NO_ROUTE, 422, "No route to a recipient", "Ask the operator whether it can be served.")
 CARD_NUMBER = Kind(
-    "card-number", 422, "A card number in the text", "Take it out: it is sensitive personal data."
+    Reason.CARD_NUMBER, 422, "A card number in the text", "Take it out: it is sensitive personal data."
 )
-IBAN = Kind("iban", 422, "A bank account's number in the text", "Take it out: it is sensitive personal data.")
+IBAN = Kind(
+    Reason.IBAN, 422, "A bank account's number in the text", "Take it out: it is sensitive personal data."
+)
 NOT_ACCEPTED = Kind("not_accepted", 422, "Not accepted", "`detail` says why.")
 NONE_ACCEPTED = Kind("none_accepted", 422, "No item was accepted", "Each of `items` has its own problem.")
 

@@ -16,8 +16,8 @@ from gateway.messages.model import (
     Submitted,
     Unknown,
 )
+from gateway.messages.settle.backoff import next_delay_s
 from gateway.messages.settle.settlement import Settlement
-from policy.backoff import next_delay_s
 
 _REPLY_MAX = 300
 

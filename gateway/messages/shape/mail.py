@@ -17,7 +17,7 @@ from gateway.messages.model import Channel, Delivery, MailEnvelope, Message, Ver
 from gateway.messages.route import Router
 from gateway.turns import Slices
 from policy.engine import Policy, Submission, judge
-from policy.verdict import ACCEPT, Refuse
+from policy.verdict import ACCEPT, Reason, Refuse
 from policy.verdict import Verdict as PolicyVerdict
 from smtp.address import AddressError, Mailbox, parse_address
 from smtp.codes import Permanent
@@ -43,10 +43,10 @@ from smtp.words import readable
 KEY_HEADER = "idempotency-key"
 SUBJECT_CHARS = 500  # kept of a subject, for lists and searches
 _JUDGED_OCTETS = 262_144  # of a body that policies look at
-_REASONS: dict[type[Permanent], str] = {
-    HeaderError: "bad_header",
-    HeaderTooLargeError: "field_too_large",
-    StructureError: "bad_structure",
+_REASONS: dict[type[Permanent], Reason] = {
+    HeaderError: Reason.BAD_HEADER,
+    HeaderTooLargeError: Reason.FIELD_TOO_LARGE,
+    StructureError: Reason.BAD_STRUCTURE,
 }
 
 
@@ -160,7 +160,7 @@ class MailShaper:
         except (HeaderError, StructureError) as error:
             return _faulty(error)
         if not head.senders:
-            return _refused("bad_header", "The From field is missing. Add one with an address of yours.")
+            return _refused(Reason.BAD_HEADER, "The From field is missing. Add one with an address of yours.")
         if steps is not None:
             return None
         for address in head.senders:
@@ -204,7 +204,7 @@ class MailShaper:
         title = "" if subject is None else subject.value
         verdict = self._judge(mail, title, head.body_start)
         if isinstance(verdict, Refuse):
-            return _refused(verdict.reason.value, f"{verdict}.")
+            return _refused(verdict.reason, f"{verdict}.")
         message_id = self._ids.new(now_ms)
         try:
             content = self._completed(mail, head, message_id, now_ms)
@@ -268,12 +268,14 @@ class MailShaper:
         try:
             mailbox: Mailbox = parse_address(address)
         except AddressError as error:
-            return Verdict(channel="mail", refused="bad_sender", detail=f"{address}: {error.reply.text}.")
+            return Verdict(
+                channel="mail", refused=Reason.BAD_SENDER, detail=f"{address}: {error.reply.text}."
+            )
         if await self._domains.allowed(account_id, mailbox.domain):
             return None
         return Verdict(
             channel="mail",
-            refused="sender_not_allowed",
+            refused=Reason.SENDER_NOT_ALLOWED,
             detail=f"{mailbox.unicode_domain} is not a verified sender domain of this account. "
             "Add it under /v1/domains, publish its DNS records, and let it be checked.",
         )
@@ -303,7 +305,7 @@ class MailShaper:
             if route is None:
                 return Verdict(
                     channel="mail",
-                    refused="no_route",
+                    refused=Reason.NO_ROUTE,
                     detail=f"{address}: no mail route of this gateway serves this domain.",
                 )
             deliveries.append(
@@ -316,7 +318,9 @@ class MailShaper:
                 )
             )
         if not deliveries:
-            return Verdict(channel="mail", refused="no_recipients", detail="Name at least one recipient.")
+            return Verdict(
+                channel="mail", refused=Reason.NO_RECIPIENTS, detail="Name at least one recipient."
+            )
         return deliveries
 
 
@@ -335,8 +339,8 @@ def _faulty(error: HeaderError | StructureError) -> ShapedMail:
 def _foreign_agent(field: str, address: str) -> ShapedMail:
     """A Sender or Resent-From that the account may not use: programs show it beside From, or instead."""
     detail = f"The field {field.title()} names {address}, which is not of a verified domain of this account."
-    return _refused("bad_header", f"{detail} Leave the field out, or name an address of yours.", field)
+    return _refused(Reason.BAD_HEADER, f"{detail} Leave the field out, or name an address of yours.", field)
 
 
-def _refused(reason: str, detail: str, field: str | None = None) -> ShapedMail:
+def _refused(reason: Reason, detail: str, field: str | None = None) -> ShapedMail:
     return ShapedMail(Verdict(channel="mail", refused=reason, detail=detail, field=field))

@@ -19,7 +19,7 @@ from gateway.messages.route import Router
 from policy import phone, sender_name
 from policy.countries import CountryTable
 from policy.engine import Policy, Submission, judge
-from policy.verdict import Refuse
+from policy.verdict import Reason, Refuse
 from smpp.text import TextError
 
 _DECISIONS_REMEMBERED = 4096
@@ -80,14 +80,14 @@ class SmsShaper:
     async def shape(self, sms: SmsSubmission, *, now_ms: int) -> Message | Verdict:
         """A message ready for acceptance, or the verdict that refuses it."""
         if not sms.text and not sms.user_data:
-            return _refused("empty_text", "The text is empty. Write at least one character.")
+            return _refused(Reason.EMPTY_TEXT, "The text is empty. Write at least one character.")
         if self._policies:
             view = Submission(
                 channel="sms", sender=sms.source, recipients=tuple(sms.recipients), texts=(sms.text,)
             )
             verdict = judge(self._policies, view)
             if isinstance(verdict, Refuse):
-                return _refused(verdict.reason.value, _sentence(verdict))
+                return _refused(verdict.reason, _sentence(verdict))
         approved = self._sender_names.peek_approved(sms.account_id)
         if approved is None or sms.source not in approved:
             approved = await self._sender_names.approved(sms.account_id, wanted=sms.source)
@@ -112,16 +112,18 @@ class SmsShaper:
                 )
             )
         if not deliveries:
-            return _refused("no_recipients", "Name at least one recipient.")
+            return _refused(Reason.NO_RECIPIENTS, "Name at least one recipient.")
         return self._message(sms, deliveries, sources, most_segments, now_ms)
 
     def _recipient(self, sms: SmsSubmission, text: str, approved: frozenset[str]) -> "_Recipient | Verdict":
         number = phone.parse(text, self._settings.default_country)
         if isinstance(number, Refuse):
-            return _refused("bad_number", _sentence(number))
+            return _refused(Reason.BAD_NUMBER, _sentence(number))
         route = self._router.sms(number.e164)
         if route is None:
-            return _refused("no_route", f"No SMS route of this gateway serves numbers of {number.country}.")
+            return _refused(
+                Reason.NO_ROUTE, f"No SMS route of this gateway serves numbers of {number.country}."
+            )
         upstream = self._router.sms_upstream(route.upstream)
         source = self._decided(sms.source, number.country, approved, upstream.names)
         if isinstance(source, Verdict):
@@ -129,10 +131,10 @@ class SmsShaper:
         try:
             segments = 1 if sms.user_data is not None else upstream.segments(sms.text)
         except TextError as error:
-            return _refused("bad_text", f"The text cannot be sent: {error}.")
+            return _refused(Reason.BAD_TEXT, f"The text cannot be sent: {error}.")
         if segments > self._settings.max_segments:
             return _refused(
-                "too_long",
+                Reason.TOO_LONG,
                 f"The text needs {segments} segments and {self._settings.max_segments} are allowed. "
                 "Shorten it, or send it as several messages.",
             )
@@ -153,7 +155,7 @@ class SmsShaper:
             max_length=self._sender_settings.max_length,
         )
         if decision.action == "reject":
-            return _refused("sender_name", _sentence(decision))
+            return _refused(Reason.SENDER_NAME, _sentence(decision))
         return Source(address=decision.source, ton=int(decision.ton), npi=int(decision.npi))
 
     def _message(
@@ -208,5 +210,5 @@ def _sentence(refusal: Refuse | sender_name.Decision) -> str:
     return text[0].upper() + text[1:]
 
 
-def _refused(reason: str, detail: str) -> Verdict:
+def _refused(reason: Reason, detail: str) -> Verdict:
     return Verdict(channel="sms", refused=reason, detail=detail)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.lots import (
+from gateway.credits.rules.lots import (
     BatchBurn,
     Lot,
     NewLot,

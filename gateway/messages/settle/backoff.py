@@ -19,9 +19,3 @@ def next_delay_s(attempt: int, first_s: float, factor: float, max_s: float, jitt
     capped = factor > 1 and steps * math.log(factor) >= math.log(max_s / first_s)
     whole_s = max_s if capped else min(max_s, first_s * factor**steps)
     return whole_s * (1 - jitter * u)
-
-
-def next_attempt_ms(now_ms: int, delay_s: float, *, ends_ms: int) -> int | None:
-    """When to try again, or None when the message's life ends first."""
-    at_ms = now_ms + math.ceil(delay_s * 1000)
-    return at_ms if at_ms < ends_ms else None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.recharge import Because, NoRecharge, Recharge, decide
+from gateway.credits.rules.recharge import Because, NoRecharge, Recharge, decide
 
 NOW = 10_000_000
 HOUR = 3_600_000
