@@ -20,7 +20,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import uvloop
 
-from smpp.esme import Esme, EsmeConfig, Outcome, SubmitResult
+from smpp.esme import Esme, EsmeConfig, RequestOutcome, SubmitResult
 from smpp.pdu import DataSm, DeliverSm, SubmitSm
 
 _WINDOW = 50
@@ -76,12 +76,12 @@ class Load:
         self._esme.submit_told(submit_sm, partial(self._answered, submit_sm, time.perf_counter()))
 
     def _answered(self, submit_sm: SubmitSm, started: float, result: SubmitResult) -> None:
-        if result.outcome is Outcome.OK:
+        if result.outcome is RequestOutcome.OK:
             self.spent_ms.append((time.perf_counter() - started) * 1000)
             if len(self.spent_ms) == self._messages:
                 self._accepted.set_result(None)
             self._send()
-        elif result.outcome is Outcome.THROTTLED:  # the link pauses by itself
+        elif result.outcome is RequestOutcome.THROTTLED:  # the link pauses by itself
             self._esme.submit_told(submit_sm, partial(self._answered, submit_sm, started))
         elif not self._accepted.done():
             self._accepted.set_exception(RuntimeError(str(result)))

@@ -26,8 +26,7 @@ from gateway.messages.receipts.intake import Intake, Offers
 from gateway.messages.route import Router
 from gateway.messages.settle import retry
 from gateway.messages.shape.mail import MailShaper, SenderDomains
-from gateway.messages.shape.sms import SenderNames as ApprovedNames
-from gateway.messages.shape.sms import SmsShaper
+from gateway.messages.shape.sms import ApprovedNames, SmsShaper
 from gateway.sendernames.service import SenderNames
 from gateway.store.held import HeldLeases
 from gateway.store.store import Store

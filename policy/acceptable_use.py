@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Collection
 
 from policy.engine import Channel, Submission
-from policy.verdict import ACCEPT, Reason, Refuse, Verdict
+from policy.verdict import ACCEPT, Judgement, Reason, Refuse
 
 _DIGITS = b"0123456789"
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -88,10 +88,10 @@ def has_iban(text: str) -> bool:
 
 def sensitive_numbers(
     *, cards: Collection[Channel], ibans: Collection[Channel]
-) -> Callable[[Submission], Verdict]:
+) -> Callable[[Submission], Judgement]:
     """The policy that refuses card numbers and IBANs in the texts of the channels given (R32)."""
 
-    def policy(submission: Submission) -> Verdict:
+    def policy(submission: Submission) -> Judgement:
         if submission.channel in cards and any(map(has_card_number, submission.texts)):
             return _refuse(Reason.CARD_NUMBER, "a payment card's number")
         if submission.channel in ibans and any(map(has_iban, submission.texts)):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from policy.verdict import ACCEPT, Refuse, Verdict
+from policy.verdict import ACCEPT, Judgement, Refuse
 
 Channel = Literal["mail", "sms"]
 
@@ -20,10 +20,10 @@ class Submission:
 
 
 View = TypeVar("View")
-Policy = Callable[[View], Verdict]
+Policy = Callable[[View], Judgement]
 
 
-def judge(policies: Iterable[Policy[View]], view: View) -> Verdict:
+def judge(policies: Iterable[Policy[View]], view: View) -> Judgement:
     """The first refusal, or `Accept` when no policy refuses; later policies are not asked."""
     for policy in policies:
         verdict = policy(view)

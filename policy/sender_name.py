@@ -12,7 +12,7 @@ from enum import IntEnum, StrEnum
 from typing import Literal
 
 from policy.countries import Confidence, CountryTable, Names
-from policy.verdict import ACCEPT, Reason, Refuse, Verdict
+from policy.verdict import ACCEPT, Judgement, Reason, Refuse
 
 
 class Ton(IntEnum):
@@ -65,7 +65,7 @@ class Decision:
     advice: str = ""
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Judgement:
         """The decision as the verdict on a submission."""
         if self.action != "reject":
             return ACCEPT
@@ -86,7 +86,7 @@ _INTERNATIONAL = re.compile(r"\+[1-9][0-9]{6,14}\Z")  # ITU-T E.164 section 6.1
 _SHORT_CODE = re.compile(r"[0-9]{3,8}\Z")
 
 
-def check_name(name: str, max_length: int = 10) -> Verdict:
+def check_name(name: str, max_length: int = 10) -> Judgement:
     """Whether a text is formed as a SenderName: 1 to `max_length` letters or digits, not digits alone (R22).
 
     Letters are A to Z in either case: no others are safe in every operator's alphabet.
@@ -104,7 +104,7 @@ def check_name(name: str, max_length: int = 10) -> Verdict:
     return ACCEPT
 
 
-def check_form(sender: str, max_length: int = 10) -> Verdict:
+def check_form(sender: str, max_length: int = 10) -> Judgement:
     """Whether a text may be a sender at all: a SenderName, an international number, or a short code (R22)."""
     if _INTERNATIONAL.match(sender) or _SHORT_CODE.match(sender):
         return ACCEPT

@@ -57,7 +57,7 @@ class Refuse:
         return f"{self.text}; {self.advice}"
 
 
-Verdict = Accept | Refuse
+Judgement = Accept | Refuse
 
 ACCEPT = Accept()
 """The one `Accept` there needs to be."""

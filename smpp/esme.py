@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from smpp.constants import INTERFACE_VERSION, CommandStatus, Npi, Ton, status_name
-from smpp.link import NO_ANSWER, Link, MaySend, Outcome, Result, Told, always
+from smpp.link import NO_ANSWER, Link, MaySend, RequestOutcome, Result, Told, always
 from smpp.pacing import Pace, Reconnect, Throttle
 from smpp.pdu import (
     Bind,
@@ -45,7 +45,7 @@ __all__ = [
     "EsmeConfig",
     "OnDeliver",
     "OnDeliverMany",
-    "Outcome",
+    "RequestOutcome",
     "SubmitResult",
 ]
 
@@ -173,7 +173,7 @@ class Esme:
     async def submit(self, submit_sm: SubmitSm) -> SubmitResult:
         """The outcome of one submit_sm; waits for window and rate, within the configured bounds."""
         if self._link is None:
-            return Result(Outcome.NOT_SENT, detail=self.reason)
+            return Result(RequestOutcome.NOT_SENT, detail=self.reason)
         return await self._link.request(submit_sm)
 
     def submit_told(self, submit_sm: SubmitSm, told: Told, *, first: bool = False) -> None:
@@ -181,14 +181,14 @@ class Esme:
         if self._link is not None:
             self._link.tell(submit_sm, told, first=first)
         else:
-            told(Result(Outcome.NOT_SENT, detail=self.reason))
+            told(Result(RequestOutcome.NOT_SENT, detail=self.reason))
 
     def submit_nowait(self, submit_sm: SubmitSm) -> asyncio.Future[SubmitResult]:
         """As `submit`, as a future and without a coroutine of its own: for many at once."""
         if self._link is not None:
             return self._link.request(submit_sm)
         future: asyncio.Future[SubmitResult] = asyncio.get_running_loop().create_future()
-        future.set_result(Result(Outcome.NOT_SENT, detail=self.reason))
+        future.set_result(Result(RequestOutcome.NOT_SENT, detail=self.reason))
         return future
 
     async def run(self) -> None:

@@ -38,7 +38,7 @@ _CLOSE_S: Final = 5.0
 _TURN_OCTETS: Final = 16_384  # received at once: some 20 ms if all of it is tiny and broken PDUs
 
 
-class Outcome(Enum):
+class RequestOutcome(Enum):
     """What became of a request; UNKNOWN means the peer may or may not have taken it.
 
     THROTTLED: offer it again. STUCK: it was throttled again and again while others passed, so it is the
@@ -56,7 +56,7 @@ class Outcome(Enum):
 class Result(msgspec.Struct, frozen=True, gc=False):
     """The outcome of one request. `command_status` is the peer's, or ours for a PDU that does not encode."""
 
-    outcome: Outcome
+    outcome: RequestOutcome
     command_status: int = 0
     message_id: str = ""
     detail: str = ""
@@ -207,11 +207,11 @@ class Link(asyncio.Protocol):
         """
         now = self._clock()
         if not self.session.may_send_at_once(type(pdu)):
-            told(Result(Outcome.NOT_SENT, detail=f"the link is {self.session.state.value}"))
+            told(Result(RequestOutcome.NOT_SENT, detail=f"the link is {self.session.state.value}"))
         elif not self._waiting and self._ready(now):
             self._send(pdu, told, now)
         elif len(self._waiting) >= self._queue_limit:
-            told(Result(Outcome.NOT_SENT, detail="too many requests are waiting"))
+            told(Result(RequestOutcome.NOT_SENT, detail="too many requests are waiting"))
         else:
             one = (pdu, told, now + self._wait_s, future)
             if first:
@@ -297,20 +297,20 @@ class Link(asyncio.Protocol):
                 self._send(pdu, told, now)
             elif deadline <= now:
                 waiting.popleft()
-                told(Result(Outcome.NOT_SENT, detail="waited too long for its turn"))
+                told(Result(RequestOutcome.NOT_SENT, detail="waited too long for its turn"))
             else:
                 break
 
     def _send(self, pdu: Pdu, told: Told, now: float) -> None:
         if not self._may_send():
-            told(Result(Outcome.NOT_SENT, detail="the message is no longer ours to send"))
+            told(Result(RequestOutcome.NOT_SENT, detail="the message is no longer ours to send"))
             return
         try:
             self.session.send(pdu, now, told)
         except PduError as error:
-            told(Result(Outcome.REFUSED, error.command_status, detail=str(error)))
+            told(Result(RequestOutcome.REFUSED, error.command_status, detail=str(error)))
         except StateError as error:
-            told(Result(Outcome.NOT_SENT, detail=str(error)))
+            told(Result(RequestOutcome.NOT_SENT, detail=str(error)))
         else:
             if self._pace.limited:
                 self._pace.sent(now)
@@ -395,14 +395,14 @@ class Link(asyncio.Protocol):
     def _handle_rare(self, event: Event) -> None:
         match event:
             case ResponseTimeout(context=told):
-                told(Result(Outcome.UNKNOWN, detail=NO_ANSWER))
+                told(Result(RequestOutcome.UNKNOWN, detail=NO_ANSWER))
             case LateResponse(request=request, response=response, context=told):
                 self._handler.late_response(request, response, told)
             case FaultReceived(error=error):
                 self._handler.fault_received(error)
             case Closed(reason=reason, unanswered=unanswered):
                 for _request, told in unanswered:
-                    told(Result(Outcome.UNKNOWN, detail=reason))
+                    told(Result(RequestOutcome.UNKNOWN, detail=reason))
                 self._drop_waiting(reason)
                 self._handler.closed(reason)
             case _:
@@ -418,17 +418,23 @@ class Link(asyncio.Protocol):
             self._throttle.passes += 1
             if self._throttle.watchful:
                 self._throttle.passed(told, now)
-            told(Result(Outcome.OK, 0, getattr(response, "message_id", "")))
+            told(Result(RequestOutcome.OK, 0, getattr(response, "message_id", "")))
         elif status in THROTTLE_STATUSES:
             self.throttled += 1
             message = getattr(told, "message", None)
             stuck = self._throttle.throttled(told, message, now, self._random())
-            told(Result(Outcome.STUCK if stuck else Outcome.THROTTLED, status, detail=status_name(status)))
+            told(
+                Result(
+                    RequestOutcome.STUCK if stuck else RequestOutcome.THROTTLED,
+                    status,
+                    detail=status_name(status),
+                )
+            )
         else:
-            told(Result(Outcome.REFUSED, status, detail=status_name(status)))
+            told(Result(RequestOutcome.REFUSED, status, detail=status_name(status)))
 
     def _drop_waiting(self, reason: str) -> None:
         while self._waiting:
             _pdu, told, _deadline, future = self._waiting.popleft()
             if future is None or not future.done():
-                told(Result(Outcome.NOT_SENT, detail=reason))
+                told(Result(RequestOutcome.NOT_SENT, detail=reason))

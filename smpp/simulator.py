@@ -23,7 +23,7 @@ from smpp import text as sms_text
 from smpp.concatenation import Incomplete, Reassembler, user_data
 from smpp.constants import CommandStatus, EsmClass, MessageState, RegisteredDelivery, Tag
 from smpp.limit import Limit
-from smpp.link import Outcome, Result
+from smpp.link import RequestOutcome, Result
 from smpp.magic import Behaviour, Form, Response, behaviour
 from smpp.pdu import DataSm, DeliverSm, SubmitSm, SubmitSmResp, encode
 from smpp.receipt import Receipt, deliver_sm
@@ -290,7 +290,7 @@ class Simulator(Application):
 
     def _delivered(self, system_id: str, pdu: DeliverSm | DataSm, done: asyncio.Future[Result]) -> None:
         """Keep what the client has not taken; it is offered again."""
-        if not done.cancelled() and done.result().outcome not in {Outcome.OK, Outcome.REFUSED}:
+        if not done.cancelled() and done.result().outcome not in {RequestOutcome.OK, RequestOutcome.REFUSED}:
             self._undelivered.append((system_id, pdu))
             self._later(_RETRY_S, self._deliver_waiting)
 

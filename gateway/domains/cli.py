@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.accounts.lookup import AccountArgument, find_account
-from gateway.domains.check import Row, State
+from gateway.domains.check import RecordState, Row
 from gateway.domains.records import DnsRecord
 from gateway.domains.service import Domain, Domains, normal_name
 from gateway.ground import Ground
@@ -101,12 +101,11 @@ def verify(account: AccountArgument, name: NameArgument, config: ConfigOption = 
 
     domain, rows = run_on_ground(config, work)
     for row in rows:
-        advice = (
-            "" if row.state is State.OK else f" - publish it: gateway domain show {domain.account_id} {name}"
-        )
+        show = f"gateway domain show {domain.account_id} {name}"
+        advice = "" if row.state is RecordState.OK else f" - publish it: {show}"
         say(f"{row.name}: {row.state.value}{advice}")
     say(f"{domain.name} is {domain.status.value}; it signs with {_selectors(domain) or 'nothing yet'}.")
-    return 0 if all(row.state is State.OK for row in rows) else 1
+    return 0 if all(row.state is RecordState.OK for row in rows) else 1
 
 
 @app.command()

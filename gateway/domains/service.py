@@ -16,7 +16,7 @@ from gateway.accounts.service import open_account
 from gateway.clock import Clock
 from gateway.dns import Dns
 from gateway.domains import keys
-from gateway.domains.check import Row, State, check, check_dkim
+from gateway.domains.check import RecordState, Row, check, check_dkim
 from gateway.domains.keys import DkimKey
 from gateway.domains.records import DMARC_SUGGESTED, DnsRecord, spf_record
 from gateway.domains.spf import SpfJudge
@@ -143,7 +143,7 @@ class Domains:
         domain = await self.get(account_id, name)
         new = [key for key in domain.keys if key.state == "new"]
         rows = await asyncio.gather(*(check_dkim(key.record, self._dns) for key in new))
-        seen = {key.selector for key, row in zip(new, rows, strict=True) if row.state is State.OK}
+        seen = {key.selector for key, row in zip(new, rows, strict=True) if row.state is RecordState.OK}
         if seen:
             domain = await self._caches.write(lambda tx: self._activate(tx, account_id, domain.name, seen))
         return domain, rows

@@ -26,7 +26,7 @@ from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.store.store import Store
 from gateway.store.tx import Tx
 from smpp.application import Bound
-from smpp.link import Outcome, Result
+from smpp.link import RequestOutcome, Result
 
 log = structlog.get_logger(__name__)
 
@@ -244,12 +244,12 @@ class ReceiptSender:
 
     def _answered(self, served: _Served, receiver: Receiver, one: Due, result: Result) -> None:
         receiver.unanswered -= 1
-        if result.outcome is Outcome.OK:
+        if result.outcome is RequestOutcome.OK:
             self.acknowledged += 1
             self._acknowledged.append(one.key)
             if not served.behind and len(self._acknowledged) < _ANSWERS_AT_ONCE:
                 return  # nothing waits for the room
-        elif not receiver.bound.can_receive or result.outcome is Outcome.NOT_SENT:
+        elif not receiver.bound.can_receive or result.outcome is RequestOutcome.NOT_SENT:
             # For another bind, at once; this one is over, is being unbound, or has asked for a pause.
             served.held.discard(one.key)
             served.behind = True

@@ -27,7 +27,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 from config import Secret
 from gateway.store.errors import StoreBusy, StoreError
 from gateway.store.locks import NOTHING, Conflict, Locks, Unforeseen
-from gateway.store.session import Lost, Plan, Session, Work
+from gateway.store.session import Lost, Plan, Work, WriterSession
 from gateway.store.tx import Listener, Tx
 
 T = TypeVar("T")
@@ -184,7 +184,7 @@ def read(engine: Engine, function: Callable[[Tx], T]) -> T:
     raise StoreBusy("The database is away for the moment.")
 
 
-class PostgresqlSession(Session):
+class PostgresqlSession(WriterSession):
     """The writer's connection to PostgreSQL. `holder` is this writer's own name, never used again."""
 
     def __init__(self, engine: Engine, *, holder: str, listeners: Sequence[Listener] = ()) -> None:

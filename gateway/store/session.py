@@ -30,7 +30,7 @@ class Lost(Exception):
         self.results = results
 
 
-class Session(ABC):
+class WriterSession(ABC):
     """The writer's one open connection."""
 
     def __init__(self, engine: Engine, listeners: Sequence[Listener] = ()) -> None:

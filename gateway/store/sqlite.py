@@ -19,7 +19,7 @@ from sqlalchemy.pool import QueuePool
 
 from gateway.store.errors import StoreError
 from gateway.store.integrity import check_file
-from gateway.store.session import Plan, Session, Work
+from gateway.store.session import Plan, Work, WriterSession
 from gateway.store.tx import Listener
 
 _READERS = 4
@@ -100,7 +100,7 @@ def _engine(path: Path, begin: str, *, pool_size: int, busy_timeout_s: float) ->
     return engine
 
 
-class SqliteSession(Session):
+class SqliteSession(WriterSession):
     """The writer's connection. Only `run` waits while another process (the command line) is writing."""
 
     def __init__(self, engine: Engine, *, busy_timeout_s: float, listeners: Sequence[Listener] = ()) -> None:

@@ -21,7 +21,7 @@ from gateway.store.damage import ADVICE, Damage
 from gateway.store.errors import StoreBusy, StoreError, StoreFailed
 from gateway.store.locks import NOTHING, Locks
 from gateway.store.operation import Call, Operation, Sweep
-from gateway.store.session import Session
+from gateway.store.session import WriterSession
 from gateway.store.tx import Listener, Tx
 from gateway.store.writer import Writer, cause
 
@@ -72,7 +72,7 @@ class Store:
         """
         lock = None
         damage, path = Damage(), Path()
-        session: Session
+        session: WriterSession
         if postgresql.is_url(url):
             holder = IdFactory().new(int(time.time() * 1000))
             writer_engine, reader_engine = postgresql.open_engines(

@@ -35,7 +35,7 @@ from gateway.store.gathered import Gathered
 from gateway.store.locks import Locks
 from gateway.store.operation import Operation
 from gateway.store.probe import WriteProbe
-from gateway.store.session import Lost, Session
+from gateway.store.session import Lost, WriterSession
 from gateway.store.sqlite import SqliteSession
 from gateway.store.tx import Tx
 
@@ -65,7 +65,7 @@ class Writer:
 
     def __init__(
         self,
-        session: Session,
+        session: WriterSession,
         *,
         batch_max: int,
         queue_max: int,

@@ -20,7 +20,7 @@ from gateway.messages.ports import Links
 from gateway.messages.receipts.apply import PartReceipt
 from gateway.store.errors import StoreBusy, StoreFailed
 from gateway.upstreams.binds import LeasedBind, Leases
-from gateway.upstreams.submission import REST_S, Segment, Submission, outcome_of, submitted
+from gateway.upstreams.segments import REST_S, Segment, Segments, outcome_of, submitted
 from gateway.upstreams.submit_sm import SubmitSmBuilder
 from smpp import receipt as receipts
 from smpp.constants import CommandStatus, MessageState
@@ -142,7 +142,7 @@ class SmppOperator:
             future.set_result([Deferred(reply="no bind is up", after_s=REST_S, rest_s=REST_S, counts=False)])
             return future
         pdus = self._builder.build(work.message, work.deliveries[0], now_ms=self._clock.now_ms())
-        return Submission(work, esme, pdus, self._ended, self._answered_late, self._set_aside).future
+        return Segments(work, esme, pdus, self._ended, self._answered_late, self._set_aside).future
 
     @property
     def link_state(self) -> LinkState:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from smpp.constants import CommandStatus, MessageState
 from smpp.esme import Esme, EsmeConfig
-from smpp.esme import Outcome as SmppOutcome
+from smpp.esme import RequestOutcome as SmppOutcome
 from smpp.pdu import DataSm, DeliverSm, SubmitSm
 from smpp.receipt import told
 from tests.crash.accounts import SENDER_NAME, Account

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.dns import DnsUnavailableError, SystemDns
 from gateway.domains import check as check_module
-from gateway.domains.check import Row, State
+from gateway.domains.check import RecordState, Row
 from gateway.domains.records import DnsRecord, same_key, spf_record, tags
 from smtp import resolver
 from smtp.resolver import Answer, LookupFailedError, NoSuchName
@@ -36,7 +36,7 @@ async def test_a_sound_domain_is_ok_in_every_row(tmp_path: Path) -> None:
         rig.dns.hosts[NAME] = [(10, "mx1.example.org"), (20, "mx2.example.org")]
         rows = by_what(list(await rig.domains.check(account.id, NAME)))
         assert {what: row.state for what, row in rows.items()} == dict.fromkeys(
-            ["SPF", "DKIM gw100001", "DKIM gw100002", "DMARC", "MX"], State.OK
+            ["SPF", "DKIM gw100001", "DKIM gw100002", "DMARC", "MX"], RecordState.OK
         )
         assert all(row.publish == "" for row in rows.values())
         assert rows["MX"].found == "10 mx1.example.org, 20 mx2.example.org"
@@ -47,7 +47,7 @@ async def test_an_empty_zone_is_missing_in_every_row_with_what_to_publish(tmp_pa
         account = await rig.account()
         domain = await rig.domains.add(account.id, NAME)
         rows = by_what(list(await rig.domains.check(account.id, NAME)))
-        assert {row.state for row in rows.values()} == {State.MISSING}
+        assert {row.state for row in rows.values()} == {RecordState.MISSING}
         assert rows["DKIM gw100001"].publish == domain.keys[0].record.value
         assert rows["SPF"].publish == "v=spf1 ip4:192.0.2.10 ip6:2001:db8::10 ~all"
         assert rows["DMARC"].name == "_dmarc.example.org"
@@ -59,7 +59,7 @@ async def test_silent_dns_is_unknown_in_every_row(tmp_path: Path) -> None:
         domain = await rig.domains.add(account.id, NAME)
         rig.dns.silent = {NAME, f"_dmarc.{NAME}", *(key.record.name for key in domain.keys)}
         rows = await rig.domains.check(account.id, NAME)
-        assert {row.state for row in rows} == {State.UNKNOWN}
+        assert {row.state for row in rows} == {RecordState.UNKNOWN}
 
 
 async def test_a_domain_nobody_added_can_be_checked(tmp_path: Path) -> None:
@@ -76,23 +76,23 @@ RECORD = DnsRecord(
 @pytest.mark.parametrize(
     ("published", "state"),
     [
-        ([], State.MISSING),
-        (["not a key"], State.MISSING),
-        (["v=DKIM1; k=rsa; p=AAAA"], State.OK),
-        (["p=AA AA"], State.OK),  # k=rsa is the default, blanks inside p= do not count
-        (["v=DKIM1; k=rsa; t=s; p=AAAA;"], State.OK),
-        (["v=DKIM1; k=rsa; p=BBBB"], State.WRONG),
-        (["v=DKIM1; k=rsa; p="], State.WRONG),  # revoked, RFC 6376 section 3.6.1
-        (["v=DKIM1; k=ed25519; p=AAAA"], State.WRONG),
-        (["v=DKIM1; p=AAAA", "v=DKIM1; p=BBBB"], State.WRONG),
+        ([], RecordState.MISSING),
+        (["not a key"], RecordState.MISSING),
+        (["v=DKIM1; k=rsa; p=AAAA"], RecordState.OK),
+        (["p=AA AA"], RecordState.OK),  # k=rsa is the default, blanks inside p= do not count
+        (["v=DKIM1; k=rsa; t=s; p=AAAA;"], RecordState.OK),
+        (["v=DKIM1; k=rsa; p=BBBB"], RecordState.WRONG),
+        (["v=DKIM1; k=rsa; p="], RecordState.WRONG),  # revoked, RFC 6376 section 3.6.1
+        (["v=DKIM1; k=ed25519; p=AAAA"], RecordState.WRONG),
+        (["v=DKIM1; p=AAAA", "v=DKIM1; p=BBBB"], RecordState.WRONG),
     ],
 )
-async def test_dkim_records_are_compared_by_their_key(published: list[str], state: State) -> None:
+async def test_dkim_records_are_compared_by_their_key(published: list[str], state: RecordState) -> None:
     dns = FakeDns()
     dns.texts[RECORD.name] = published
     row = await check_module.check_dkim(RECORD, dns)
     assert row.state is state
-    assert row.publish == ("" if state is State.OK else RECORD.value)
+    assert row.publish == ("" if state is RecordState.OK else RECORD.value)
 
 
 SUGGESTED = "v=spf1 ip4:192.0.2.10 ip6:2001:db8::10"
@@ -101,18 +101,22 @@ SUGGESTED = "v=spf1 ip4:192.0.2.10 ip6:2001:db8::10"
 @pytest.mark.parametrize(
     ("published", "state", "publish"),
     [
-        (["v=spf1 ip4:192.0.2.10 ip6:2001:db8::10 -all"], State.OK, ""),
-        (["V=SPF1 -all"], State.WRONG, f"{SUGGESTED} -all"),
-        (["v=spf1 ip4:192.0.2.10 -all"], State.WRONG, "v=spf1 ip6:2001:db8::10 ip4:192.0.2.10 -all"),
-        (["v=spf1 -all", "v=spf1 ip4:192.0.2.10 ~all"], State.WRONG, f"{SUGGESTED} ip4:192.0.2.10 ~all"),
-        (["v=spf1 include:loop.example -all"], State.WRONG, f"{SUGGESTED} include:loop.example -all"),
-        (["v=spf10 -all"], State.MISSING, f"{SUGGESTED} ~all"),
-        (["v=spf1 include:silent.example -all"], State.UNKNOWN, ""),
-        ([], State.MISSING, f"{SUGGESTED} ~all"),
+        (["v=spf1 ip4:192.0.2.10 ip6:2001:db8::10 -all"], RecordState.OK, ""),
+        (["V=SPF1 -all"], RecordState.WRONG, f"{SUGGESTED} -all"),
+        (["v=spf1 ip4:192.0.2.10 -all"], RecordState.WRONG, "v=spf1 ip6:2001:db8::10 ip4:192.0.2.10 -all"),
+        (
+            ["v=spf1 -all", "v=spf1 ip4:192.0.2.10 ~all"],
+            RecordState.WRONG,
+            f"{SUGGESTED} ip4:192.0.2.10 ~all",
+        ),
+        (["v=spf1 include:loop.example -all"], RecordState.WRONG, f"{SUGGESTED} include:loop.example -all"),
+        (["v=spf10 -all"], RecordState.MISSING, f"{SUGGESTED} ~all"),
+        (["v=spf1 include:silent.example -all"], RecordState.UNKNOWN, ""),
+        ([], RecordState.MISSING, f"{SUGGESTED} ~all"),
     ],
 )
 async def test_spf_is_judged_for_every_egress_address(
-    published: list[str], state: State, publish: str
+    published: list[str], state: RecordState, publish: str
 ) -> None:  # R70
     dns = FakeDns()
     dns.texts = {NAME: published, "loop.example": ["v=spf1 include:loop.example -all"]}
@@ -127,29 +131,29 @@ async def test_a_judge_that_breaks_leaves_spf_unknown() -> None:
         raise TimeoutError
 
     row = await check_module.check_spf(NAME, EGRESS, broken)
-    assert (row.state, row.found) == (State.UNKNOWN, "SPF could not be judged (TimeoutError)")
+    assert (row.state, row.found) == (RecordState.UNKNOWN, "SPF could not be judged (TimeoutError)")
 
 
 async def test_without_egress_addresses_spf_is_shown_but_not_judged() -> None:
     dns = FakeDns()
     dns.texts[NAME] = ["v=spf1 mx"]
     row = await check_module.check_spf(NAME, (), FakeSpf(dns))
-    assert row.state is State.UNKNOWN
+    assert row.state is RecordState.UNKNOWN
     assert row.found == "v=spf1 mx (set mail.egress_ips to have the addresses judged)"
 
 
 @pytest.mark.parametrize(
     ("published", "state"),
     [
-        (["v=DMARC1; p=none"], State.OK),
-        (["v = DMARC1 ; p = Reject"], State.OK),
-        (["v=DMARC1"], State.WRONG),
-        (["v=DMARC1; p=perhaps"], State.WRONG),
-        (["v=DMARC1; p=none", "v=DMARC1; p=reject"], State.WRONG),
-        (["something else"], State.MISSING),
+        (["v=DMARC1; p=none"], RecordState.OK),
+        (["v = DMARC1 ; p = Reject"], RecordState.OK),
+        (["v=DMARC1"], RecordState.WRONG),
+        (["v=DMARC1; p=perhaps"], RecordState.WRONG),
+        (["v=DMARC1; p=none", "v=DMARC1; p=reject"], RecordState.WRONG),
+        (["something else"], RecordState.MISSING),
     ],
 )
-async def test_dmarc_needs_one_record_with_a_policy(published: list[str], state: State) -> None:
+async def test_dmarc_needs_one_record_with_a_policy(published: list[str], state: RecordState) -> None:
     dns = FakeDns()
     dns.texts[f"_dmarc.{NAME}"] = published
     assert (await check_module.check_dmarc(NAME, dns)).state is state
@@ -158,7 +162,7 @@ async def test_dmarc_needs_one_record_with_a_policy(published: list[str], state:
 async def test_a_null_mx_is_wrong_for_a_sender() -> None:
     dns = FakeDns()
     dns.hosts[NAME] = [(0, "")]
-    assert (await check_module.check_mx(NAME, dns)).state is State.WRONG
+    assert (await check_module.check_mx(NAME, dns)).state is RecordState.WRONG
 
 
 async def test_what_is_shown_of_a_record_is_short_and_printable() -> None:

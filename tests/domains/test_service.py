@@ -9,7 +9,7 @@ import pytest
 from config.schema import Settings
 from gateway.domains import keys as keys_module
 from gateway.domains import service as service_module
-from gateway.domains.check import State
+from gateway.domains.check import RecordState
 from gateway.domains.records import tags
 from gateway.domains.service import DomainStatus, normal_name
 from gateway.errors import ConflictError, InvalidError, LimitError, NotFoundError
@@ -186,13 +186,13 @@ async def test_a_domain_is_verified_when_its_rsa_key_is_published(tmp_path: Path
         domain = await rig.domains.add(account.id, NAME)
         unproved, rows = await rig.domains.verify(account.id, NAME)
         assert unproved.status is DomainStatus.PENDING
-        assert [row.state for row in rows] == [State.MISSING, State.MISSING]
+        assert [row.state for row in rows] == [RecordState.MISSING, RecordState.MISSING]
         rsa = domain.keys[0].record
         rig.dns.texts[rsa.name] = [rsa.value]
         proved, rows = await rig.domains.verify(account.id, NAME)
         assert proved.status is DomainStatus.VERIFIED
         assert [key.state for key in proved.keys] == ["active", "new"]
-        assert [row.state for row in rows] == [State.OK, State.MISSING]
+        assert [row.state for row in rows] == [RecordState.OK, RecordState.MISSING]
         again, _ = await rig.domains.verify(account.id, NAME)
         assert again == proved
         assert [kind for kind, _ in await rig.events(account.id)] == ["domain.verified"]
@@ -216,7 +216,7 @@ async def test_dns_that_does_not_answer_proves_nothing_and_raises_nothing(tmp_pa
         rig.dns.silent = {key.record.name for key in domain.keys}
         after, rows = await rig.domains.verify(account.id, NAME)
         assert after.status is DomainStatus.PENDING
-        assert {row.state for row in rows} == {State.UNKNOWN}
+        assert {row.state for row in rows} == {RecordState.UNKNOWN}
 
 
 async def test_rotation_signs_with_the_old_keys_until_the_new_are_seen(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import httpx
 
 from smpp.constants import CommandStatus, status_name
 from smpp.esme import Esme, EsmeConfig
-from smpp.esme import Outcome as SmppOutcome
+from smpp.esme import RequestOutcome as SmppOutcome
 from smpp.pdu import SubmitSm
 from tests.faults.installation import DOMAIN, NAME, Installation, Logins
 

@@ -13,7 +13,7 @@ import httpx
 
 from smpp.constants import CommandStatus
 from smpp.esme import Esme, EsmeConfig
-from smpp.esme import Outcome as SmppOutcome
+from smpp.esme import RequestOutcome as SmppOutcome
 from smpp.pdu import SubmitSm
 from tests.hostility.world import World
 

@@ -14,7 +14,7 @@ import smpplib.gsm
 from bench.ports import free_port
 from config.schema import Settings
 from smpp.constants import CommandStatus
-from smpp.esme import Outcome
+from smpp.esme import RequestOutcome
 from smpp.pdu import (
     BindReceiver,
     BindReceiverResp,
@@ -194,10 +194,14 @@ async def test_a_stop_answers_what_is_under_way_and_unbinds(tmp_path: Path) -> N
         await soon(submits[0])
         await one.ingress.stop(5)
         results = await soon(asyncio.gather(*submits))
-        answered = [result for result in results if result.outcome is Outcome.OK]
+        answered = [result for result in results if result.outcome is RequestOutcome.OK]
         stored = await one.rig.store.read(lambda tx: tx.rows("SELECT count(*) FROM message"))
         assert stored == [(len(answered),)]
-        assert {result.outcome for result in results} <= {Outcome.OK, Outcome.NOT_SENT, Outcome.UNKNOWN}
+        assert {result.outcome for result in results} <= {
+            RequestOutcome.OK,
+            RequestOutcome.NOT_SENT,
+            RequestOutcome.UNKNOWN,
+        }
 
 
 def smpplib_dialogue(port: int, login: Login) -> tuple[list[str], list[bytes]]:

@@ -12,7 +12,7 @@ import pytest
 from config.schema import Settings
 from gateway.ingress.smpp_submit import ESME_RINVDCS, INSUFFICIENT_CREDITS
 from smpp.constants import CommandStatus, MessageState, Tag
-from smpp.esme import Outcome, SubmitResult
+from smpp.esme import RequestOutcome, SubmitResult
 from smpp.pdu import (
     CancelSm,
     CancelSmResp,
@@ -179,7 +179,7 @@ async def test_a_client_that_keeps_just_the_window_in_flight_is_never_throttled(
             send()
         async with asyncio.timeout(30):
             await done.wait()
-        assert {result.outcome for result in results} == {Outcome.OK}
+        assert {result.outcome for result in results} == {RequestOutcome.OK}
 
 
 async def test_submits_over_the_window_are_throttled(tmp_path: Path) -> None:

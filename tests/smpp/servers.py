@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from smpp.constants import CommandStatus
 from smpp.door import Door
-from smpp.esme import Esme, EsmeConfig, OnDeliver, Outcome
+from smpp.esme import Esme, EsmeConfig, OnDeliver, RequestOutcome
 from smpp.link import MaySend, always
 from smpp.pdu import Pdu, Splitter, SubmitSm, decode, encode
 from smpp.smsc import Application, BindRequest, Bound, SmscConfig, SmscServer
@@ -166,7 +166,7 @@ __all__ = [
     "BOUND_S",
     "BareClient",
     "FakeApplication",
-    "Outcome",
+    "RequestOutcome",
     "States",
     "bare_client",
     "connected",

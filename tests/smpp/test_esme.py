@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from smpp.constants import CommandStatus
-from smpp.esme import BindMode, Outcome, SubmitResult
+from smpp.esme import BindMode, RequestOutcome, SubmitResult
 from smpp.pdu import BindTransceiverResp, DataSm, DeliverSm, Pdu, Response, SubmitSm, encode
 from tests.smpp.certificate import self_signed
 from tests.smpp.servers import FakeApplication, States, connected, serving, soon
@@ -51,7 +51,7 @@ async def test_each_bind_mode_binds(mode: BindMode) -> None:
 
 async def test_submit_gives_the_message_id() -> None:
     async with serving(FakeApplication()) as server, connected(server.port) as esme:
-        assert await soon(esme.submit(to("351"))) == SubmitResult(Outcome.OK, 0, "id-351")
+        assert await soon(esme.submit(to("351"))) == SubmitResult(RequestOutcome.OK, 0, "id-351")
 
 
 async def test_many_submits_are_in_flight_at_once_but_never_over_the_window() -> None:
@@ -90,7 +90,7 @@ async def test_submits_of_one_tick_leave_in_one_write() -> None:
         esme._link._transport = transport  # type: ignore[assignment]  # stands in for the real one
         results = [esme.submit_nowait(to(str(i))) for i in range(50)]
         for result in results:
-            assert (await soon(result)).outcome is Outcome.OK
+            assert (await soon(result)).outcome is RequestOutcome.OK
         assert transport.writes == 1
 
 
@@ -98,15 +98,17 @@ async def test_refusal_carries_its_command_status() -> None:
     application = FakeApplication(Verdicts(CommandStatus.ESME_RINVDSTADR))
     async with serving(application) as server, connected(server.port) as esme:
         result = await soon(esme.submit(to("1")))
-        assert (result.outcome, result.command_status) == (Outcome.REFUSED, CommandStatus.ESME_RINVDSTADR)
+        assert result.outcome is RequestOutcome.REFUSED
+        assert result.command_status == CommandStatus.ESME_RINVDSTADR
         assert result.detail == "ESME_RINVDSTADR"
 
 
 async def test_pdu_that_does_not_encode_is_refused_and_the_link_lives() -> None:
     async with serving(FakeApplication()) as server, connected(server.port) as esme:
         result = await soon(esme.submit(to("1" * 30)))
-        assert (result.outcome, result.command_status) == (Outcome.REFUSED, CommandStatus.ESME_RINVDSTADR)
-        assert (await soon(esme.submit(to("1")))).outcome is Outcome.OK
+        assert result.outcome is RequestOutcome.REFUSED
+        assert result.command_status == CommandStatus.ESME_RINVDSTADR
+        assert (await soon(esme.submit(to("1")))).outcome is RequestOutcome.OK
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,7 @@ async def test_throttling_of_two_in_a_row_rests_the_whole_link(status: CommandSt
     async with serving(application) as server, connected(server.port, throttle_initial_s=600.0) as esme:
         for number in range(2):
             result = await soon(esme.submit(to(str(number))))
-            assert (result.outcome, result.command_status) == (Outcome.THROTTLED, status)
+            assert (result.outcome, result.command_status) == (RequestOutcome.THROTTLED, status)
         assert esme.throttled == 2
         assert esme.probing
         esme.submit_nowait(to("2"))
@@ -135,9 +137,9 @@ async def test_throttling_of_two_in_a_row_rests_the_whole_link(status: CommandSt
 async def test_the_rest_of_throttling_ends() -> None:
     application = FakeApplication(Verdicts(*[CommandStatus.ESME_RTHROTTLED] * 2))
     async with serving(application) as server, connected(server.port, throttle_initial_s=0.02) as esme:
-        assert (await soon(esme.submit(to("0")))).outcome is Outcome.THROTTLED
-        assert (await soon(esme.submit(to("1")))).outcome is Outcome.THROTTLED
-        assert (await soon(esme.submit(to("2")))).outcome is Outcome.OK
+        assert (await soon(esme.submit(to("0")))).outcome is RequestOutcome.THROTTLED
+        assert (await soon(esme.submit(to("1")))).outcome is RequestOutcome.THROTTLED
+        assert (await soon(esme.submit(to("2")))).outcome is RequestOutcome.OK
 
 
 async def test_rate_is_kept() -> None:
@@ -159,7 +161,7 @@ async def test_no_answer_in_time_is_unknown_and_a_late_one_is_told() -> None:
         serving(FakeApplication(gate)) as server,
         connected(server.port, response_timeout_s=0.05, on_late=on_late) as esme,
     ):
-        assert (await soon(esme.submit(to("1")))).outcome is Outcome.UNKNOWN
+        assert (await soon(esme.submit(to("1")))).outcome is RequestOutcome.UNKNOWN
         assert esme.bound
         gate.open.set()
         request, response = await soon(late.get())
@@ -173,8 +175,8 @@ async def test_lost_link_makes_what_was_written_unknown_and_the_rest_not_sent() 
         written, queued = esme.submit_nowait(to("1")), esme.submit_nowait(to("2"))
         await soon(application.submits.get())
         (await soon(application.binds.get())).abort()
-        assert (await soon(written)).outcome is Outcome.UNKNOWN
-        assert (await soon(queued)).outcome is Outcome.NOT_SENT
+        assert (await soon(written)).outcome is RequestOutcome.UNKNOWN
+        assert (await soon(queued)).outcome is RequestOutcome.NOT_SENT
 
 
 async def test_what_is_no_longer_ours_is_not_submitted_not_even_from_the_link_s_queue() -> None:
@@ -191,10 +193,10 @@ async def test_what_is_no_longer_ours_is_not_submitted_not_even_from_the_link_s_
         ours[0] = False
         gate.open.set()
         outcomes = [(await soon(result)).outcome for result in results]
-        assert outcomes == [Outcome.OK] * 2 + [Outcome.NOT_SENT] * 3
+        assert outcomes == [RequestOutcome.OK] * 2 + [RequestOutcome.NOT_SENT] * 3
         assert application.submits.empty()
         ours[0] = True
-        assert (await soon(esme.submit(to("6")))).outcome is Outcome.OK
+        assert (await soon(esme.submit(to("6")))).outcome is RequestOutcome.OK
 
 
 async def test_without_a_link_nothing_is_sent() -> None:
@@ -204,7 +206,7 @@ async def test_without_a_link_nothing_is_sent() -> None:
     async with connected(port, states=states, wait=False) as esme:
         assert "cannot connect" in await states.wait_for(bound=False)
         result = await soon(esme.submit(to("1")))
-        assert result.outcome is Outcome.NOT_SENT
+        assert result.outcome is RequestOutcome.NOT_SENT
         assert "cannot connect" in result.detail
 
 
@@ -215,7 +217,7 @@ async def test_lost_link_is_bound_again() -> None:
             (await soon(application.binds.get())).abort()
             await states.wait_for(bound=False)
             await states.wait_for(bound=True)
-        assert (await soon(esme.submit(to("1")))).outcome is Outcome.OK
+        assert (await soon(esme.submit(to("1")))).outcome is RequestOutcome.OK
 
 
 async def test_upstream_unbind_is_answered_and_the_link_bound_again() -> None:
@@ -266,7 +268,7 @@ async def test_deliver_sm_is_answered_only_when_the_application_has_it() -> None
         assert not any(answer.done() for answer in answers)
         gate.set()
         for answer in answers:
-            assert (await soon(answer)).outcome is Outcome.OK
+            assert (await soon(answer)).outcome is RequestOutcome.OK
 
 
 async def test_application_that_fails_or_is_full_asks_the_smsc_to_try_again() -> None:
@@ -291,9 +293,9 @@ async def test_unbind_and_close_waits_for_what_is_in_flight() -> None:
         written, queued = esme.submit_nowait(to("1")), esme.submit_nowait(to("2"))
         await soon(application.submits.get())
         closing = asyncio.create_task(esme.unbind_and_close(5))
-        assert (await soon(queued)).outcome is Outcome.NOT_SENT
+        assert (await soon(queued)).outcome is RequestOutcome.NOT_SENT
         gate.open.set()
-        assert (await soon(written)).outcome is Outcome.OK
+        assert (await soon(written)).outcome is RequestOutcome.OK
         await soon(closing)
         assert not esme.bound
         assert (await soon(application.ends.get()))[1] == "unbound by the peer"
@@ -308,7 +310,7 @@ async def test_unbind_and_close_gives_up_at_its_limit() -> None:
         written = esme.submit_nowait(to("1"))
         await soon(application.submits.get())
         await soon(esme.unbind_and_close(0.05))
-        assert (await soon(written)).outcome is Outcome.UNKNOWN
+        assert (await soon(written)).outcome is RequestOutcome.UNKNOWN
 
 
 async def test_full_queue_and_long_wait_are_not_sent() -> None:
@@ -321,7 +323,7 @@ async def test_full_queue_and_long_wait_are_not_sent() -> None:
         patient, over = esme.submit_nowait(to("2")), esme.submit_nowait(to("3"))
         assert (await soon(over)).detail == "too many requests are waiting"
         result = await soon(patient)
-        assert (result.outcome, result.detail) == (Outcome.NOT_SENT, "waited too long for its turn")
+        assert (result.outcome, result.detail) == (RequestOutcome.NOT_SENT, "waited too long for its turn")
 
 
 async def test_cancelled_submit_that_waits_is_never_sent() -> None:
@@ -344,7 +346,7 @@ async def test_nothing_is_written_while_the_transport_is_full() -> None:
         result = esme.submit_nowait(to("1"))
         assert (esme.waiting, esme.outstanding) == (1, 0)
         esme._link.resume_writing()
-        assert (await soon(result)).outcome is Outcome.OK
+        assert (await soon(result)).outcome is RequestOutcome.OK
 
 
 async def test_bind_over_tls(tmp_path: Path) -> None:
@@ -354,7 +356,7 @@ async def test_bind_over_tls(tmp_path: Path) -> None:
         serving(application, tls=server_context) as server,
         connected(server.port, tls=client_context) as esme,
     ):
-        assert (await soon(esme.submit(to("1")))).outcome is Outcome.OK
+        assert (await soon(esme.submit(to("1")))).outcome is RequestOutcome.OK
 
 
 async def test_certificate_that_is_not_trusted_is_told(tmp_path: Path) -> None:

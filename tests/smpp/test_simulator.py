@@ -17,7 +17,7 @@ from smpp.pdu import BindTransceiver, BindTransceiverResp, DataSm, DeliverSm, Su
 from smpp.receipt import Receipt, keys, normalise, parse
 from smpp.simulator import ReceivedMessage, Simulator, SimulatorConfig
 from smpp.smsc import SmscConfig
-from tests.smpp.servers import Outcome, States, bare_client, connected, soon
+from tests.smpp.servers import RequestOutcome, States, bare_client, connected, soon
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -89,7 +89,7 @@ def test_every_magic_number_is_documented_and_every_documented_one_works() -> No
 async def test_ordinary_number_is_delivered_with_a_receipt() -> None:
     async with sandbox() as box:
         result = await soon(box.esme.submit(to("345678")))
-        assert result.outcome is Outcome.OK
+        assert result.outcome is RequestOutcome.OK
         receipt = await box.receipt()
         assert (receipt.message_id, receipt.state) == (result.message_id, MessageState.DELIVERED)
         assert (receipt.done_date, receipt.error) == (NOON, "000")
@@ -124,7 +124,8 @@ async def test_notification_on_the_way_comes_before_the_final_receipt() -> None:
 async def test_refused_number() -> None:
     async with sandbox() as box:
         result = await soon(box.esme.submit(to("000010")))
-        assert (result.outcome, result.command_status) == (Outcome.REFUSED, CommandStatus.ESME_RINVDSTADR)
+        assert result.outcome is RequestOutcome.REFUSED
+        assert result.command_status == CommandStatus.ESME_RINVDSTADR
         assert box.simulator.messages() == []
 
 
@@ -135,8 +136,8 @@ async def test_refused_number() -> None:
 async def test_throttled_once_then_taken(suffix: str, status: CommandStatus) -> None:
     async with sandbox() as box:
         first, second = await soon(box.esme.submit(to(suffix))), await soon(box.esme.submit(to(suffix)))
-        assert (first.outcome, first.command_status) == (Outcome.THROTTLED, status)
-        assert second.outcome is Outcome.OK
+        assert (first.outcome, first.command_status) == (RequestOutcome.THROTTLED, status)
+        assert second.outcome is RequestOutcome.OK
 
 
 @pytest.mark.parametrize(
@@ -147,18 +148,18 @@ async def test_throttled_always(suffix: str, status: CommandStatus) -> None:
     async with sandbox() as box:
         for _ in range(3):
             result = await soon(box.esme.submit(to(suffix)))
-            assert (result.outcome, result.command_status) == (Outcome.THROTTLED, status)
+            assert (result.outcome, result.command_status) == (RequestOutcome.THROTTLED, status)
 
 
 async def test_no_response_is_unknown() -> None:
     async with sandbox(response_timeout_s=0.05) as box:
-        assert (await soon(box.esme.submit(to("000020")))).outcome is Outcome.UNKNOWN
-        assert (await soon(box.esme.submit(to("345678")))).outcome is Outcome.OK
+        assert (await soon(box.esme.submit(to("000020")))).outcome is RequestOutcome.UNKNOWN
+        assert (await soon(box.esme.submit(to("345678")))).outcome is RequestOutcome.OK
 
 
 async def test_late_response_is_unknown_first() -> None:
     async with sandbox(response_timeout_s=0.05) as box:
-        assert (await soon(box.esme.submit(to("000021")))).outcome is Outcome.UNKNOWN
+        assert (await soon(box.esme.submit(to("000021")))).outcome is RequestOutcome.UNKNOWN
         assert (await box.receipt()).state is MessageState.DELIVERED
 
 
@@ -221,9 +222,9 @@ async def test_receipt_of_tlvs_only_and_of_text_only() -> None:
 async def test_link_cut_in_the_middle_of_the_response_is_unknown_and_bound_again() -> None:
     states = States()
     async with sandbox(states=states) as box:
-        assert (await soon(box.esme.submit(to("000030")))).outcome is Outcome.UNKNOWN
+        assert (await soon(box.esme.submit(to("000030")))).outcome is RequestOutcome.UNKNOWN
         await states.wait_for(bound=True)
-        assert (await soon(box.esme.submit(to("345678")))).outcome is Outcome.OK
+        assert (await soon(box.esme.submit(to("345678")))).outcome is RequestOutcome.OK
 
 
 async def test_answer_comes_back_as_a_message() -> None:

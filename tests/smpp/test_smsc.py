@@ -42,7 +42,15 @@ from smpp.receipt import Receipt, deliver_sm, parse
 from smpp.smsc import Bound, SmscConfig, SmscServer
 from tests.doors.support import make_door
 from tests.doors.test_proxy_header import IPV4
-from tests.smpp.servers import BareClient, FakeApplication, Outcome, bare_client, connected, serving, soon
+from tests.smpp.servers import (
+    BareClient,
+    FakeApplication,
+    RequestOutcome,
+    bare_client,
+    connected,
+    serving,
+    soon,
+)
 
 BIND = BindTransceiver(1, "esme", "secret")
 
@@ -99,7 +107,7 @@ async def test_smpplib_binds_submits_and_gets_its_receipt() -> None:
         assert (submit.source_addr, submit.destination_addr) == ("Gateway", "351912345678")
         assert (submit.payload, submit.registered_delivery) == (b"hello", 1)
         receipt = Receipt(message_id="id-351912345678", state=MessageState.DELIVERED)
-        assert (await soon(bound.deliver(deliver_sm(receipt, submit)))).outcome is Outcome.OK
+        assert (await soon(bound.deliver(deliver_sm(receipt, submit)))).outcome is RequestOutcome.OK
         message_id, _, text = await soon(dialogue)
         assert message_id == b"id-351912345678"
         assert text.startswith(b"id:id-351912345678 sub:001 dlvrd:001")
@@ -271,7 +279,7 @@ async def test_client_unbinds_and_the_application_is_told_once() -> None:
         bound, reason = await soon(application.ends.get())
         assert (bound.context, reason) == ("esme", "unbound by the peer")
         assert not bound.can_receive
-        assert (await soon(bound.deliver(DeliverSm()))).outcome is Outcome.NOT_SENT
+        assert (await soon(bound.deliver(DeliverSm()))).outcome is RequestOutcome.NOT_SENT
     assert application.ends.empty()
 
 
@@ -306,7 +314,8 @@ async def test_deliver_goes_only_to_a_bind_that_receives() -> None:
         assert not answer.done()
         client.send(DeliverSmResp(request.sequence_number, CommandStatus.ESME_RX_P_APPN))
         result = await soon(answer)
-        assert (result.outcome, result.command_status) == (Outcome.REFUSED, CommandStatus.ESME_RX_P_APPN)
+        assert result.outcome is RequestOutcome.REFUSED
+        assert result.command_status == CommandStatus.ESME_RX_P_APPN
         assert await client.ask(SubmitSm(2)) == SubmitSmResp(2, CommandStatus.ESME_RINVBNDSTS)
 
 
@@ -319,12 +328,12 @@ async def test_receipts_wait_for_the_deliver_window_of_the_client() -> None:
         await bind(client)
         bound = await soon(application.binds.get())
         answers = [bound.deliver(DeliverSm()) for _ in range(4)]
-        assert (await soon(answers[3])).outcome is Outcome.NOT_SENT
+        assert (await soon(answers[3])).outcome is RequestOutcome.NOT_SENT
         for _ in range(3):
             request = await client.receive()
             assert isinstance(request, DeliverSm)
             client.send(DeliverSmResp(request.sequence_number))
-        assert [(await soon(answer)).outcome for answer in answers[:3]] == [Outcome.OK] * 3
+        assert [(await soon(answer)).outcome for answer in answers[:3]] == [RequestOutcome.OK] * 3
 
 
 async def test_too_many_connections_are_told_and_closed() -> None:

@@ -1,7 +1,7 @@
 """The wall clock was set back: retries that wait for a time of the old clock are due as much earlier.
 
-What was scheduled stays where it is: its time is the client's. `Watch` sees the jump by the clock that never
-jumps; every process does, and a row is moved once, because moving it marks it with the new time.
+What was scheduled stays where it is: its time is the client's. `ClockWatch` sees the jump by the clock that
+never jumps; every process does, and a row is moved once, because moving it marks it with the new time.
 """
 
 from functools import partial
@@ -27,7 +27,7 @@ WHERE account_id = ? AND message_id = ? AND n = ? AND holder IS NULL AND status 
 """
 
 
-class Watch:
+class ClockWatch:
     """Compares the two clocks."""
 
     def __init__(self, clock: Clock) -> None:

@@ -65,9 +65,9 @@ class QueueKeeper:
             wake=bell.rung,
         )
         self._bell = bell
-        self._watch = takeover.Watch(lease_s)
+        self._watch = takeover.TakeoverWatch(lease_s)
         self._renew_at_s = 0.0
-        self._set_back = clock_set_back.Watch(clock)
+        self._set_back = clock_set_back.ClockWatch(clock)
         self._back_ms = 0  # by which the clock was set back, until the retries have followed
         self._unloaded: tuple[str, list[Row]] = ("", [])  # claimed, and then the database went away
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 EVERYONE_MS = 1 << 62
 
 
-class Watch:
+class TakeoverWatch:
     """Remembers since when each lease has not been renewed. Pure: time is handed in.
 
     Where we have not looked for a while (the database was away, this process stood still), nobody else may

@@ -17,8 +17,7 @@ from gateway.messages.model import Channel, Delivery, MailEnvelope, Message, Ver
 from gateway.messages.route import Router
 from gateway.turns import Slices
 from policy.engine import Policy, Submission, judge
-from policy.verdict import ACCEPT, Reason, Refuse
-from policy.verdict import Verdict as PolicyVerdict
+from policy.verdict import ACCEPT, Judgement, Reason, Refuse
 from smtp.address import AddressError, Mailbox, parse_address
 from smtp.codes import Permanent
 from smtp.header_error import HeaderError, HeaderTooLargeError, StructureError
@@ -240,7 +239,7 @@ class MailShaper:
         )
         return ShapedMail(message, None if key is None else key.value[:255] or None)
 
-    def _judge(self, mail: MailSubmission, subject: str, body_start: int) -> PolicyVerdict:
+    def _judge(self, mail: MailSubmission, subject: str, body_start: int) -> Judgement:
         """What the acceptable-use policies say of the subject and the body as it travels."""
         if not self._policies:
             return ACCEPT

@@ -25,15 +25,15 @@ from smpp.text import TextError
 _DECISIONS_REMEMBERED = 4096
 
 
-class SenderNames(Protocol):
+class ApprovedNames(Protocol):
     """Which senders an account may use; answers from memory."""
 
     def peek_approved(self, account_id: str) -> frozenset[str] | None:
-        """The account's approved SenderNames and numbers, if they are known without a read."""
+        """The account's approved ApprovedNames and numbers, if they are known without a read."""
         ...
 
     async def approved(self, account_id: str, *, wanted: str | None = None) -> frozenset[str]:
-        """The account's approved SenderNames and numbers; a missing `wanted` is looked for anew."""
+        """The account's approved ApprovedNames and numbers; a missing `wanted` is looked for anew."""
         ...
 
 
@@ -64,7 +64,7 @@ class SmsShaper:
         sender_settings: SenderName,
         countries: CountryTable,
         router: Router,
-        sender_names: SenderNames,
+        sender_names: ApprovedNames,
         policies: Sequence[Policy[Submission]],
         ids: IdFactory,
     ) -> None:

@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 from gateway.messages.model import Deferred, Delivered, Failed, Outcome, Submitted, Unknown, Work
 from smpp import receipt
 from smpp.constants import CommandStatus, status_name
-from smpp.esme import Esme, SubmitResult
-from smpp.esme import Outcome as Answer
+from smpp.esme import Esme, RequestOutcome, SubmitResult
 from smpp.pdu import Response, SubmitSm
 
 REST_S = 1.0  # a link that is down; the queue rests longer with every time in a row
@@ -32,32 +31,32 @@ Aside = Callable[[int], None]
 
 
 class Segment:
-    """One submit_sm; the link calls it with the result. The submission knows no segment, so that both are
+    """One submit_sm; the link calls it with the result. The whole knows no segment, so that all are
     gone, with the message, when the last answer has come.
     """
 
-    __slots__ = ("_esme", "_pdu", "_place", "_submission", "_tries")
+    __slots__ = ("_esme", "_pdu", "_place", "_segments", "_tries")
 
-    def __init__(self, submission: "Submission", place: int, esme: Esme, pdu: SubmitSm) -> None:
-        self._submission = submission
+    def __init__(self, segments: "Segments", place: int, esme: Esme, pdu: SubmitSm) -> None:
+        self._segments = segments
         self._place = place
         self._esme = esme
         self._pdu = pdu
         self._tries = 0
 
     @property
-    def message(self) -> "Submission":
+    def message(self) -> "Segments":
         """What all segments of one message share (`smpp.link.Told`)."""
-        return self._submission
+        return self._segments
 
     def __call__(self, result: SubmitResult) -> None:
-        if result.outcome is not Answer.THROTTLED:
-            self._submission.answered(self._place, result)
+        if result.outcome is not RequestOutcome.THROTTLED:
+            self._segments.answered(self._place, result)
         elif self._tries < len(_ASIDE_S):
-            self._submission.set_aside(1)
+            self._segments.set_aside(1)
             self._wait(result)
         else:
-            self._submission.answered(self._place, result)
+            self._segments.answered(self._place, result)
 
     def _wait(self, result: SubmitResult) -> None:
         wait_s = _ASIDE_S[self._tries]
@@ -73,9 +72,9 @@ class Segment:
         if others_try and self._tries < len(_ASIDE_S):
             self._wait(result)
             return
-        self._submission.set_aside(-1)
+        self._segments.set_aside(-1)
         if others_try:
-            self._submission.answered(self._place, result)
+            self._segments.answered(self._place, result)
         else:
             esme.submit_told(self._pdu, self, first=True)
 
@@ -83,10 +82,10 @@ class Segment:
         """The SMSC's answer after the result was UNKNOWN; a refusal changes nothing, the next try tells."""
         if response.command_status == CommandStatus.ESME_ROK:
             message_id = getattr(response, "message_id", "")
-            self._submission.taken_late(self._place, SubmitResult(Answer.OK, 0, message_id))
+            self._segments.taken_late(self._place, SubmitResult(RequestOutcome.OK, 0, message_id))
 
 
-class Submission:
+class Segments:
     """Submits the segments of one work at once; `future` gets its outcome, which `ended` makes of the
     answers.
     """
@@ -123,20 +122,20 @@ class Submission:
 
     def taken_late(self, place: int, result: SubmitResult) -> None:
         """A segment has been taken after all, if it was unknown whether."""
-        if self._results[place].outcome is not Answer.UNKNOWN:
+        if self._results[place].outcome is not RequestOutcome.UNKNOWN:
             return
         self._results[place] = result
-        if not self._left and all(one.outcome is Answer.OK for one in self._results):
+        if not self._left and all(one.outcome is RequestOutcome.OK for one in self._results):
             self._late(self.work, self._results)
 
 
-_NO_RESULT = SubmitResult(Answer.NOT_SENT)
+_NO_RESULT = SubmitResult(RequestOutcome.NOT_SENT)
 
 
 def outcome_of(upstream: str, results: Sequence[SubmitResult], *, receipts: bool) -> Outcome:
     """One outcome from the answers to all segments; the worst decides. `receipts`: they tell the rest."""
     for result in results:
-        if result.outcome is not Answer.OK:
+        if result.outcome is not RequestOutcome.OK:
             return _failure(results)
     return submitted(upstream, results) if receipts else Delivered(reply="accepted by the operator")
 
@@ -152,19 +151,19 @@ def submitted(upstream: str, results: Sequence[SubmitResult]) -> Submitted:
 
 def _failure(results: Sequence[SubmitResult]) -> Outcome:
     for result in results:
-        if result.outcome is Answer.UNKNOWN:
+        if result.outcome is RequestOutcome.UNKNOWN:
             return Unknown(reply=f"no submit_sm_resp: {result.detail}")
     for result in results:
-        if result.outcome is Answer.REFUSED:
+        if result.outcome is RequestOutcome.REFUSED:
             reply = f"{status_name(result.command_status)} {result.detail}".strip()
             if result.command_status in _TEMPORARY:
                 return Deferred(reply=reply)
             return Failed(reply=reply, reason="rejected")
     for result in results:
-        if result.outcome is Answer.STUCK:
+        if result.outcome is RequestOutcome.STUCK:
             return Deferred(reply=status_name(result.command_status))
     for result in results:
-        if result.outcome is Answer.THROTTLED:
+        if result.outcome is RequestOutcome.THROTTLED:
             return Deferred(reply=status_name(result.command_status), after_s=_BLOCKED_S, counts=False)
-    reply = next(result.detail for result in results if result.outcome is Answer.NOT_SENT)
+    reply = next(result.detail for result in results if result.outcome is RequestOutcome.NOT_SENT)
     return Deferred(reply=reply, after_s=REST_S, rest_s=REST_S, counts=False)
