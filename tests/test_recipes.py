@@ -1,19 +1,21 @@
-"""HACKING's recipe for a vertical, followed to the letter in a copy of the project: lint, and it works.
+"""HACKING's recipes for a vertical, an upstream and a column, followed to the letter in a copy: it works.
 
-The smallest one (a table, an operation over HTTP, a noun on the command line) stands in `tests/recipes/`.
+What they add stands in `tests/recipes/`: the smallest vertical (a table, an operation over HTTP, a noun on
+the command line), and an upstream that writes mails into a folder.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 _COPIED = ("gateway", "smtp", "smpp", "policy", "config", "bench", "tests", "pyproject.toml")
-_LINES = {
+_VERTICAL = {
     "gateway/verticals.py": [
         (
             "from gateway.ground import Ground\n",
@@ -24,6 +26,58 @@ _LINES = {
     "pyproject.toml": [
         ('    "webhooks",\n    "sendernames",', '    "greetings",\n    "webhooks",\n    "sendernames",')
     ],
+}
+
+
+_UPSTREAM_SETTINGS = {
+    "config/sections/upstreams.py": [
+        (
+            "\n\nUpstream = SandboxMailUpstream | ",
+            '''
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderUpstream:
+    """Write every mail into a folder."""
+
+    channel: ClassVar[Channel] = "mail"
+    type: Literal["folder"] = "folder"
+    path: Path
+
+
+Upstream = FolderUpstream | SandboxMailUpstream | ''',
+        )
+    ]
+}
+_UPSTREAM = {
+    "gateway/upstreams/registry.py": [
+        (
+            "from gateway.upstreams.mx import Mx\n",
+            "from gateway.upstreams.folder import Folder\nfrom gateway.upstreams.mx import Mx\n",
+        ),
+        (
+            "BUILDERS: dict[str, Callable[[str, Any, Tools], Upstream]] = {\n",
+            """BUILDERS: dict[str, Callable[[str, Any, Tools], Upstream]] = {
+    "folder": lambda name, settings, tools: Folder(name, settings, signing=tools.signing),
+""",
+        ),
+    ],
+    "tests/upstreams/test_registry.py": [
+        (
+            "NOBODY_THERE: dict[str, Callable[[int], Any]] = {\n",
+            """NOBODY_THERE: dict[str, Callable[[int], Any]] = {
+    "folder": lambda _port: FolderUpstream(path=Path("mails")),
+""",
+        ),
+        ("    CHANNEL_OF,\n", "    CHANNEL_OF,\n    FolderUpstream,\n"),
+    ],
+}
+_COLUMN = {
+    "gateway/sendernames/tables.py": [
+        (
+            '    Column("status", String(16), nullable=False),',
+            '    Column("status", String(16), nullable=False),\n    text_column("colour", nullable=True),',
+        )
+    ]
 }
 
 
@@ -55,6 +109,17 @@ def run(folder: Path, *command: str) -> str:
     return done.stdout
 
 
+def change(copy: Path, lines: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+    """Puts the one place of each file that a recipe names to what it says."""
+    for name, changes in lines.items():
+        text = (copy / name).read_text()
+        for before, after in changes:
+            assert text.count(before) == 1, (name, before)
+            text = text.replace(before, after)
+        (copy / name).write_text(text)
+
+
+@pytest.mark.timeout(300)
 def test_a_vertical_is_a_folder_two_lines_its_place_and_a_migration(copy: Path) -> None:
     python = sys.executable
     folder = copy / "gateway/greetings"
@@ -66,12 +131,7 @@ def test_a_vertical_is_a_folder_two_lines_its_place_and_a_migration(copy: Path) 
     tests.mkdir()
     (tests / "__init__.py").touch()
     shutil.move(folder / "test_api.py", tests / "test_api.py")
-    for name, changes in _LINES.items():
-        text = (copy / name).read_text()
-        for before, after in changes:
-            assert text.count(before) == 1, (name, before)
-            text = text.replace(before, after)
-        (copy / name).write_text(text)
+    change(copy, _VERTICAL)
     run(copy, python, "-m", "gateway.cli.new_migration", "greetings_first")
     run(copy, "ruff", "check", "gateway", "tests/greetings")
     run(copy, "lint-imports")
@@ -80,3 +140,35 @@ def test_a_vertical_is_a_folder_two_lines_its_place_and_a_migration(copy: Path) 
     run(copy, python, "-m", "gateway", "db", "upgrade")
     run(copy, python, "-m", "gateway", "account", "create", "shop")
     assert run(copy, python, "-m", "gateway", "greeting", "list", "shop") == "None.\n"
+
+
+@pytest.mark.timeout(300)
+def test_an_upstream_is_a_module_its_settings_and_a_line(copy: Path) -> None:
+    shutil.copy(ROOT / "tests/recipes/folder.py.txt", copy / "gateway/upstreams/folder.py")
+    change(copy, _UPSTREAM_SETTINGS)
+    cases = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/upstreams/test_registry.py")
+    with pytest.raises(AssertionError, match="BUILDERS lacks folder"):
+        run(copy, *cases)
+    change(copy, _UPSTREAM)
+    run(copy, "ruff", "check", "gateway", "config", "tests/upstreams")
+    run(copy, "lint-imports")
+    run(copy, *cases)
+    assert len(list((copy / "mails").iterdir())) == 2  # the case has two recipients
+
+
+@pytest.mark.timeout(300)
+def test_a_column_is_a_line_and_a_migration(copy: Path) -> None:
+    python = sys.executable
+    (copy / "gateway.toml").write_text('[store]\nurl = "sqlite:gateway.db"\n')
+    run(copy, python, "-m", "gateway", "db", "upgrade")
+    run(copy, python, "-m", "gateway", "account", "create", "shop")
+    run(copy, python, "-m", "gateway", "sendername", "add", "shop", "Shop")
+    change(copy, _COLUMN)
+    cases = (python, "-m", "pytest", "-p", "no:cacheprovider", "tests/store/test_migrations.py")
+    cases = (*cases, "-k", "exactly_the_tables")
+    with pytest.raises(AssertionError, match="colour"):
+        run(copy, *cases)
+    run(copy, python, "-m", "gateway.cli.new_migration", "sendernames_colour")
+    run(copy, *cases)
+    run(copy, python, "-m", "gateway", "db", "upgrade")
+    assert "Shop" in run(copy, python, "-m", "gateway", "sendername", "list", "shop")
