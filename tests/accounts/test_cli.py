@@ -1,5 +1,6 @@
 """`gateway account`, `key`, `credential` and `sendername`: what they do, and what they say to bad input."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from gateway.accounts.auth import Authenticator, AuthRefused
 from gateway.accounts.secrets import CredentialKind
 from gateway.ground import Ground
 from gateway.sendernames.service import Document, DocumentKind, SenderNames
+from gateway.webhooks.service import Webhooks
 from tests.support.cli import Cli
 
 PDF = b"%PDF-1.7 proof"
@@ -212,6 +214,15 @@ def test_a_request_is_listed_looked_at_and_decided(cli: Cli, tmp_path: Path) -> 
     assert "Nothing waits" in cli.ok("sendername", "list")
     cli.ok("sendername", "remove", "Shop", "Acme")
     assert cli("sendername", "list", "Shop", "--json").json == []
+
+
+def test_what_a_command_decides_is_told_to_the_accounts_webhooks(cli: Cli) -> None:
+    identity = cli.account("Shop")
+    _request(cli, identity, "Acme")
+    issued = cli.ground(lambda ground: ground[Webhooks].create(identity, "https://hook.example/told"))
+    cli.ok("sendername", "approve", "Shop", "Acme")
+    queued = cli.ground(lambda ground: ground[Webhooks].deliveries(identity, issued.webhook.id))
+    assert [json.loads(one.body)["type"] for one in queued] == ["sendername.decided"]
 
 
 def test_the_operator_adds_a_name_that_was_never_requested(cli: Cli) -> None:
