@@ -57,6 +57,16 @@ def test_a_throttled_message_that_was_alone_does_not_hold_up_who_comes_later(num
     virtual.run(main())
 
 
+def test_a_message_that_waits_aside_leaves_its_place_in_the_window_to_the_next_one() -> None:
+    async def main() -> None:
+        async with operator_rig(window=1) as rig:
+            (bad,), good = rig.send(THROTTLED), rig.send(*numbers(1))
+            assert await rig.done(good, within_s=60) < 0.2
+            assert rig.statuses([bad]) == {"": 1}, "which is still at its tries"
+
+    virtual.run(main())
+
+
 def test_dead_numbers_in_a_row_hold_up_the_others_for_a_moment_only() -> None:
     """As many as the window has places, of all three kinds, and more of them among the good ones."""
 
