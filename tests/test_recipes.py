@@ -164,8 +164,8 @@ def test_a_column_is_a_line_and_a_migration(copy: Path) -> None:
     run(copy, python, "-m", "gateway", "account", "create", "shop")
     run(copy, python, "-m", "gateway", "sendername", "add", "shop", "Shop")
     change(copy, _COLUMN)
-    cases = (python, "-m", "pytest", "-p", "no:cacheprovider", "tests/store/test_migrations.py")
-    cases = (*cases, "-k", "exactly_the_tables")
+    tests = ("tests/store/test_migrations.py", "-k", "exactly_the_tables")
+    cases = (python, "-m", "pytest", "-p", "no:cacheprovider", *tests)
     with pytest.raises(AssertionError, match="colour"):
         run(copy, *cases)
     run(copy, python, "-m", "gateway.cli.new_migration", "sendernames_colour")

@@ -19,7 +19,7 @@ from tests.doors.support import Refusals, make_door
 from tests.faults.installation import NAME
 from tests.faults.test_smsc import GOOD, operator, simulator
 from tests.faults.world import settings_for, world
-from tests.gateway.smpp_rig import Login, bound_client
+from tests.ingress.smpp_rig import Login, bound_client
 
 HOUR_S = 3600.0
 

@@ -22,8 +22,8 @@ from gateway.store.tables import idempotency, lease
 from gateway.verticals import purges
 from gateway.webhooks.tables import webhook_delivery
 from policy.retention import DAY_MS, day_of
-from tests.gateway.databases import database_url
-from tests.gateway.fakes import FakeClock
+from tests.support.databases import database_url
+from tests.support.fakes import FakeClock
 
 ACCOUNT = "0" * 26
 OLD, YOUNG = ("old 1", "old 2"), "young"

@@ -10,8 +10,8 @@ from config.schema import Settings
 from gateway.messages.model import Deferred, Delivered, Failed, Outcome, Work
 from gateway.messages.ports import Links
 from gateway.messages.queue import keeper
-from tests.gateway.fakes import FakeUpstream
-from tests.gateway.rig import make_settings, rig
+from tests.support.fakes import FakeUpstream
+from tests.world import make_settings, rig
 
 HOUR_S = 3600.0
 
