@@ -51,7 +51,7 @@ class Receiver:
 
     async def count(self, number: int) -> None:
         """Waits until so many requests have come."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.requests) < number:
                 self.arrived.clear()
                 await self.arrived.wait()
