@@ -74,8 +74,8 @@ _UPSTREAM = {
 _COLUMN = {
     "gateway/sendernames/tables.py": [
         (
-            '    Column("status", String(16), nullable=False),',
-            '    Column("status", String(16), nullable=False),\n    text_column("colour", nullable=True),',
+            '    ms_column("decided_ms", nullable=True),\n',
+            '    ms_column("decided_ms", nullable=True),\n    text_column("colour", nullable=True),\n',
         )
     ]
 }
@@ -150,6 +150,7 @@ def test_an_upstream_is_a_module_its_settings_and_a_line(copy: Path) -> None:
     with pytest.raises(AssertionError, match="BUILDERS lacks folder"):
         run(copy, *cases)
     change(copy, _UPSTREAM)
+    run(copy, "ruff", "format", "config")
     run(copy, "ruff", "check", "gateway", "config", "tests/upstreams")
     run(copy, "lint-imports")
     run(copy, *cases)
