@@ -29,6 +29,8 @@ from gateway.http.wire.site import BODIES_AT_ONCE, Readiness, Site
 from gateway.jobs.chores import Chore
 from gateway.jobs.retention import Purge, older_than, purge_all, sweeping, sweeping_accounts, whole_days
 from gateway.messages.vertical import MESSAGES
+from gateway.notices import queue as notices
+from gateway.notices import tables as notices_tables
 from gateway.peers import Networks
 from gateway.sendernames.vertical import SENDERNAMES
 from gateway.store import idempotency, leases
@@ -56,6 +58,7 @@ VERTICALS: Sequence[Vertical] = (
 TABLES: Mapping[str, Sequence[Table]] = {
     "store": store_tables.EVERY,
     "events": (events_tables.event,),
+    "notices": (notices_tables.notice,),
     **{one.name: one.tables for one in VERTICALS},
 }
 """Every table by its owner."""
@@ -140,4 +143,5 @@ def purges(settings: Settings) -> Sequence[Purge]:
         sweeping(leases.purge, older_than(DAY_MS)),
         *(purge for one in VERTICALS for purge in one.purges(settings)),
         sweeping_accounts("event", events.purge, whole_days(settings.retention.event_days)),
+        sweeping_accounts("notice", notices.purge, whole_days(settings.retention.event_days)),
     )

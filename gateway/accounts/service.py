@@ -5,11 +5,12 @@ Closing only marks the account: nothing of it can be used from then on, and the 
 account hands in what else belongs into the same transaction.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, get_args
 
+from config.sections.notices import Language
 from gateway.accounts import known
 from gateway.clock import Clock
 from gateway.errors import ConflictError, InvalidError, NotFoundError
@@ -18,18 +19,21 @@ from gateway.store.cache import Caches
 from gateway.store.tx import Tx
 from smtp.address import AddressError, parse_address
 
-_COLUMNS = "id, name, status, email, rate_per_s, note, created_ms, status_ms"
-_INSERT = f"INSERT INTO account ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants only
+_COLUMNS = "id, name, status, email, rate_per_s, note, created_ms, status_ms, language"
+_INSERT = f"INSERT INTO account ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants only
 _ONE = f"SELECT {_COLUMNS} FROM account WHERE id = ?"  # noqa: S608 - constants only
 _BY_NAME = f"""
 SELECT {_COLUMNS} FROM account WHERE name = ? ORDER BY status = 'closed', id LIMIT ?
 """  # noqa: S608 - constants only
 _PAGE = f"SELECT {_COLUMNS} FROM account WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608 - constants only
 _SET_STATUS = "UPDATE account SET status = ?, note = ?, status_ms = ? WHERE id = ?"
+_SET_CONTACT = "UPDATE account SET email = ?, language = ? WHERE id = ?"
+_LANGUAGE = "SELECT language FROM account WHERE id = ?"
 _SET_RATE = "UPDATE account SET rate_per_s = ? WHERE id = ?"
 
 NAME_MAX = 200
 NOTE_MAX = 500
+LANGUAGES: Sequence[str] = get_args(Language)
 
 
 class AccountStatus(StrEnum):
@@ -42,7 +46,7 @@ class AccountStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """One account as its row has it. `rate_per_s` None: the configured limit counts (R29)."""
+    """One account as its row has it. None in `rate_per_s` (R29) and `language`: the configured one counts."""
 
     id: str
     name: str
@@ -52,6 +56,7 @@ class Account:
     note: str | None
     created_ms: int
     status_ms: int
+    language: str | None = None
 
 
 class Accounts:
@@ -63,7 +68,12 @@ class Accounts:
         self._ids = ids
 
     async def create(
-        self, name: str, email: str | None = None, *, grants: Callable[[Tx, str], None] | None = None
+        self,
+        name: str,
+        email: str | None = None,
+        *,
+        language: str | None = None,
+        grants: Callable[[Tx, str], None] | None = None,
     ) -> Account:
         """A new, active account; `grants(tx, account_id)` runs in its transaction (R11's free credits)."""
         now_ms = self._clock.now_ms()
@@ -76,13 +86,12 @@ class Accounts:
             note=None,
             created_ms=now_ms,
             status_ms=now_ms,
+            language=_language(language),
         )
 
         def insert(tx: Tx) -> None:
-            tx.run(
-                _INSERT,
-                (account.id, account.name, account.status.value, account.email, None, None, now_ms, now_ms),
-            )
+            state = (account.status.value, account.email, None, None, now_ms, now_ms, account.language)
+            tx.run(_INSERT, (account.id, account.name, *state))
             if grants is not None:
                 grants(tx, account.id)
 
@@ -128,6 +137,21 @@ class Accounts:
 
         return await self._caches.write(change)
 
+    async def set_contact(
+        self, account_id: str, *, email: str | None = None, language: str | None = None
+    ) -> Account:
+        """Where its notices go, and in which language; None leaves what is there, "" takes it away."""
+        changed = (_email(email or None), _language(language or None))
+
+        def change(tx: Tx) -> Account:
+            account = open_account(tx, account_id)
+            new_email = account.email if email is None else changed[0]
+            new_language = account.language if language is None else changed[1]
+            tx.run(_SET_CONTACT, (new_email, new_language, account_id))
+            return account_of(tx, account_id)
+
+        return await self._caches.write(change)
+
     async def _set_status(self, account_id: str, status: AccountStatus, note: str | None) -> Account:
         now_ms = self._clock.now_ms()
 
@@ -151,6 +175,12 @@ def account_of(tx: Tx, account_id: str) -> Account:
     return _account(row)
 
 
+def language_of(tx: Tx, account_id: str) -> str | None:
+    """The language that the account was given, None for none; inside a transaction."""
+    row = tx.one(_LANGUAGE, (account_id,))
+    return None if row is None else row[0]
+
+
 def plain_text(field: str, text: str, longest: int) -> str:
     """`text` without blanks around it. Raises InvalidError if it is empty, too long, or no plain line."""
     text = text.strip()
@@ -172,7 +202,7 @@ def open_account(tx: Tx, account_id: str) -> Account:
 
 
 def _account(row: tuple[Any, ...]) -> Account:
-    identity, name, status, email, rate_per_s, note, created_ms, status_ms = row
+    identity, name, status, email, rate_per_s, note, created_ms, status_ms, language = row
     return Account(
         id=identity,
         name=name,
@@ -182,6 +212,7 @@ def _account(row: tuple[Any, ...]) -> Account:
         note=note,
         created_ms=created_ms,
         status_ms=created_ms if status_ms is None else status_ms,
+        language=language,
     )
 
 
@@ -192,3 +223,9 @@ def _email(email: str | None) -> str | None:
         return str(parse_address(email.strip()))
     except AddressError as error:
         raise InvalidError("email", error.reason) from error
+
+
+def _language(language: str | None) -> str | None:
+    if language is None or language in LANGUAGES:
+        return language
+    raise InvalidError("language", f"must be one of {', '.join(LANGUAGES)}")

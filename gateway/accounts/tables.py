@@ -15,6 +15,7 @@ account = Table(
     text_column("note", nullable=True),  # why it was suspended, told to the client
     ms_column("created_ms"),
     ms_column("status_ms", nullable=True),  # since when it has its status (R37 counts from closing)
+    text_column("language", nullable=True),  # of its notices (BCP 47); null: the configured one
 )
 
 credential = Table(

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.accounts.lookup import AccountArgument, find_account
-from gateway.accounts.service import Account, Accounts
+from gateway.accounts.service import LANGUAGES, Account, Accounts
 from gateway.credits.service import Credits
 from gateway.ground import Ground
 from gateway.terminal.faults import CliError
@@ -17,12 +17,14 @@ app = typer.Typer(name="account", help="Accounts: who may send.", add_completion
 _PAGE = 500
 _COLUMNS = ("id", "name", "status", "email", "created")
 _RATE_MAX = 1_000_000
+_LANGUAGES = ", ".join(LANGUAGES)
 
 
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="How the account is called.")],
     email: Annotated[str | None, typer.Option(help="Where its notices go.")] = None,
+    language: Annotated[str | None, typer.Option(help=f"Of its notices: {_LANGUAGES}.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     *,
     json: JsonOption = False,
@@ -30,7 +32,8 @@ def create(
     """Make an account, with its free mail credits."""  # R11
 
     async def work(ground: Ground) -> Account:
-        return await ground[Accounts].create(name, email, grants=ground[Credits].welcome)
+        welcome = ground[Credits].welcome
+        return await ground[Accounts].create(name, email, language=language, grants=welcome)
 
     show_record(account_row(run_on_ground(config, work)), as_json=json)
 
@@ -68,6 +71,28 @@ def show(
         return account_row(found) | {"balances": await ground[Credits].balances(found.id)}
 
     show_record(run_on_ground(config, work), as_json=json)
+
+
+@app.command("set")
+def set_(
+    account: AccountArgument,
+    email: Annotated[str | None, typer.Option(help='Where its notices go; "": nowhere.')] = None,
+    language: Annotated[
+        str | None, typer.Option(help=f'Of its notices: {_LANGUAGES}; "": the configured one.')
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Change where an account's notices go, and in which language they are."""
+    if email is None and language is None:
+        raise CliError("There is nothing to change; give --email or --language.")
+
+    async def work(ground: Ground) -> Account:
+        found = await find_account(ground, account)
+        return await ground[Accounts].set_contact(found.id, email=email, language=language)
+
+    show_record(account_row(run_on_ground(config, work)), as_json=json)
 
 
 @app.command()
@@ -144,6 +169,7 @@ def account_row(account: Account) -> dict[str, Any]:
         "name": account.name,
         "status": account.status.value,
         "email": account.email,
+        "language": account.language,
         "rate_per_s": account.rate_per_s,
         "note": account.note,
         "created": when(account.created_ms),

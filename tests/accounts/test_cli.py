@@ -26,6 +26,22 @@ def test_a_new_account_has_its_free_credits(cli: Cli) -> None:
     assert shown["balances"] == {"mail": 500, "sms": 0, "validation": 0, "query": 0}  # R11
 
 
+def test_an_account_has_an_address_and_a_language_for_its_notices(cli: Cli) -> None:
+    made = cli("account", "create", "Shop", "--language", "pt", "--json").json
+    assert (made["email"], made["language"]) == (None, "pt")
+    cli.ok("account", "set", "Shop", "--email", "owner@example.org")
+    shown = cli("account", "show", "Shop", "--json").json
+    assert (shown["email"], shown["language"]) == ("owner@example.org", "pt"), "what is not given stays"
+    changed = cli("account", "set", "Shop", "--email", "", "--language", "", "--json").json
+    assert (changed["email"], changed["language"]) == (None, None)
+    assert "give --email or --language" in cli("account", "set", "Shop").refusal()
+    said = cli("account", "set", "Shop", "--language", "de").refusal()
+    assert "language: must be one of en, es, fr, it, pt" in said
+    assert "email: " in cli("account", "set", "Shop", "--email", "nobody").refusal()
+    cli.ok("account", "close", "Shop", "--yes")
+    assert "closed" in cli("account", "set", "Shop", "--language", "pt").refusal()
+
+
 def test_an_account_goes_by_its_id_or_its_name(cli: Cli) -> None:
     identity = cli.account("Shop")
     assert cli("account", "show", identity, "--json").json == cli("account", "show", "Shop", "--json").json
@@ -56,6 +72,7 @@ def test_an_unknown_account_is_told_so(cli: Cli, account: str, command: list[str
         (["x" * 201], "name: must have at most 200 characters"),
         (["two\nlines"], "name: must be one line"),
         (["Shop", "--email", "nobody"], "email: "),
+        (["Shop", "--language", "klingon"], "language: must be one of en, es, fr, it, pt"),
         (["Shop", "--email", "a@b.example\r\nBcc: c@d.example"], "email: "),
     ],
 )

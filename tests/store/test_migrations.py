@@ -191,3 +191,19 @@ def test_captured_mails_get_the_columns_of_their_lists(tmp_path: Path) -> None:
     assert list(rows[0])[-1] == "data", "a list would have to read past the mail"
     for engine in (writer, readers):
         engine.dispose()
+
+
+def test_accounts_of_before_have_no_language_and_may_be_told_things(empty: Open) -> None:
+    writer = empty()
+    at_version(writer, "0006")
+    account = "INSERT INTO account (id, name, status, created_ms) VALUES ('a', 'x', 'active', 1)"
+    notice = """
+    INSERT INTO notice (account_id, id, kind, data, dedupe_key, queued_ms)
+    VALUES ('a', 'n', 'credits.low', '{}', 'k', 1)
+    """
+    with writer.connect() as connection, connection.begin():
+        connection.exec_driver_sql(account)
+    schema.upgrade(writer)
+    with writer.connect() as connection, connection.begin():
+        assert connection.exec_driver_sql("SELECT id, language FROM account").all() == [("a", None)]
+        connection.exec_driver_sql(notice)
