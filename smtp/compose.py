@@ -48,6 +48,7 @@ _CONTENT_TYPE = re.compile(
 )
 _CONTENT_ID = re.compile(r"[!-;=?-~]{1,200}")
 _MESSAGE_ID = re.compile(r"<[!-;=?-~]{1,400}>")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8}){0,4}")  # RFC 5646 section 2.1
 _BOUNDARY = re.compile(r"[A-Za-z0-9_]{8,60}")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _URI = re.compile(r"[!-;=?-~]{1,900}")
@@ -97,6 +98,8 @@ class Draft:
     headers: Mapping[str, str] = field(default_factory=dict)
     attachments: Sequence[Attachment] = ()
     unsubscribe: Unsubscribe | None = None
+    language: str = ""
+    """Of the text, as a BCP 47 tag; "": not said (RFC 3282 section 2)."""
 
 
 def compose(draft: Draft, *, date: datetime, message_id: str, boundary: str) -> bytes:
@@ -116,9 +119,17 @@ def compose(draft: Draft, *, date: datetime, message_id: str, boundary: str) -> 
     lines += _unsubscribe_lines(draft.unsubscribe)
     lines += _own_lines(draft)
     lines.append("MIME-Version: 1.0")
+    if draft.language:
+        lines.append(f"Content-Language: {_language(draft.language)}")
     lines += content_lines
     header = "".join([f"{fold(line)}\r\n" for line in lines]).encode()
     return b"%b\r\n%b" % (header, body)
+
+
+def _language(tag: str) -> str:
+    if _LANGUAGE.fullmatch(tag) is None:
+        raise ComposeError("language", "must be a language tag such as pt or pt-BR")
+    return tag
 
 
 def _address_lines(draft: Draft) -> Iterator[str]:

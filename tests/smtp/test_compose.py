@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.header import decode_header, make_header
@@ -268,3 +269,13 @@ def test_what_could_leave_its_field_is_refused_naming_it(fields: dict[str, Any],
 def test_bad_ids_from_the_caller_are_refused(message_id: str, boundary: str) -> None:
     with pytest.raises(ComposeError):
         compose(Draft(author="a@example.org", text=""), date=DATE, message_id=message_id, boundary=boundary)
+
+
+def test_the_language_of_the_text_is_said_where_it_is_known() -> None:  # RFC 3282 section 2
+    draft = Draft(author="a@example.org", to=["b@example.net"], text="Olá", language="pt-BR")
+    assert b"\r\nContent-Language: pt-BR\r\n" in compose(
+        draft, date=DATE, message_id="<1@example.org>", boundary="abcdefgh"
+    )
+    with pytest.raises(ComposeError) as caught:
+        compose(replace(draft, language="pt\r\nBcc: x"), date=DATE, message_id="<1@x>", boundary="abcdefgh")
+    assert caught.value.field == "language"
