@@ -12,12 +12,20 @@ from smtp.dkim import Signer
 
 _ACCOUNTS_CACHED = 10_000
 _SIGNERS_CACHED = 4096
+_OWNERS_CACHED = 16  # of the domain that notices come from, and those that it was before a restart
 
 _VERIFIED = "SELECT name FROM domain WHERE account_id = ? AND status = 'verified'"
 _ACTIVE = """
 SELECT private_pem, domain, selector FROM dkim_key
 WHERE account_id = ? AND domain = ? AND active_ms IS NOT NULL AND retired_ms IS NULL
 ORDER BY algorithm DESC, selector
+"""
+
+
+_OWNER = """
+SELECT d.account_id FROM domain d JOIN dkim_key k ON k.account_id = d.account_id AND k.domain = d.name
+WHERE d.name = ? AND d.status = 'verified' AND k.active_ms IS NOT NULL AND k.retired_ms IS NULL
+ORDER BY d.verified_ms, d.account_id LIMIT 1
 """
 
 
@@ -35,6 +43,7 @@ class Signers:
         self._caches = caches
         self._verified = caches.cache(_load_verified, _ACCOUNTS_CACHED)
         self._signers = caches.cache(_load_signer, _SIGNERS_CACHED)
+        self._owners = caches.cache(owner_of, _OWNERS_CACHED)
 
     def peek_allowed(self, account_id: str, domain: str) -> bool:
         """Whether the account may send from the domain, as far as is known without a read; if not, ask."""
@@ -61,10 +70,21 @@ class Signers:
         held = self._signers.peek((account_id, domain))
         return None if held is None else held.signer
 
+    async def of_domain(self, domain: str) -> Signer | None:
+        """The signer of whichever account has verified the domain: for the gateway's own notices alone."""
+        owner = await self._owners.get(domain)
+        return None if owner is None else await self.get(owner, domain)
+
     async def get(self, account_id: str, domain: str) -> Signer | None:
         """The signer with the active keys of the domain; None when it has none: the mail goes unsigned."""
         held = await self._signers.get((account_id, domain))
         return None if held is None else held.signer
+
+
+def owner_of(tx: Tx, domain: str) -> str | None:
+    """The account whose keys sign what the gateway itself sends from `domain`: the first that verified it."""
+    row = tx.one(_OWNER, (domain,))
+    return None if row is None else row[0]
 
 
 def _load_verified(tx: Tx, account_id: str) -> frozenset[str]:

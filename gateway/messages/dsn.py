@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from gateway.clock import Clock
 from gateway.ids import IdFactory
-from gateway.messages.model import Channel, Delivery, MailEnvelope, Message, Status, Work
+from gateway.messages.model import REPORT, Channel, Delivery, MailEnvelope, Message, Status, Work
 from gateway.messages.route import Router
 from gateway.messages.settle.settlement import Settlement
 from gateway.messages.shape.mail import SenderDomains
@@ -95,7 +95,7 @@ class Dsns:
             account_id=message.account_id,
             id=dsn_id,
             channel=Channel.MAIL,
-            ingress="report",
+            ingress=REPORT,
             sender="",
             subject=f"Delivery report for {message.id}",
             envelope=MailEnvelope(mail_from=""),

@@ -35,6 +35,11 @@ class Status(StrEnum):
 FINAL = frozenset({Status.DELIVERED, Status.FAILED, Status.CANCELLED, Status.PARTLY_DELIVERED})
 
 
+REPORT = "report"
+NOTICE = "notice"
+"""The ingress of what the gateway itself sends: DSNs, and notices to accounts."""
+
+
 class MailEnvelope(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The SMTP envelope beyond its recipients (RFC 5321 section 2.3.1), and what DSN needs (RFC 3461)."""
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.clock import Clock
-from gateway.messages.model import Message
+from gateway.messages.model import NOTICE, Message
 from smtp.address import AddressError, parse_address
 from smtp.client import Content
 from smtp.dkim import Signer
@@ -27,6 +27,10 @@ class SignerDirectory(Protocol):
 
     async def get(self, account_id: str, domain: str) -> Signer | None:
         """The signer of `domain`, None when this account has no key for it."""
+        ...
+
+    async def of_domain(self, domain: str) -> Signer | None:
+        """The signer of `domain`, whichever account has a key for it."""
         ...
 
 
@@ -87,7 +91,10 @@ class Signing:
             domain = parse_address(author_addresses(fields)[0]).domain
         except (HeaderError, AddressError):
             return message.content  # only our own notifications have no author of a verified domain
-        signer = await self._signers.get(message.account_id, domain)
+        if message.ingress == NOTICE:  # whose author is the gateway, not the account that is told
+            signer = await self._signers.of_domain(domain)
+        else:
+            signer = await self._signers.get(message.account_id, domain)
         if signer is None:
             return message.content
         now_s = self._clock.now_ms() // 1000

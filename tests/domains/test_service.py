@@ -347,3 +347,21 @@ async def test_callers_that_miss_together_share_one_read(tmp_path: Path) -> None
         answers = await asyncio.gather(*(rig.signers.get(account.id, NAME) for _ in range(100)))
         assert len(set(map(id, answers))) == 1
         assert spy.reads == 1
+
+
+async def test_what_the_gateway_itself_sends_is_signed_by_the_first_account_that_verified_the_domain(
+    tmp_path: Path,
+) -> None:
+    async with services(tmp_path) as rig:
+        accounts = [await rig.account(name) for name in ("Ada", "Bob", "Eve")]
+        for account in accounts:
+            await rig.domains.add(account.id, NAME)
+        assert await rig.signers.of_domain(NAME) is None, "a domain that nobody has verified has no keys"
+        for account in (accounts[1], accounts[0]):
+            rig.clock.advance(1)
+            await rig.domains.approve(account.id, NAME)
+        found = await rig.signers.of_domain(NAME)
+        assert found is not None
+        assert found is await rig.signers.get(accounts[1].id, NAME)
+        await rig.domains.remove(accounts[1].id, NAME)
+        assert await rig.signers.of_domain(NAME) is await rig.signers.get(accounts[0].id, NAME)

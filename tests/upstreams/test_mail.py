@@ -44,6 +44,9 @@ class Keys:
     async def get(self, account_id: str, domain: str) -> Signer | None:
         return self.peek(account_id, domain)
 
+    async def of_domain(self, domain: str) -> Signer | None:
+        return self.peek(ACCOUNT, domain)
+
 
 def signing() -> Signing:
     return Signing(Keys(), SystemClock())
