@@ -13,6 +13,7 @@ from gateway.http.gate.translate import Translations
 from gateway.http.wire.kinds import Kind
 from gateway.jobs.chores import Chore
 from gateway.jobs.retention import Purge
+from gateway.notices.kind import NoticeKind
 from gateway.store.tx import Listener
 
 
@@ -51,6 +52,8 @@ class Vertical:
     """Its kinds of events, each with the scope that a key needs to be told of them."""
     listens: Listener | None = None
     """Is told of events inside the transaction that writes them."""
+    notices: Sequence[NoticeKind] = ()
+    """What it has accounts told of by mail."""
     jobs: Callable[[Ground], Sequence[Chore]] = _no_jobs
     """What it has to do now and then, by one process at a time."""
     purges: Callable[[Settings], Sequence[Purge]] = _no_purges

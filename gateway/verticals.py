@@ -31,6 +31,7 @@ from gateway.jobs.retention import Purge, older_than, purge_all, sweeping, sweep
 from gateway.messages.vertical import MESSAGES
 from gateway.notices import queue as notices
 from gateway.notices import tables as notices_tables
+from gateway.notices.kind import NoticeKinds
 from gateway.peers import Networks
 from gateway.sendernames.vertical import SENDERNAMES
 from gateway.store import idempotency, leases
@@ -67,6 +68,7 @@ EVENT_LISTENERS: Sequence[Listener] = [one.listens for one in VERTICALS if one.l
 """Who is told of events, inside the transaction that writes them: every store is opened with these."""
 
 EVENT_KINDS = EventKinds((kind, scope) for one in VERTICALS for kind, scope in one.event_kinds.items())
+NOTICE_KINDS = NoticeKinds((kind.name, kind) for one in VERTICALS for kind in one.notices)
 SCOPES = Scopes(scope for one in VERTICALS for scope in one.scopes)
 OPERATIONS: Sequence[Operation] = [
     *MESSAGES.operations,  # what most clients are here for
@@ -93,6 +95,7 @@ def make(
     ground = Ground(settings, store, clock, dns=dns, caches=caches)
     ground.add(SCOPES)
     ground.add(EVENT_KINDS)
+    ground.add(NOTICE_KINDS)
     if login_key is not None:
         ground.add(login_key)
     for one in VERTICALS:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gateway.credits import api, cli, problems, tables
+from gateway.credits import api, cli, notices, problems, tables
 from gateway.credits.events import CREDITS_LOW, CREDITS_RECHARGE
 from gateway.credits.providers import Invoice
 from gateway.credits.service import Credits
@@ -36,6 +36,7 @@ CREDITS = Vertical(
     commands=(cli.app,),
     scopes=("credits:read", "credits:write"),
     event_kinds=dict.fromkeys((CREDITS_LOW, CREDITS_RECHARGE), "credits:read"),
+    notices=(notices.LOW,),
     jobs=_jobs,
     problems=problems.TRANSLATIONS,
 )
