@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, g
 
 from config.check import check
 from config.fault import ConfigError, Fault
-from config.kinds import Between, Secret, Text
+from config.kinds import Between, Secret, Text, key_name
 from config.paths import resolve
 from config.schema import Settings
 from config.secrets import SECRET_FORMS, read_secret
@@ -74,16 +74,19 @@ def _decode_keys(
 ) -> dict[str, Any]:
     """The value of every field of a schema class; a fault for every key that is none of its fields."""
     hints = get_type_hints(cls, include_extras=True)
-    known = {f.name: _default(f, base) for f in fields(cls)}
-    secrets = [name for name in known if _is_secret(hints[name])]
+    attributes = {key_name(f.name): f.name for f in fields(cls)}
+    known = {key_name(f.name): _default(f, base) for f in fields(cls)}
+    secrets = [name for name in known if _is_secret(hints[attributes[name]])]
     spelled = {f"{name}{form}" for name in secrets for form in SECRET_FORMS}
     for key in table:
         if key not in known and key not in spelled:
             decoding.fault(_join(path, key), "unknown key", did_you_mean(key, [*known, *spelled]))
     return {
-        name: _decode_secret(decoding, path, name, default, table)
+        attributes[name]: _decode_secret(decoding, path, name, default, table)
         if name in secrets
-        else _decode_field(decoding, _join(path, name), hints[name], default, table.get(name, MISSING))
+        else _decode_field(
+            decoding, _join(path, name), hints[attributes[name]], default, table.get(name, MISSING)
+        )
         for name, default in known.items()
     }
 

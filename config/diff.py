@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from config.kinds import key_name
 from config.schema import Settings
 
 
@@ -17,7 +18,7 @@ def _walk(path: str, old: Any, new: Any) -> list[str]:
     if old == new:
         return []
     if is_dataclass(old) and type(old) is type(new):
-        pairs = [(f.name, getattr(old, f.name), getattr(new, f.name)) for f in fields(old)]
+        pairs = [(key_name(f.name), getattr(old, f.name), getattr(new, f.name)) for f in fields(old)]
     elif isinstance(old, Mapping) and isinstance(new, Mapping):
         pairs = [(name, old.get(name), new.get(name)) for name in dict.fromkeys([*old, *new])]
     else:

@@ -98,6 +98,37 @@ def is_host(text: str) -> bool:
     return is_ip_address(text) or (len(text) <= 253 and _HOST.match(text) is not None)
 
 
+# Narrower than RFC 5322 (no quoted local part, no quoted pair): what passes is one mailbox to every parser.
+_AUTHOR_NAME = re.compile(r'"[^"\\]*" *|[^"<>(),:;@\[\]\\]*')
+_AUTHOR_LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+
+
+def is_author(text: str) -> bool:
+    """Whether the text is `local@domain` or `Name <local@domain>`, the address ASCII (RFC 5322, 3.4)."""
+    name, address = "", text
+    if text.endswith(">") and "<" in text:
+        name, _, address = text[:-1].rpartition("<")
+    local, at, domain = address.rpartition("@")
+    return (
+        at == "@"
+        and (len(name) <= 200 and name.isprintable() and _AUTHOR_NAME.fullmatch(name) is not None)
+        and (len(local) <= 64 and _AUTHOR_LOCAL.fullmatch(local) is not None)
+        and (len(address) <= 254 and _is_domain(domain))
+    )
+
+
+def _is_domain(text: str) -> bool:
+    """Whether the text is a host name as mail has it: no address, no underscore, no dot at its end."""
+    labels = text.split(".")
+    sound = not any(one.endswith("-") for one in labels) and not labels[-1].isdigit()
+    return sound and "_" not in text and labels[-1] != "" and _HOST.match(text) is not None
+
+
+def key_name(attribute: str) -> str:
+    """The key of a schema class's attribute: the same, without the underscore behind a word of Python's."""
+    return attribute.removesuffix("_")
+
+
 def _ascii_up_to(octets: int) -> Text:
     """A printable ASCII text of at most `octets` octets."""
     return Text(
@@ -137,6 +168,13 @@ IpAddress = Annotated[str, Text(is_ip_address, "an IP address")]
 Url = Annotated[
     str,
     Text(re.compile(r"(?:https?://[^\s/?#][^\s?#]*)?\Z").match, "an http:// or https:// address, or empty"),
+]
+OptionalAuthor = Annotated[
+    str,
+    Text(
+        lambda text: not text or is_author(text),
+        "an address such as notices@example.org, or Name <notices@example.org>",
+    ),
 ]
 OptionalNumber = Annotated[
     str, Text(re.compile(r"(?:\+[1-9][0-9]{6,14})?\Z").match, "a number such as +41791234567, or empty")

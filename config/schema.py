@@ -1,8 +1,8 @@
 """The schema of `gateway.toml`: one frozen class per section, one root `Settings`.
 
-Attribute names are the key names. Pure data: reading, secrets and paths are `config.load`'s and
-`config.decode`'s. The sections stand in `sections/`, those of a vertical in a file of its
-name.
+Attribute names are the key names, with an underscore behind those that are words of Python's (`from_`). Pure
+data: reading, secrets and paths are `config.load`'s and `config.decode`'s. The sections stand in `sections/`,
+those of a vertical in a file of its name.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from config.sections.credits import Credit
 from config.sections.limits import Limits
 from config.sections.listeners import Http, Smpp, Smtp, Tls
 from config.sections.messages import AcceptableUse, Mail, MailRoute, Sms, SmsRoute
+from config.sections.notices import Notices
 from config.sections.observe import Log, Metrics, Probe
 from config.sections.retention import Retention
 from config.sections.sendernames import SenderName
@@ -40,6 +41,7 @@ class Settings:
     sms: Sms = field(default_factory=Sms)
     upstream: Mapping[str, Upstream] = field(default_factory=dict)
     credits: Credit = field(default_factory=Credit)
+    notices: Notices = field(default_factory=Notices)
     sender_name: SenderName = field(default_factory=SenderName)
     acceptable_use: AcceptableUse = field(default_factory=AcceptableUse)
     retention: Retention = field(default_factory=Retention)

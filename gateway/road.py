@@ -77,7 +77,7 @@ class Road:
             sms=settings.sms.route,
             upstreams=upstreams,
         )
-        bell = Bell()
+        bell = self.bell = Bell()
         self.dispatcher = Dispatcher(
             store=store,
             upstream_of=self.router.upstream_of,
@@ -143,7 +143,15 @@ class Road:
 
     def offer(self, ground: Ground) -> None:
         """Puts what doors and handlers ask for on the ground."""
-        for part in (self.mail, self.sms, self.acceptor, self.router, self.mail_limits, self.slices):
+        for part in (
+            self.mail,
+            self.sms,
+            self.acceptor,
+            self.router,
+            self.mail_limits,
+            self.slices,
+            self.bell,
+        ):
             ground.add(part)
         ground.add(self.upstreams)
 

@@ -12,18 +12,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import typer
+from sqlalchemy import Engine
 
 from config import ConfigError, Fault, Settings, load
 from config.sections.upstreams import RelayUpstream, SmppUpstream
 from gateway import tls
 from gateway.cli.db import database
+from gateway.domains.signers import owner_of
 from gateway.listeners import that_need_tls
 from gateway.store import schema
 from gateway.store.errors import StoreError
+from gateway.store.tx import Tx
 from gateway.terminal.output import complain, say
 from gateway.terminal.session import DEFAULT_CONFIG, ConfigOption
 from policy.countries import CountryTableError
 from policy.countries import parse as parse_countries
+from smtp.address import parse_mailbox
 
 _SOON = timedelta(days=30)
 
@@ -60,6 +64,7 @@ def examine(settings: Settings, *, now: datetime) -> Iterator[Fault | Note]:
     yield from _proxies(settings)
     yield from _countries(settings)
     yield from _trusted(settings)
+    yield from _sender_of_notices(settings)
     yield from _folder("server.data_dir", settings.server.data_dir)
     yield from _database(settings)
 
@@ -121,6 +126,13 @@ def _trusted(settings: Settings) -> Iterator[Fault]:
             yield _fault(f"upstream.{name}.ca_file", message)
 
 
+def _sender_of_notices(settings: Settings) -> Iterator[Fault]:
+    """Without it the gateway runs, and tells no account anything."""
+    if not settings.notices.from_:
+        suggestion = 'write an address of yours, such as "Gateway <notices@example.org>"'
+        yield _fault("notices.from", "missing: accounts are not told that their balance is low", suggestion)
+
+
 def _folder(key: str, folder: Path) -> Iterator[Fault]:
     """Whether the folder can be written, or made."""
     for place in (folder, *folder.parents):
@@ -145,8 +157,19 @@ def _database(settings: Settings) -> Iterator[Fault | Note]:
     try:
         with database(settings.store) as engine:
             schema.check(engine)
+            yield from _signature_of_notices(settings, engine)
     except StoreError as error:
         yield _fault("store.url", str(error))
+
+
+def _signature_of_notices(settings: Settings, engine: Engine) -> Iterator[Note]:
+    """Notices are signed with the keys of their domain, once some account has verified it."""
+    if not settings.notices.from_:
+        return
+    domain = parse_mailbox(settings.notices.from_).mailbox.domain
+    with engine.connect() as connection:
+        if owner_of(Tx(connection), domain) is None:
+            yield Note(f"notices.from: no account has verified {domain}, so notices go out unsigned")
 
 
 def _fault(key_path: str, message: str, suggestion: str = "") -> Fault:

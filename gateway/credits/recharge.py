@@ -4,13 +4,19 @@ The order is a row written with the debit; paying it is `gateway.credits.service
 unique index on open recharge orders makes "one in flight" hold whatever races.
 """
 
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.accounts.service import language_of
 from gateway.credits.events import CREDITS_LOW, CREDITS_RECHARGE
+from gateway.credits.notices import LOW
 from gateway.credits.placing import place
 from gateway.credits.rules import recharge as rules
 from gateway.credits.tables import IS_OPEN, OPEN
 from gateway.credits.terms import DAY_MS, Terms
 from gateway.events.record import of_account
 from gateway.ids import id_floor
+from gateway.notices.queue import queue
 from gateway.store.tx import Tx
 
 _SETTING = """
@@ -41,13 +47,7 @@ def after_debit(
     enabled, threshold, amount, daily_cap, low = setting or (0, None, None, None, None)
     limit = terms.settings.low_balance_threshold if low is None else low
     if balance < limit <= before:
-        of_account(
-            tx,
-            account_id,
-            CREDITS_LOW,
-            now_ms,
-            {"product": product, "balance": balance, "below": limit},
-        )
+        _tell_low(tx, account_id, {"product": product, "balance": balance, "below": limit}, now_ms)
     if not enabled:
         return None
     decision = _decide(
@@ -79,6 +79,17 @@ def after_debit(
     detail = {"product": product, "order": order_id, "credits": decision.credits, "status": "created"}
     of_account(tx, account_id, CREDITS_RECHARGE, now_ms, detail)
     return order_id
+
+
+def _tell_low(tx: Tx, account_id: str, detail: dict[str, Any], now_ms: int) -> None:
+    """An event each time, and a mail at most once a day (UTC) and product (R8).
+
+    Two debits of one product take turns, so no other transaction queues the same notice just now.
+    """
+    of_account(tx, account_id, CREDITS_LOW, now_ms, detail)
+    day = datetime.fromtimestamp(now_ms / 1000, UTC).date()
+    key = f"{CREDITS_LOW}:{detail['product']}:{day}"
+    queue(tx, account_id, LOW.name, language_of(tx, account_id), detail, key, now_ms)
 
 
 def _decide(

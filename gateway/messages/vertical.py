@@ -4,17 +4,24 @@ from collections.abc import Sequence
 
 from config.schema import Settings
 from gateway.ground import Ground
+from gateway.jobs.chores import Chore
 from gateway.jobs.retention import Purge, older_than, sweeping
 from gateway.messages import cli, tables
 from gateway.messages.api import messages, problems, submit
 from gateway.messages.events import TOLD
+from gateway.messages.notices import Notices
+from gateway.messages.queue.bell import Bell
 from gateway.messages.queue.cancel import Cancelling
 from gateway.messages.receipts import apply, client
 from gateway.messages.receipts.tables import client_receipt
 from gateway.messages.retention import FinalMessages
+from gateway.messages.route import Router
 from gateway.messages.settle import retry
+from gateway.notices.kind import NoticeKinds
 from gateway.vertical import Vertical
 from policy.retention import DAY_MS
+
+_NOTICES_S = 60.0
 
 
 def _make(ground: Ground) -> None:
@@ -34,6 +41,18 @@ def _purges(settings: Settings) -> Sequence[Purge]:
     )
 
 
+def _jobs(ground: Ground) -> Sequence[Chore]:
+    notices = Notices(
+        ground.settings,
+        store=ground.store,
+        clock=ground.clock,
+        kinds=ground[NoticeKinds],
+        router=ground[Router],
+        sent=ground[Bell].ring,
+    )
+    return (Chore(name="notices_send", work=notices.send, every_s=_NOTICES_S),)
+
+
 MESSAGES = Vertical(
     name="messages",
     tables=(
@@ -51,5 +70,6 @@ MESSAGES = Vertical(
     event_kinds=dict.fromkeys(TOLD, "messages:read"),
     kinds=problems.EVERY,
     problems=problems.TRANSLATIONS,
+    jobs=_jobs,
     purges=_purges,
 )

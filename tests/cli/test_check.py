@@ -32,7 +32,15 @@ def _faults(cli: Cli, text: str) -> list[str]:
     return [fault.strip() for fault in faults]
 
 
+def _verify_the_domain_of_notices(cli: Cli) -> None:
+    cli.account("Operator")
+    cli.ok("domain", "add", "Operator", "gateway.example")
+    cli.ok("domain", "approve", "Operator", "gateway.example")
+
+
+@pytest.mark.usefixtures("cheap_rsa")
 def test_a_sound_configuration_is_told_so(cli: Cli) -> None:
+    _verify_the_domain_of_notices(cli)
     cli.config.write_text(cli.config.read_text() + _pair(cli.folder, NOW))
     done = cli("check")
     assert (done.code, done.out, done.err) == (0, "gateway.toml: no faults\n", "")
@@ -77,6 +85,24 @@ def test_a_proxy_that_is_not_trusted_is_a_note(cli: Cli) -> None:
     assert "note: http.trusted_proxies: empty" in done.err
     cli.config.write_text(cli.config.read_text() + 'trusted_proxies = ["10.0.0.5/32"]\n')
     assert "trusted_proxies" not in cli("check").err
+
+
+def test_notices_without_a_sender_are_a_fault_that_keeps_nothing_from_running(cli: Cli) -> None:  # R8
+    cli.config.write_text(cli.config.read_text().partition("[notices]")[0] + _pair(cli.folder, NOW))
+    (fault,) = _faults(cli, "")
+    assert fault.startswith("notices.from: missing: accounts are not told that their balance is low, write")
+    assert "There is no account yet" in cli.ok("account", "list")
+
+
+@pytest.mark.usefixtures("cheap_rsa")
+def test_notices_that_nobodys_keys_would_sign_are_a_note(cli: Cli) -> None:
+    cli.config.write_text(cli.config.read_text() + _pair(cli.folder, NOW))
+    done = cli("check")
+    assert (done.code, done.err) == (
+        0, "note: notices.from: no account has verified gateway.example, so notices go out unsigned\n"
+    )  # fmt: skip
+    _verify_the_domain_of_notices(cli)
+    assert cli("check").err == ""
 
 
 def test_an_expired_certificate_is_a_fault(cli: Cli) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from config.sections.credits import Credit
 from gateway.accounts import known
 from gateway.accounts.known import Remember
-from gateway.credits import ledger, orders
+from gateway.credits import ledger, orders, recharge
 from gateway.credits.terms import Terms
 from gateway.events import record as events
 from gateway.ids import IdFactory
@@ -21,6 +21,8 @@ from gateway.messages import retention
 from gateway.messages.accept.accepting import AcceptMessages
 from gateway.messages.events import EventKind
 from gateway.messages.model import Channel, Delivery, Message, SmsEnvelope, Status, Submitted, Work
+from gateway.messages.notices import _Told
+from gateway.messages.notices import _write as write_notices
 from gateway.messages.queue import cancel, claim, clock_set_back, held
 from gateway.messages.queue.claim import LaneKey
 from gateway.messages.receipts import apply as receipts
@@ -30,6 +32,7 @@ from gateway.messages.receipts.client import SettleReceipts
 from gateway.messages.receipts.late import TakeLateAnswer
 from gateway.messages.settle.operation import SettleDeliveries, note_waiting
 from gateway.messages.settle.settlement import Settlement
+from gateway.notices import queue as notices
 from gateway.store import chain, idempotency, leases, revision
 from gateway.store.idempotency import IdempotencyKey
 from gateway.store.locks import NOTHING, Locks
@@ -51,7 +54,7 @@ _REFUND_ON = frozenset({"rejected", "undelivered", "cancelled"})
 _TABLES = (
     *("message", "delivery", "content", "event", "sms_part", "parked_receipt", "client_receipt", "lot"),
     *("posting", "credit_order", "webhook", "webhook_delivery", "idempotency", "captured_mail", "lease"),
-    *("known_login", "credential", "account", "chain"),
+    *("known_login", "credential", "account", "chain", "notice"),
 )
 _MESSAGE = """
 INSERT INTO message (account_id, id, channel, ingress, sender, status, recipients, size_octets, price_credits,
@@ -77,6 +80,7 @@ VALUES (?, ?, 'smpp', ?, 'x', '[]', 0)
 """
 _KNOWN = "INSERT INTO known_login VALUES (?, ?, ?, 'd', 0)"
 _EXPIRED_KEY = "INSERT INTO idempotency VALUES (?, ?, ?, '[]', 1)"
+_NOTICE = "INSERT INTO notice VALUES (?, ?, 'credits.low', NULL, '{}', ?, 0, NULL, NULL, NULL)"
 
 Key = tuple[str, str]
 
@@ -124,6 +128,9 @@ class World:
             tx.run(_LOT_ROW, (account, _LOT))
             tx.run(_EXPIRED_LOT, (account, "m" * 26))
             tx.run(_ORDER, (account, "o" * 26))
+            tx.run_many(
+                _NOTICE, [(account, f"n{number}".ljust(26, "0"), f"n{number}") for number in range(4)]
+            )
             tx.run_many(_EXPIRED_KEY, [(account, f"key{number}", b"old") for number in range(4)])
             for status in ("waiting", "delivered"):
                 tx.run_many(_TELLING, [(account, telling(status, n), HOOK, status) for n in range(6)])
@@ -296,6 +303,7 @@ def purging(_world: World, side: int) -> Iterable[Operation[Any]]:
         partial(known.purge, before_ms=NOW_MS * 2),
         partial(leases.purge, before_ms=NOW_MS * 2),
         *(partial(events.purge, account_id=account, before_ms=NOW_MS * 2) for account in ACCOUNTS),
+        *(partial(notices.purge, account_id=account, before_ms=NOW_MS * 2) for account in ACCOUNTS),
     ]
     for purge in slices[:: 1 - 2 * side]:
         yield Sweep(partial(purge, limit=500))
@@ -397,6 +405,23 @@ def _drop(tx: Tx, names: list[str], holder: str) -> None:
         leases.drop(tx, name, holder)
 
 
+def telling_accounts(world: World, side: int) -> Iterable[Operation[Any]]:
+    """Debits that queue the notices of the day, and both processes at those that wait."""
+    turn = 1 - 2 * side
+    for account in ACCOUNTS[::turn]:
+        for name in ("sms", "mail")[::turn]:
+            low = {"product": name, "balance": side, "below": 9}
+            tell = partial(recharge._tell_low, account_id=account, detail=low, now_ms=NOW_MS)
+            yield Call(tell, ledger.locks([(account, name)]))
+    yield Sweep(partial(_send, world=world, turn=turn))
+
+
+def _send(tx: Tx, world: World, turn: int) -> None:
+    waiting = notices.waiting(tx, 100)[::turn]
+    told = [_Told(one, world.message(one.account_id, Channel.MAIL)) for one in waiting]
+    write_notices(tx, told, NOW_MS)
+
+
 def sealing(_world: World, side: int) -> Iterable[Operation[Any]]:
     """The chains that both write, one under its owner's lock and one under its own alone."""
     for account in ACCOUNTS[:: 1 - 2 * side]:
@@ -452,6 +477,7 @@ SCENES: dict[str, tuple[type[Operation[Any]], Scene]] = {
     "login": (Remember, login),
     "capture": (_Capture, capture),
     "credits": (Call, credit),
+    "notices": (Call, telling_accounts),
     "leases": (Call, lease),
     "chains": (Call, sealing),
     "revision": (Call, cached),

@@ -24,6 +24,9 @@ CONFIG = """
 [store]
 url = "sqlite:gateway.db"
 busy_timeout_s = 2
+
+[notices]
+from = "notices@gateway.example"
 """
 
 
