@@ -14,7 +14,7 @@ import structlog
 import typer
 from typer.main import get_command
 
-from gateway.cli import account, check, daemon, db, version
+from gateway.cli import account, check, daemon, db, notice, version
 from gateway.cli.opening import opened
 from gateway.terminal.faults import explain, unforeseen, wants_traceback
 from gateway.terminal.output import complain
@@ -29,7 +29,7 @@ app = typer.Typer(
 )
 daemon.add_to(app)
 check.add_to(app)
-for noun in (db.app, account.app, *(command for one in VERTICALS for command in one.commands)):
+for noun in (db.app, account.app, notice.app, *(command for one in VERTICALS for command in one.commands)):
     app.add_typer(noun)
 version.add_to(app)
 

@@ -28,10 +28,24 @@ UPDATE notice SET sent_ms = ?, message_id = ?, note = ? WHERE (account_id, id) I
   SELECT account_id, id FROM notice
   WHERE account_id = ? AND id = ? AND sent_ms IS NULL AND note IS NULL{skip_locked})
 """
+_KEPT = """
+SELECT kind, queued_ms, sent_ms, message_id, note FROM notice WHERE account_id = ? ORDER BY id DESC LIMIT ?
+"""
 _PURGE = """
 DELETE FROM notice WHERE (account_id, id) IN (
   SELECT account_id, id FROM notice WHERE account_id = ? AND id < ? LIMIT ?{skip_locked})
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One as the operator sees it: sent by a message, noted, or waiting."""
+
+    kind: str
+    queued_ms: int
+    sent_ms: int | None
+    message_id: str | None
+    note: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +107,11 @@ def not_sent(tx: Tx, one: Notice, note: str) -> bool:
 
 def _mark(tx: Tx, one: Notice, state: tuple[int | None, str | None, str | None]) -> bool:
     return tx.run(_MARK.format(skip_locked=tx.skip_locked), (*state, one.account_id, one.id)) == 1
+
+
+def of_account(tx: Tx, account_id: str, limit: int) -> list[Kept]:
+    """Up to `limit` of the account's notices, the newest first."""
+    return [Kept(*row) for row in tx.rows(_KEPT, (account_id, limit))]
 
 
 def purge(tx: Tx, account_id: str, *, before_ms: int, limit: int) -> int:

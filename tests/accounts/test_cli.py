@@ -8,7 +8,9 @@ import pytest
 from gateway.accounts.auth import Authenticator, AuthRefused
 from gateway.accounts.secrets import CredentialKind
 from gateway.ground import Ground
+from gateway.notices import queue
 from gateway.sendernames.service import Document, DocumentKind, SenderNames
+from gateway.store.tx import Tx
 from gateway.webhooks.service import Webhooks
 from tests.support.cli import Cli
 
@@ -119,6 +121,29 @@ def test_every_account_is_listed_across_pages(cli: Cli, monkeypatch: pytest.Monk
     monkeypatch.setattr("gateway.cli.account._PAGE", 2)
     made = [cli.account(f"Shop {number}") for number in range(5)]
     assert [one["id"] for one in cli("account", "list", "--json").json] == made
+
+
+def test_the_operator_sees_what_an_account_was_told_and_what_not(cli: Cli) -> None:
+    identity = cli.account("Shop")
+    assert "There is no notice." in cli.ok("notice", "list", "Shop")
+
+    def tell(tx: Tx) -> None:
+        for number in range(3):
+            queue.queue(tx, identity, "credits.low", None, {}, f"k{number}", 1_790_000_000_000 + number)
+        first, second, _ = queue.waiting(tx, 3)
+        assert queue.sent(tx, first, "m" * 26, 1_790_000_060_000)
+        assert queue.not_sent(tx, second, "no address")
+
+    cli.ground(lambda ground: ground.store.write(tell))
+    listed = cli("notice", "list", "Shop", "--json").json
+    assert [(one["status"], one["message"], one["note"]) for one in listed] == [
+        ("waiting", None, None),
+        ("not sent", None, "no address"),
+        ("sent", "m" * 26, None),
+    ]
+    assert (listed[2]["queued"], listed[2]["sent"]) == ("2026-09-21T14:13:20Z", "2026-09-21T14:14:20Z")
+    assert len(cli("notice", "list", "Shop", "--limit", "1", "--json").json) == 1
+    assert "no address" in cli.ok("notice", "list", "Shop")
 
 
 # --- keys and logins ---------------------------------------------------------------------------------------
