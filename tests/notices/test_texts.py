@@ -24,8 +24,8 @@ def placeholders(text: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(text) if name is not None}
 
 
-def test_there_are_five_languages() -> None:
-    assert sorted(LANGUAGES) == ["en", "es", "fr", "it", "pt"]
+def test_there_are_at_least_five_languages() -> None:
+    assert set(LANGUAGES) >= {"en", "es", "fr", "it", "pt"}
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
