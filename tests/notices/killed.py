@@ -18,8 +18,8 @@ from gateway.messages.route import Router
 from gateway.notices import queue
 from gateway.store.store import Store
 from gateway.verticals import NOTICE_KINDS
-from tests.gateway.fakes import FakeUpstream
-from tests.gateway.notices_rig import settings
+from tests.notices.rig import settings
+from tests.support.fakes import FakeUpstream
 
 
 def notices(store: Store, sent: Callable[[], None]) -> Notices:

@@ -9,8 +9,8 @@ from typing import Any
 from config.schema import Settings
 from gateway.messages.notices import Notices
 from gateway.verticals import NOTICE_KINDS
-from tests.gateway.fakes import FakeClock, FakeUpstream
-from tests.gateway.rig import ACCOUNT, Rig, rig
+from tests.support.fakes import FakeClock, FakeUpstream
+from tests.world import ACCOUNT, Rig, rig
 
 AUTHOR = "Gateway <notices@gateway.example>"
 _ACCOUNT = """

@@ -14,10 +14,10 @@ import pytest
 from gateway.notices import queue
 from gateway.store.store import Store
 from tests.faults.installation import CREDITS, DOMAIN, Installation, installation
-from tests.gateway.cli_rig import ROOT, environment
-from tests.gateway.databases import database_url
-from tests.gateway.notices_killed import notices
-from tests.gateway.rig import ACCOUNT
+from tests.notices.killed import notices
+from tests.support.cli import ROOT, environment
+from tests.support.databases import database_url
+from tests.world import ACCOUNT
 
 _ACCOUNT = """
 INSERT INTO account (id, name, status, email, created_ms) VALUES (?, 'Shop', 'active', 'a@b.example', 0)
@@ -39,7 +39,7 @@ async def test_a_kill_between_any_two_lines_leaves_one_mail_for_one_notice(
     await store.write(lambda tx: queue.queue(tx, ACCOUNT, "credits.low", None, _LOW, "k", 1_790_000_000_000))
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "tests.gateway.notices_killed", url, where],
+        [sys.executable, "-m", "tests.notices.killed", url, where],
         cwd=ROOT,
         env=environment(),
         capture_output=True,

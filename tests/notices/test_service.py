@@ -17,8 +17,8 @@ from gateway.messages.model import Message
 from gateway.notices import queue
 from gateway.store.tx import Tx
 from policy.retention import DAY_MS
-from tests.gateway.notices_rig import AUTHOR, Told, settings, told
-from tests.gateway.rig import ACCOUNT, OTHER_ACCOUNT
+from tests.notices.rig import AUTHOR, Told, settings, told
+from tests.world import ACCOUNT, OTHER_ACCOUNT
 
 pytestmark = pytest.mark.usefixtures("engine")
 LOW = {"product": "mail", "balance": 9, "below": 10}

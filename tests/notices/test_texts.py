@@ -13,7 +13,7 @@ from gateway.credits.notices import LOW
 from gateway.credits.terms import PRODUCTS
 from gateway.notices.rendering import read, render
 from gateway.verticals import NOTICE_KINDS
-from tests.gateway.cli_rig import environment
+from tests.support.cli import environment
 
 ROOT = Path(__file__).parents[2]
 TRANSLATED = [language for language in LANGUAGES if language != "en"]
