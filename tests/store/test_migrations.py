@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
 from gateway.store import postgresql, schema, sqlite
@@ -76,6 +77,16 @@ def test_every_table_has_one_owner_who_is_listed() -> None:
     assert sorted(owned) == sorted(declared), (
         "what a tables.py declares stands in its Vertical (gateway/verticals.py)"
     )
+
+
+def test_a_migration_is_known_by_the_number_of_its_file() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(schema.MIGRATIONS))
+    script = ScriptDirectory.from_config(config)
+    assert {one.revision: Path(one.path).name[:4] for one in script.walk_revisions()} == {
+        version: version for version in schema.versions()
+    }
+    assert script.get_heads() == [schema.head()]
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_program(empty: Open) -> None:
