@@ -36,9 +36,9 @@ def configure(folder: Path, more: str = "") -> Path:
 
 
 class Daemon:
-    """`gateway COMMAND` in `folder`; ended when the block is left."""
+    """`gateway COMMAND` in `folder`; ended when the block is left, or after `patience_s` seconds."""
 
-    def __init__(self, folder: Path, command: str = "run") -> None:
+    def __init__(self, folder: Path, command: str = "run", *, patience_s: float = _PATIENCE_S) -> None:
         self.seen = ""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "gateway", command],
@@ -48,7 +48,7 @@ class Daemon:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self._end = Timer(_PATIENCE_S, self._process.kill)
+        self._end = Timer(patience_s, self._process.kill)
         self._end.start()
 
     def __enter__(self) -> "Daemon":
