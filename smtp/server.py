@@ -1,4 +1,4 @@
-"""The SMTP submission server: listeners, shared limits, drain. The sessions are in `server_session`.
+"""The SMTP submission server: listeners, shared limits, drain. Its connections are `server_connection`.
 
 Runs in the asyncio loop it is started in, whoever owns that. Raises OSError from `start` when the address is
 taken. Knows nothing of accounts and messages, nor of other doors: those are the `Application` and the `Door`
@@ -28,7 +28,7 @@ from smtp.server_api import (
     Session,
     TlsInfo,
 )
-from smtp.server_session import SubmissionSession
+from smtp.server_connection import Connection
 from smtp.server_state import ServerState
 
 __all__ = [
@@ -87,8 +87,8 @@ class SmtpServer:
             raise ValueError("implicit TLS needs a TLS context")
         state, loop = self._state, asyncio.get_running_loop()
 
-        def session(peer: Peer | None) -> SubmissionSession:
-            return SubmissionSession(state, loop, peer, implicit_tls=implicit_tls)
+        def session(peer: Peer | None) -> Connection:
+            return Connection(state, loop, peer, implicit_tls=implicit_tls)
 
         listening = await state.door.listen(session, host, port, tls=context, reuse_port=reuse_port)
         self._listeners.append(listening)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
+LONGEST_LINE_OCTETS = 12_288  # RFC 4954 section 4, which outdoes every other command
 HIGH_WATER_OCTETS = 65_536
 OVERLONG = b""  # no line is empty: a line has at least its line feed
 
@@ -32,6 +33,11 @@ class InputBuffer:
         """Read from this transport from now on."""
         self.resume()
         self._transport = transport
+
+    def stop(self) -> None:
+        """What comes next is for somebody else: nothing more arrives here from this transport."""
+        if self._transport is not None:
+            self._transport.pause_reading()
 
     def feed(self, data: bytes) -> None:
         """Octets have arrived."""

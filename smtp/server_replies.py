@@ -9,6 +9,7 @@ OK = Reply(Code.OK, Status.OK, "OK").render()
 SENDER_OK = Reply(Code.OK, Status.SENDER_OK, "Sender OK").render()
 RECIPIENT_OK = Reply(Code.OK, Status.RECIPIENT_OK, "Recipient OK").render()
 GO_AHEAD = Reply(Code.START_INPUT, "", "End data with <CR><LF>.<CR><LF>").render()
+GO_SECURE = Reply(Code.READY, Status.OK, "Ready to start TLS").render()
 BYE = Reply(Code.CLOSING, Status.OK, "Bye").render()
 AUTHENTICATED = Reply(Code.AUTHENTICATED, Status.SECURITY_OK, "Authentication successful")
 

@@ -12,8 +12,8 @@ from smtp.data import Budget
 from smtp.outcome import Envelope, Recipient
 from smtp.reply_parser import MAX_LINE_OCTETS, ProtocolError, ReplyParser
 from smtp.server_api import ServerConfig
+from smtp.server_connection import Connection
 from smtp.server_input import HIGH_WATER_OCTETS
-from smtp.server_session import SubmissionSession
 from smtp.server_state import ServerState
 from tests.doors.support import make_door
 from tests.fuzz.loop import Peer, loop, no_faults_logged, run
@@ -68,7 +68,7 @@ async def submit(
         make_session_id=lambda: "s1",
     )
     with no_faults_logged():
-        session = SubmissionSession(state, loop())
+        session = Connection(state, loop())
         peer = Peer(session)
         longest = max(map(len, pieces), default=0)
         for piece in pieces:

@@ -234,7 +234,7 @@ async def test_client_that_reads_no_replies_is_stopped_and_others_go_on() -> Non
             while connection._writable:
                 deaf.send(b"HELP\r\n" * 10_000)
                 await asyncio.sleep(0)
-        assert sum(map(len, connection._out)) < 100_000
+        assert sum(map(len, connection.session.out)) < 100_000
         async with server.client() as other:
             assert (await other.reply())[0] == 220
             assert (await other.ask(b"NOOP\r\n"))[0] == 250
@@ -417,7 +417,7 @@ async def test_a_large_message_is_cleaned_in_turns_with_the_others_and_keeps_its
         connection = connection_of(server)
         await large.open_data()
         large.send(b"a\n" * 500_000 + b"\r\n.\r\n")
-        await until(lambda: connection._busy)
+        await until(lambda: connection.running is not None)
         large.writer.transport.abort()
         turns = 0
         while not server.application.messages:
