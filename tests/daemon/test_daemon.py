@@ -28,8 +28,8 @@ from gateway.starting import open_store
 from gateway.terminal.session import opening, run_on_ground
 from gateway.verticals import make
 from gateway.webhooks.service import Webhooks
-from tests.gateway.cli_rig import Cli
-from tests.gateway.daemon_process import Daemon, configure
+from tests.support.cli import Cli
+from tests.support.daemon_process import Daemon, configure
 
 T = TypeVar("T")
 JOBS = {

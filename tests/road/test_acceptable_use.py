@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from config.sections.messages import AcceptableUse
-from tests.gateway.fakes import FakeUpstream
-from tests.gateway.rig import MAIL, Rig, make_settings, rig
+from tests.support.fakes import FakeUpstream
+from tests.world import MAIL, Rig, make_settings, rig
 
 CARD = "4111 1111 1111 1111"
 IBAN = "DE89 3704 0044 0532 0130 00"
