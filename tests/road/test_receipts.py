@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from config.sections.messages import Refund
@@ -11,8 +12,8 @@ from gateway.messages.model import Channel, Deferred, Message, Outcome, Submitte
 from gateway.messages.receipts.apply import ApplyReceipts, PartReceipt
 from gateway.messages.receipts.late import TakeLateAnswer
 from smpp.receipt import keys
-from tests.support.fakes import FakeUpstream
-from tests.world import Rig, make_settings, rig
+from tests.support.fakes import FakeClock, FakeUpstream
+from tests.world import ACCOUNT, Rig, make_settings, rig
 
 pytestmark = pytest.mark.usefixtures("engine")  # on SQLite and on PostgreSQL
 
@@ -212,3 +213,31 @@ async def test_a_late_answer_changes_nothing_that_has_ended(tmp_path: Path) -> N
         assert not taken
         await apply(one, receipt(one, "1"))
         assert (await one.view(message_id)).status == "delivered"
+
+
+async def test_webhooks_are_told_whose_sms_it_is_however_it_ends(tmp_path: Path) -> None:
+    """An answer that came late, a receipt, and one that never came."""
+    insert = """
+    INSERT INTO webhook (account_id, id, url, events, secret, status, created_ms)
+    VALUES (?, 'w', 'https://hooks.example.com', '["*"]', 'whsec_', 'active', 0)
+    """
+    clock, upstream, ids = FakeClock(), operator(), iter(("a1", "a2"))
+    async with rig(tmp_path, [FakeUpstream("mail"), upstream], clock=clock) as one:
+        await one.store.write(lambda tx: tx.run(insert, (ACCOUNT,)))
+        lost, _ = await late(one, upstream, Unknown(reply="no answer"), 60)
+        upstream.answer = lambda _w, _a: [Submitted(upstream="operator", upstream_ids=(next(ids),))]
+        await one.send_sms("+41791234561")
+        silent = await one.send_sms("+41791234562")
+        await recorded(one, 3)
+        await apply(one, receipt(one, "a1"))
+        clock.advance(one.settings.sms.receipt_timeout_s + 1)
+        one.road.queue.wake()
+        for message_id in (lost, silent.id):
+            await one.settled(message_id or "", "failed")
+        rows = await one.store.read(lambda tx: tx.rows("SELECT body FROM webhook_delivery"))
+    told = [msgspec.json.decode(body) for (body,) in rows]
+    assert {(one["data"].get("address"), one["type"].removeprefix("message.")) for one in told} == {
+        *(("+41791234567", kind) for kind in ("unknown", "submitted", "failed")),
+        *(("+41791234561", kind) for kind in ("submitted", "delivered")),
+        *(("+41791234562", kind) for kind in ("submitted", "failed")),
+    }
