@@ -35,7 +35,7 @@ T = TypeVar("T")
 JOBS = {
     *("caches", "queue", "readings"),
     *("webhooks_send", "receipts_send", "binds_check"),
-    *("credits_expiry", "orders_reconcile", "retention"),
+    *("credits_expiry", "notices_send", "orders_reconcile", "retention"),
 }
 _DONE = re.compile(r'^gateway_job_last_success_timestamp_seconds\{job="(\w+)"\} [1-9]', re.MULTILINE)
 
