@@ -51,6 +51,20 @@ async def test_what_found_no_room_in_memory_follows_what_leaves_it(
                 await one.settled(message_id, "delivered")
 
 
+async def test_what_has_many_recipients_follows_as_well(tmp_path: Path, settings: Settings) -> None:
+    settings = replace(settings, limits=replace(settings.limits, queue_memory_messages=40))
+    upstream = FakeUpstream(recipients_per_work=100)
+    upstream.gate.clear()
+    recipients = [f"b{number}@example.net" for number in range(15)]
+    async with rig(tmp_path, [upstream], settings=settings, mail_credits=1000) as one:
+        ids = [(await one.send_mail(*recipients)).id or "" for _ in range(12)]
+        assert one.road.dispatcher.lanes.deliveries <= 40
+        upstream.gate.set()
+        async with asyncio.timeout(20):
+            for message_id in ids:
+                await one.settled(message_id, "delivered")
+
+
 async def test_a_report_of_a_failure_leaves_at_once(tmp_path: Path, settings: Settings) -> None:
     def answer(work: Work, _attempt: int) -> list[Outcome]:
         report = not work.message.sender

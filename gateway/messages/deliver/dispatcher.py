@@ -369,7 +369,7 @@ class Dispatcher:
     def _written_unreserved(self, operation: SettleDeliveries) -> None:
         if operation.dsns:
             self._bell.ring()
-        self._bell.settled()
+        self._bell.settled(len(operation.work.deliveries))
         self._settler.written()
 
     # --- the end -------------------------------------------------------------------------------------

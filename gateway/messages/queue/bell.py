@@ -8,20 +8,20 @@ class Bell:
 
     def __init__(self) -> None:
         self.rung = asyncio.Event()
-        self._after: int | None = None  # so many settlements; None: nothing waits for room
+        self._after: int | None = None  # so many settled deliveries; None: nothing waits for room
 
     def ring(self) -> None:
         """There is something to claim."""
         self.rung.set()
 
-    def settled(self) -> None:
-        """Memory was given back."""
+    def settled(self, deliveries: int) -> None:
+        """The memory of so many was given back."""
         if self._after is not None:
-            self._after -= 1
+            self._after -= deliveries
             if self._after <= 0:
                 self._after = None
                 self.ring()
 
-    def ring_after(self, settlements: int | None) -> None:
-        """Rings once so many settlements have given memory back; None: they are not waited for."""
-        self._after = settlements
+    def ring_after(self, deliveries: int | None) -> None:
+        """Rings once so many have given their memory back; None: they are not waited for."""
+        self._after = deliveries

@@ -166,7 +166,7 @@ class QueueKeeper:
             claimed = await self._store.read(lambda tx: load(tx, rows))
             self._unloaded = "", []
             self._take_in(claimed, holder)
-            brought = len(claimed.messages)
+            brought = sum(len(message.deliveries) for message in claimed.messages)
         # Half of what this round brought, not of all: most of that may belong to destinations that never
         # answer (A5).
         self._bell.ring_after((brought or self._dispatcher.lanes.deliveries) // 2 if lanes else None)
