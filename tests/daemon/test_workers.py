@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import urllib.request
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -95,18 +96,28 @@ async def send(daemon: Workers, key: str, count: int) -> None:
         assert answer.status == 202
 
 
-@pytest.mark.timeout(180)
-async def test_workers_share_the_ports_and_a_dead_one_is_replaced(tmp_path: Path, smsc: Simulator) -> None:
-    daemon = Workers(tmp_path, smsc.port)
+@contextlib.asynccontextmanager
+async def started(folder: Path, smsc: Simulator, server: str = "") -> AsyncIterator[tuple[Workers, str]]:
+    """Two workers with an account that may send SMS, and its key; ended with the block, however it ends."""
+    daemon = Workers(folder, smsc.port, server)
     await daemon.cli("db", "upgrade")
     await daemon.cli("account", "create", "crash")
     key = (await daemon.cli("key", "create", "crash", "--json"))["key"]
     await daemon.cli("credit", "grant", "crash", "sms", "1000")
     await daemon.cli("sendername", "add", "crash", "Crash")
-    await daemon.start()
     try:
-        assert len(daemon.pids()) == WORKERS
+        await daemon.start()
         await until(lambda: daemon.metric('gateway_workers{state="up"}') == WORKERS)
+        yield daemon, key
+    finally:
+        if daemon.process is not None and daemon.process.returncode is None:
+            await daemon.end(signal.SIGTERM)
+
+
+@pytest.mark.timeout(180)
+async def test_workers_share_the_ports_and_a_dead_one_is_replaced(tmp_path: Path, smsc: Simulator) -> None:
+    async with started(tmp_path, smsc) as (daemon, key):
+        assert len(daemon.pids()) == WORKERS
         await until(lambda: daemon.metric('gateway_smpp_bound{upstream="operator"}') == 1)
         assert len(smsc._binds) == 1  # leased: one bind over both workers
 
@@ -125,41 +136,23 @@ async def test_workers_share_the_ports_and_a_dead_one_is_replaced(tmp_path: Path
         await send(daemon, key, 10)
         await until(lambda: len(smsc.messages()) >= 30)
         children = daemon.pids()
-    finally:
-        code = await daemon.end(signal.SIGTERM)
-    assert code == 0
+        assert await daemon.end(signal.SIGTERM) == 0
     await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
 
 
 @pytest.mark.timeout(120)
 async def test_workers_end_when_their_supervisor_is_killed(tmp_path: Path, smsc: Simulator) -> None:
-    daemon = Workers(tmp_path, smsc.port)
-    await daemon.cli("db", "upgrade")
-    await daemon.start()
-    children = daemon.pids()
-    await daemon.end(signal.SIGKILL)
+    async with started(tmp_path, smsc) as (daemon, _):
+        children = daemon.pids()
+        await daemon.end(signal.SIGKILL)
     await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
-
-
-async def started(folder: Path, smsc: Simulator, server: str = "") -> tuple[Workers, str]:
-    """Two workers with an account that may send SMS, and its key."""
-    daemon = Workers(folder, smsc.port, server)
-    await daemon.cli("db", "upgrade")
-    await daemon.cli("account", "create", "crash")
-    key = (await daemon.cli("key", "create", "crash", "--json"))["key"]
-    await daemon.cli("credit", "grant", "crash", "sms", "1000")
-    await daemon.cli("sendername", "add", "crash", "Crash")
-    await daemon.start()
-    await until(lambda: daemon.metric('gateway_workers{state="up"}') == WORKERS)
-    return daemon, key
 
 
 @pytest.mark.timeout(180)
 async def test_a_worker_whose_loop_stands_still_is_killed_and_replaced(
     tmp_path: Path, smsc: Simulator
 ) -> None:
-    daemon, key = await started(tmp_path, smsc, "worker_silent_s = 3")
-    try:
+    async with started(tmp_path, smsc, "worker_silent_s = 3") as (daemon, key):
         stopped = daemon.pids()[0]
         os.kill(stopped, signal.SIGSTOP)
         await until(lambda: stopped not in daemon.pids() and len(daemon.pids()) == WORKERS)
@@ -169,14 +162,11 @@ async def test_a_worker_whose_loop_stands_still_is_killed_and_replaced(
         assert "worker_silent" in daemon.log()
         await send(daemon, key, 5)
         await until(lambda: len(smsc.messages()) >= 5)
-    finally:
-        await daemon.end(signal.SIGTERM)
 
 
 @pytest.mark.timeout(180)
 async def test_a_database_that_does_not_answer_kills_no_worker(tmp_path: Path, smsc: Simulator) -> None:
-    daemon, _ = await started(tmp_path, smsc, "worker_silent_s = 3")
-    try:
+    async with started(tmp_path, smsc, "worker_silent_s = 3") as (daemon, _):
         before = daemon.pids()
         with contextlib.closing(sqlite3.connect(tmp_path / "var/gateway.db", isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")  # nobody else writes until it ends
@@ -184,22 +174,21 @@ async def test_a_database_that_does_not_answer_kills_no_worker(tmp_path: Path, s
             other.execute("ROLLBACK")
         assert daemon.pids() == before
         assert "worker_silent" not in daemon.log()
-    finally:
-        await daemon.end(signal.SIGTERM)
 
 
 @pytest.mark.timeout(180)
 async def test_no_counter_goes_backwards_when_workers_die(tmp_path: Path, smsc: Simulator) -> None:
-    daemon, key = await started(tmp_path, smsc)
-    seen: dict[str, float] = {}
+    async with started(tmp_path, smsc) as (daemon, key):
+        seen: dict[str, float] = {}
 
-    def look() -> None:
-        now = daemon.counters()
-        fallen = {name: (value, now.get(name)) for name, value in seen.items() if now.get(name, 0) < value}
-        assert fallen == {}
-        seen.update(now)
+        def look() -> None:
+            now = daemon.counters()
+            fallen = {
+                name: (value, now.get(name)) for name, value in seen.items() if now.get(name, 0) < value
+            }
+            assert fallen == {}
+            seen.update(now)
 
-    try:
         for _ in range(4):
             await send(daemon, key, 10)
             await asyncio.to_thread(look)
@@ -211,5 +200,3 @@ async def test_no_counter_goes_backwards_when_workers_die(tmp_path: Path, smsc: 
             await asyncio.to_thread(look)  # another is in its place
         assert daemon.metric('gateway_accepted_total{channel="sms",ingress="http"}') == 40
         assert daemon.metric('gateway_workers_replaced_total{reason="died"}') == 4
-    finally:
-        await daemon.end(signal.SIGTERM)
