@@ -1,6 +1,7 @@
 """The option --no-skips: proved on a small test run of its own, in a process of its own."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,8 +25,8 @@ def test_that_passes() -> None:
 
 
 def outcome(folder: Path, *options: str, ci: str = "") -> tuple[int, str]:
-    """Exit code and output of pytest on the tests in `folder`, with this project's conftest."""
-    (folder / "conftest.py").write_text(Path(__file__).with_name("conftest.py").read_text())
+    """Exit code and output of pytest on the tests in `folder`, with this project's plugin."""
+    shutil.copy(Path(__file__).parent / "support/no_skips.py", folder / "conftest.py")
     (folder / "pytest.ini").write_text("[pytest]\n")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *options]
     environment = {**os.environ, "CI": ci, "PYTEST_ADDOPTS": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
