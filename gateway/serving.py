@@ -6,6 +6,7 @@ that cannot be had is a StartError that names its key), and how long it may take
 
 import asyncio
 import ssl
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from config.schema import Settings
@@ -84,13 +85,8 @@ def smtp(tree: Tree, serving: Serving) -> None:
         await listen("smtp", "smtp.port", settings.port)
         if settings.tls_port and serving.tls_context is not None:
             await listen("smtps", "smtp.tls_port", settings.tls_port, implicit_tls=True)
-        serving.readiness.doors["smtp"] = True
 
-    async def stop() -> None:
-        serving.readiness.doors["smtp"] = False
-        await server.stop(serving.settings.server.drain_s)
-
-    tree.add("smtp", start, stop)
+    _add_door(tree, serving, "smtp", start, server.stop)
 
 
 def smpp(tree: Tree, serving: Serving) -> None:
@@ -114,13 +110,8 @@ def smpp(tree: Tree, serving: Serving) -> None:
         with naming("smpp.port", settings.host, settings.port):
             await ingress.start()
         serving.ports.update(smpp=ingress.port, smpps=ingress.tls_port)
-        serving.readiness.doors["smpp"] = True
 
-    async def stop() -> None:
-        serving.readiness.doors["smpp"] = False
-        await ingress.stop(serving.settings.server.drain_s)
-
-    tree.add("smpp", start, stop)
+    _add_door(tree, serving, "smpp", start, ingress.stop)
 
 
 def http(tree: Tree, serving: Serving) -> None:
@@ -141,13 +132,8 @@ def http(tree: Tree, serving: Serving) -> None:
         with naming("http.port", settings.host, settings.port):
             await server.start()
         serving.ports["http"] = server.port
-        serving.readiness.doors["http"] = True
 
-    async def stop() -> None:
-        serving.readiness.doors["http"] = False
-        await server.stop(serving.settings.server.drain_s)
-
-    tree.add("http", start, stop)
+    _add_door(tree, serving, "http", start, server.stop)
 
 
 def metrics(tree: Tree, serving: Serving) -> None:
@@ -166,3 +152,23 @@ def metrics(tree: Tree, serving: Serving) -> None:
         await server.stopService().asFuture(asyncio.get_running_loop())
 
     tree.add("metrics", start, stop)
+
+
+def _add_door(
+    tree: Tree,
+    serving: Serving,
+    name: str,
+    start: Callable[[], Awaitable[None]],
+    stop: Callable[[float], Awaitable[None]],
+) -> None:
+    """A door that /readyz knows, and that has `server.drain_s` to stop in."""
+
+    async def opened() -> None:
+        await start()
+        serving.readiness.doors[name] = True
+
+    async def closed() -> None:
+        serving.readiness.doors[name] = False
+        await stop(serving.settings.server.drain_s)
+
+    tree.add(name, opened, closed)

@@ -93,7 +93,7 @@ async def log_in(session: SubmissionSession, login: Login, dialogue: Dialogue) -
         return session.answer(say.AUTHENTICATED)
     if verdict.is_permanent:
         await session.server.sleep(session.config.auth_failure_delay_s)  # guessing is slowed
-    session.decline(verdict)
+    session.pass_on(verdict)
     return _count_failure(session)
 
 

@@ -154,7 +154,7 @@ class SubmissionSession:
         """Queue a reply."""
         self.out.append(reply.render())
 
-    def decline(self, reply: Reply) -> None:
+    def pass_on(self, reply: Reply) -> None:
         """Pass on the application's reply, which is no error of the protocol."""
         self.out.append(reply.render())
         if reply.code == Code.UNAVAILABLE:  # RFC 5321 section 3.8

@@ -39,7 +39,7 @@ def mail(session: SubmissionSession, argument: bytes, then: State) -> None:
 
     def judged(session: SubmissionSession, refusal: Reply | None) -> None:
         if refusal is not None and not refusal.is_positive:
-            session.decline(refusal)
+            session.pass_on(refusal)
             return
         buffers = session.buffers
         buffers.reverse_path = sender
@@ -72,7 +72,7 @@ def rcpt(session: SubmissionSession, argument: bytes, then: State) -> None:
 
     def judged(session: SubmissionSession, refusal: Reply | None) -> None:
         if refusal is not None and not refusal.is_positive:
-            session.decline(refusal)
+            session.pass_on(refusal)
             return
         recipients.append(Recipient(mailbox=mailbox, notify=notify, orcpt=orcpt))
         session.state = then
@@ -223,7 +223,7 @@ def _submitted(session: SubmissionSession, reply: Reply) -> None:
     session.end_transaction()
     if reply.is_positive:
         session.errors = 0
-    session.decline(reply)
+    session.pass_on(reply)
 
 
 @lru_cache(maxsize=_SENDERS_REMEMBERED)

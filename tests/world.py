@@ -130,7 +130,7 @@ async def opened_ground(
     url = database_url(folder)
     path = folder / "gateway.db"
     if url.endswith(str(path)) and not path.exists():
-        path.write_bytes(_empty_database())
+        path.write_bytes(empty_database())
     store = Store.open(url, upgrade=True, exclusive=exclusive, listeners=EVENT_LISTENERS)
     ground = verticals.make(
         settings,
@@ -204,7 +204,7 @@ def routed(settings: Settings, *, mail: str, sms: str) -> Settings:
 
 
 @cache
-def _empty_database() -> bytes:
+def empty_database() -> bytes:
     """A SQLite database without rows at the newest version; made once, since migrating takes its time."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "gateway.db"

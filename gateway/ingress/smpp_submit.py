@@ -171,7 +171,7 @@ def _raw(octets: bytes, data_coding: int, head: int, *, udhi: bool) -> _Content 
     else:
         fits = len(octets) <= _MAX_OCTETS
     if not fits or len(octets) == head:
-        return Refusal(CommandStatus.ESME_RINVMSGLEN, "too_long" if not fits else Reason.EMPTY_TEXT)
+        return Refusal(CommandStatus.ESME_RINVMSGLEN, Reason.EMPTY_TEXT if fits else Reason.TOO_LONG)
     return _Content(user_data=octets, udhi=udhi)
 
 

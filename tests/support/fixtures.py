@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 import gateway.verticals  # noqa: F401 - all tables are known, as in every process
-from gateway.cli.db import upgrade_to_head
 from smtp import dkim
+from tests import world
 from tests.postgres_server import MISSING, PostgresServer, postgres_server, programs
 from tests.support.cli import CONFIG, Cli
 from tests.support.databases import database_of, fresh_database, make_template
@@ -21,9 +21,9 @@ _make_keys = cache(dkim.make_keys)
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with this program's schema and nothing in it; made once."""
+    """The file of an empty SQLite database (`tests.world.empty_database`)."""
     path = tmp_path_factory.mktemp("database") / "gateway.db"
-    upgrade_to_head(path, busy_timeout_s=5)
+    path.write_bytes(world.empty_database())
     return path
 
 
