@@ -16,7 +16,7 @@ class Readiness:
 
     store: Store
     doors: dict[str, bool] = field(default_factory=dict)
-    """Every configured listener, and whether it is up."""
+    """Every door that was opened; that the process stops is told by `stopping`, before the first closes."""
     stopping: bool = False
 
     async def checks(self) -> dict[str, bool]:

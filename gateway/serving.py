@@ -161,14 +161,10 @@ def _add_door(
     start: Callable[[], Awaitable[None]],
     stop: Callable[[float], Awaitable[None]],
 ) -> None:
-    """A door that /readyz knows, and that has `server.drain_s` to stop in."""
+    """A door that /readyz knows once it is open, and that has `server.drain_s` to stop in."""
 
     async def opened() -> None:
         await start()
         serving.readiness.doors[name] = True
 
-    async def closed() -> None:
-        serving.readiness.doors[name] = False
-        await stop(serving.settings.server.drain_s)
-
-    tree.add(name, opened, closed)
+    tree.add(name, opened, lambda: stop(serving.settings.server.drain_s))

@@ -88,6 +88,12 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+def test_every_door_is_told_ready(running: Running) -> None:
+    with urllib.request.urlopen(running.env["GATEWAY_URL"] + "/readyz", timeout=10) as answer:
+        checks = json.load(answer)["checks"]
+    assert checks == dict.fromkeys(("store", "running", "smtp", "smpp", "http"), True)
+
+
 def test_every_job_has_had_its_round(running: Running) -> None:
     until(lambda: set(_DONE.findall(running.metrics())) >= JOBS)
     assert set(_DONE.findall(running.metrics())) == JOBS

@@ -19,6 +19,7 @@ from gateway.ingress.smpp_submit import (
 from gateway.messages.model import SmsEnvelope, Source
 from gateway.messages.receipts.client import ClientEnvelope
 from gateway.messages.shape.sms import SmsSubmission
+from policy.verdict import Reason
 from smpp.constants import CommandStatus
 from smpp.pdu import PduError, SubmitSm, decode, encode
 from smpp.text import Alphabet
@@ -149,8 +150,8 @@ def test_user_data_is_one_sms_and_not_an_octet_more(data_coding: int, header: in
     most = head + b"x" * room
     result = taken(short_message=most, esm_class=0x40, data_coding=data_coding)
     assert (result.user_data, result.udhi, result.data_coding) == (most, True, data_coding)
-    over = refused(short_message=most + b"x", esm_class=0x40, data_coding=data_coding)
-    assert over == CommandStatus.ESME_RINVMSGLEN
+    over = submission(short_message=most + b"x", esm_class=0x40, data_coding=data_coding)
+    assert over == Refusal(CommandStatus.ESME_RINVMSGLEN, Reason.TOO_LONG)
 
 
 def test_what_data_coding_0_means_can_be_another_alphabet() -> None:
